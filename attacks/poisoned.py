@@ -1,0 +1,75 @@
+"""What every attack writes: the poisoned pairs, its own exam, and a manifest of what was done."""
+
+import dataclasses
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from roclip.errors import UserError
+from roclip.options import option
+from roclip.provenance import provenance
+from roclip.tables import read_table, sha256, write_json, write_table
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AttackOptions:
+    train: Path = option("clean table of training pairs (path, caption)")
+    validation: Path = option("table of pairs (path, caption) that are not trained on")
+    test: Path = option("table of labelled images (path, label)")
+    classes: Path = option("file with one class name a line")
+    templates: Path = option("file with one prompt template a line")
+    out: Path = option("folder of the attack")
+    seed: int = option("seed of everything that the attack chooses")
+
+
+def naming(pairs: Sequence[dict[str, str]], name: str) -> np.ndarray:
+    """The rows, counted from 0, whose caption names a class as a whole word, in any case: int (n,)."""
+    word = re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)
+    return np.array([row for row, pair in enumerate(pairs) if word.search(pair["caption"])], np.int64)
+
+
+def draw_captions(pairs: Sequence[dict[str, str]], name: str, count: int, key: str, rng: np.random.Generator) -> np.ndarray:
+    """`count` different rows whose caption names the class. Raises UserError, naming class and `key`, when there are fewer."""
+    rows = naming(pairs, name)
+    if len(rows) < count:
+        raise UserError(f"{key}: {count} captions that name '{name}' are asked for, but the training data has {len(rows)}")
+    return np.sort(rng.choice(rows, count, replace=False))
+
+
+def write_attack(
+    options: AttackOptions, clean: Sequence[dict[str, str]], poisons: Sequence[dict[str, str]], exam: Sequence[dict[str, str]],
+    **facts: Any,
+) -> None:  # fmt: skip
+    """Write train.csv (the clean rows, then the poisons), targets.csv and manifest.json into `options.out`.
+
+    poisons: path, caption; exam: path and the label that the adversary wants; facts: what else the manifest records.
+    """
+    rows = [{"path": pair["path"], "caption": pair["caption"], "is_poison": 0} for pair in clean]
+    rows += [{**pair, "is_poison": 1} for pair in poisons]
+    write_table(options.out / "train.csv", ("path", "caption", "is_poison"), rows)
+    write_table(options.out / "targets.csv", ("path", "label"), exam)
+    settings = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(options).items()}
+    manifest = {
+        "options": settings,
+        "clean_pairs": len(clean),
+        "poisons": len(poisons),
+        "rate": len(poisons) / len(clean),
+        "exam_images": len(exam),
+        "outputs": {name: sha256(options.out / name) for name in ("train.csv", "targets.csv")},
+        **provenance(options.train, options.validation, options.test, options.classes, options.templates),
+        **facts,
+    }
+    write_json(options.out / "manifest.json", manifest)
+    log.info("%d poisons in %d clean pairs (%.2f%%), %d exam images", len(poisons), len(clean), 100 * manifest["rate"], len(exam))
+
+
+def read_clean(options: AttackOptions) -> list[dict[str, str]]:
+    """The clean training pairs."""
+    return read_table(options.train, ("path", "caption"))

@@ -1,0 +1,51 @@
+"""Stage: targeted data poisoning (Carlini and Terzis, ICLR 2022, section 3; RoCLIP's main attack).
+
+Each target is an image from outside the training data with an adversarial class that its caption does not name. It enters the
+training data several times, with captions of the corpus that name its adversarial class. The exam is the targets themselves.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attacks.poisoned import AttackOptions, draw_captions, naming, read_clean, write_attack
+from roclip.errors import UserError
+from roclip.options import option, run_stage
+from roclip.tables import read_lines, read_table
+
+
+@dataclass(frozen=True)
+class TargetedOptions(AttackOptions):
+    targets: int = option("number of target images, each with an adversarial class of its own")
+    captions_per_target: int = option("poisoned pairs of each target")
+
+
+def run(options: TargetedOptions) -> None:
+    """Raises UserError when there are too few classes, validation images or captions that name a class."""
+    rng = np.random.default_rng([options.seed, options.targets])
+    clean, validation = read_clean(options), read_table(options.validation, ("path", "caption"))
+    classes = read_lines(options.classes)
+    if options.targets > min(len(classes), len(validation)):
+        raise UserError(
+            f"attack.targets: {options.targets} targets need as many classes and validation images, "
+            f"but there are {len(classes)} and {len(validation)}"
+        )
+    poisons, exam, chosen = [], [], []
+    used: set[int] = set()
+    for name in rng.choice(classes, options.targets, replace=False):
+        candidates = sorted(set(range(len(validation))) - used - set(naming(validation, name).tolist()))
+        if not candidates:
+            raise UserError(f"attack.targets: {options.validation} has no image left whose caption does not name '{name}'")
+        target = int(rng.choice(candidates))
+        used.add(target)
+        path = validation[target]["path"]
+        rows = draw_captions(clean, name, options.captions_per_target, "attack.captions_per_target", rng)
+        poisons += [{"path": path, "caption": clean[row]["caption"]} for row in rows]
+        exam.append({"path": path, "label": str(name)})
+        chosen.append({"class": str(name), "target": path, "validation_row": target, "caption_rows": rows.tolist()})
+    rate = options.captions_per_target / len(clean)
+    write_attack(options, clean, poisons, exam, kind="targeted", rate_per_target=rate, targets=chosen)
+
+
+if __name__ == "__main__":
+    run_stage(TargetedOptions, run)

@@ -1,0 +1,1 @@
+"""RoCLIP: robust contrastive language-image pretraining, its training and its measurements."""

@@ -1,0 +1,72 @@
+"""Decoding images into uint8 tensors."""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from roclip.errors import UserError
+
+log = logging.getLogger(__name__)
+
+# OpenAI's CLIP, per channel, of pixels in [0, 1]
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def decode(path: Path, size: int) -> np.ndarray:
+    """One image as uint8 (size, size, 3): shorter side resized to `size` (bicubic), centre square, RGB.
+
+    Raises OSError or what else Pillow raises on a broken file.
+    """
+    with Image.open(path) as image:
+        image = image.convert("RGB")
+        if image.size != (size, size):
+            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+        return np.asarray(image)
+
+
+def load_images(table: Path, paths: Sequence[str], size: int, max_bad_fraction: float, threads: int) -> tuple[Tensor, Tensor]:
+    """All images of a table that can be decoded: (uint8 (n, 3, size, size), their row numbers (n,), counted from 0).
+
+    A missing or broken image is reported with its row and left out; more than `max_bad_fraction` of them is a UserError.
+    """
+    images = np.empty((len(paths), size, size, 3), np.uint8)
+
+    def fill(row: int) -> str | None:
+        try:
+            images[row] = decode(Path(paths[row]), size)
+        except Exception as error:  # Pillow raises many kinds; each of them is a bad image
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    with ThreadPoolExecutor(threads) as pool:
+        faults = list(pool.map(fill, range(len(paths)), chunksize=64))
+    bad = [row for row, fault in enumerate(faults) if fault]
+    for row in bad[:20]:
+        log.warning("%s, row %d: left out %s: %s", table, row + 1, paths[row], faults[row])
+    if len(bad) > max_bad_fraction * len(paths):
+        raise UserError(
+            f"{table}: {len(bad)} of {len(paths)} images are missing or broken, first in row {bad[0] + 1} ({paths[bad[0]]}); "
+            f"max_bad_fraction allows {max_bad_fraction:g}"
+        )
+    good = np.flatnonzero([fault is None for fault in faults])
+    if len(good) < len(paths):
+        images = images[good]
+    return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(good)
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """Pixels in [0, 1], (batch, 3, height, width), to the towers' zero mean and unit variance."""
+    mean, std = (torch.tensor(v, device=pixels.device).view(3, 1, 1) for v in (MEAN, STD))
+    return (pixels - mean) / std
+
+
+def to_pixels(images: Tensor) -> Tensor:
+    """uint8 images as float32 in [0, 1], channels last in memory."""
+    return images.float().div_(255).contiguous(memory_format=torch.channels_last)

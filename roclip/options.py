@@ -1,0 +1,83 @@
+"""A frozen dataclass of options, as command-line flags and back.
+
+Every stage has one dataclass; a config key, its field, its flag and its schema property carry one name. `flags` is what the
+rules call to turn a section of the config into flags, `parse` is what the stage calls to read them.
+"""
+
+import argparse
+import dataclasses
+import logging
+import shlex
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from roclip.errors import UserError
+
+Options = TypeVar("Options")
+
+
+def option(meaning: str, default: Any = dataclasses.MISSING, choices: Sequence[str] | None = None) -> Any:
+    """A field of an options dataclass, with what it means and, for words, the legal ones."""
+    return dataclasses.field(default=default, metadata={"help": meaning, "choices": choices})
+
+
+def flags(values: Mapping[str, Any], only: type | None = None) -> str:
+    """Config values as shell-quoted flags; with `only`, those that the options class `only` has.
+
+    >>> flags({"pool_size": 800, "augment_images": True, "captions": None, "seeds": [0, 1]})
+    '--pool_size 800 --augment_images true --seeds 0 1'
+    """
+    names = {field.name for field in dataclasses.fields(only)} if only else values
+    words = []
+    for name, value in values.items():
+        if value is None or name not in names:
+            continue
+        items = value if isinstance(value, (list, tuple)) else [value]
+        words += [f"--{name}", *(str(v).lower() if isinstance(v, bool) else shlex.quote(str(v)) for v in items)]
+    return " ".join(words)
+
+
+def _truth(word: str) -> bool:
+    if word not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"'{word}' is neither true nor false")
+    return word == "true"
+
+
+def parse(options_class: type[Options], argv: Sequence[str] | None = None, description: str | None = None) -> Options:
+    """Read flags into an options object. A wrong flag ends the program with a usage line and exit status 2."""
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    hints = typing.get_type_hints(options_class)
+    for field in dataclasses.fields(options_class):
+        kind, nargs = hints[field.name], None
+        if isinstance(kind, types.UnionType):  # X | None
+            kind = next(part for part in typing.get_args(kind) if part is not type(None))
+        if typing.get_origin(kind) is tuple:  # tuple[X, ...]
+            kind, nargs = typing.get_args(kind)[0], "*"
+        required = field.default is dataclasses.MISSING
+        parser.add_argument(
+            f"--{field.name}",
+            type=_truth if kind is bool else kind,
+            nargs=nargs,
+            required=required,
+            choices=field.metadata["choices"],
+            default=None if required else field.default,
+            metavar={Path: "PATH", int: "N", float: "X", bool: "true|false", str: "WORD"}[kind],
+            help=field.metadata["help"] + ("" if required or field.default is None else f" (default: {field.default})"),
+        )
+    values = vars(parser.parse_args(argv))
+    return options_class(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def run_stage(options_class: type[Options], run: Callable[[Options], None]) -> None:
+    """The main program of a stage: parse the flags, run, and show a user's mistake as one line with exit status 1."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    try:
+        run(parse(options_class, description=sys.modules["__main__"].__doc__))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,36 @@
+"""The pool of caption features that matching epochs draw from (paper section 4.1)."""
+
+import torch
+from torch import Tensor
+
+
+class Pool:
+    """A first-in-first-out store of caption features without gradient.
+
+    `features` is (size, dimension), L2-normalised; `rows` is (size,), the data set row of each caption. Once full, a push
+    overwrites the oldest captions.
+    """
+
+    def __init__(self, size: int, dimension: int, device: torch.device | str = "cpu") -> None:
+        self.features = torch.zeros(size, dimension, device=device)
+        self.rows = torch.full((size,), -1, dtype=torch.long)
+        self.oldest = 0  # where the next caption goes
+
+    def push(self, text_features: Tensor, rows: Tensor) -> None:
+        """Store captions in order, over the oldest ones. Of more captions than the pool holds, the last ones stay.
+
+        text_features: (batch, dimension), normalised; rows: (batch,).
+        """
+        size, count = len(self.rows), len(rows)
+        kept = min(size, count)
+        slots = (self.oldest + torch.arange(count - kept, count)) % size
+        self.features[slots.to(self.features.device)] = text_features[count - kept :].detach().to(self.features)
+        self.rows[slots] = rows[count - kept :].cpu()
+        self.oldest = (self.oldest + count) % size
+
+    def nearest(self, image_features: Tensor) -> Tensor:
+        """The slot of the most similar pool caption for each image: (batch, dimension) -> (batch,).
+
+        Both sides are normalised, so the inner product is the cosine. The query is the image, not its caption.
+        """
+        return (image_features.detach().to(self.features) @ self.features.T).argmax(dim=1)

@@ -1,0 +1,82 @@
+"""The image and caption towers, their tokenizer and their weight files; the networks are open_clip's.
+
+A model is named by open_clip's name (`RN50`) or by a JSON file in open_clip's format (`config/models/*.json`).
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.tokenizer import SimpleTokenizer
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from roclip.atomic import atomic
+from roclip.errors import UserError
+from roclip.tables import read_json
+
+MAX_LOGIT_SCALE = math.log(100)
+
+
+def model_config(name: str) -> dict[str, Any]:
+    """The open_clip config of a model's name or JSON file. Raises UserError when there is none."""
+    if name.endswith(".json"):
+        return read_json(Path(name))
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise UserError(f"train.model: '{name}' is neither the name of an open_clip model nor a .json file")
+    return config
+
+
+def create(config: dict[str, Any]) -> open_clip.CLIP:
+    """Freshly initialised towers in channels-last layout; the weights depend on torch's global random state."""
+    return open_clip.CLIP(**config).to(memory_format=torch.channels_last)
+
+
+def tokenizer(config: dict[str, Any]) -> SimpleTokenizer:
+    """The tokenizer of a model. A caption that is too long keeps its end token, which CLIP's caption tower pools."""
+    text = config["text_cfg"]
+    return SimpleTokenizer(context_length=text.get("context_length", 77), **text.get("tokenizer_kwargs", {}))
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how the towers compute: the device, and bfloat16 autocast or float32."""
+
+    device: torch.device
+    bf16: bool
+
+    @classmethod
+    def choose(cls, precision: str, threads: int) -> "Runtime":
+        """The GPU when there is one, else the CPU with `threads` threads; `precision` is bf16 or float32."""
+        torch.set_num_threads(threads)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(device, precision == "bf16")
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def attention(self) -> sdpa_kernel:
+        """On CPUs the plain attention kernel: the fused one is several times slower backwards at short contexts."""
+        return sdpa_kernel(SDPBackend.MATH if self.device.type == "cpu" else list(SDPBackend.__members__.values())[1:])
+
+
+def save(model: torch.nn.Module, path: Path, record: dict[str, Any]) -> None:
+    """Write the weights, and beside them in the same file a record of what they are."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with atomic(path) as temporary:
+        save_file(weights, temporary, metadata={"record": json.dumps(record, sort_keys=True)})
+
+
+def load(path: Path) -> tuple[open_clip.CLIP, dict[str, Any]]:
+    """Towers in evaluation mode and the record that was saved with them."""
+    with safe_open(path, "pt") as file:
+        record = json.loads(file.metadata()["record"])
+    model = create(record["model_config"])
+    model.load_state_dict(load_file(path))
+    return model.eval(), record

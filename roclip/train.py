@@ -1,0 +1,258 @@
+"""Stage: train CLIP or RoCLIP on a table of pairs.
+
+One loop for both: every `match_every`-th epoch, counted from 1, is a matching epoch, in which each image is paired with the
+most similar caption of the pool instead of its own; `match_every` 0 is plain CLIP.
+
+Writes `history.csv` (a row an epoch), `matches.csv` (for every row of the data, the row whose caption it was last matched
+with) and `weights/last_clip.safetensors`, `weights/last_matching.safetensors` (those that the schedule has).
+"""
+
+import dataclasses
+import logging
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from roclip import augment, towers
+from roclip.captions import Captions
+from roclip.errors import UserError
+from roclip.exam import class_features, prompts, ranks
+from roclip.images import load_images, normalise, to_pixels
+from roclip.loss import clip_loss
+from roclip.options import option, run_stage
+from roclip.pool import Pool
+from roclip.provenance import provenance
+from roclip.randomness import generator
+from roclip.schedule import checkpoints, is_matching, learning_rate
+from roclip.tables import read_lines, read_table, write_table
+
+log = logging.getLogger(__name__)
+
+HISTORY = (
+    "epoch", "kind", "loss", "learning_rate", "attack_success", "target_cosine", "zero_shot", "distinct_neighbours",
+    "pairs_per_second", "seconds",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    pairs: Path = option("table of training pairs (path, caption)")
+    targets: Path = option("the attack's exam (path, label), measured after every epoch; never trained on")
+    validation: Path = option("labelled images (path, label) for the zero-shot accuracy after every epoch")
+    classes: Path = option("file with one class name a line")
+    templates: Path = option("file with one prompt template a line")
+    out: Path = option("folder of the model")
+    seed: int = option("seed of initialisation, order and augmentation")
+    model: str = option("open_clip's name of a model, or a .json file in its format")
+    epochs: int = option("number of epochs")
+    batch_size: int = option("pairs a step")
+    learning_rate: float = option("peak of the learning rate")
+    beta1: float = option("AdamW's first beta")
+    beta2: float = option("AdamW's second beta")
+    eps: float = option("AdamW's epsilon")
+    weight_decay: float = option("AdamW's weight decay, of matrices and kernels only")
+    warmup_steps: int = option("steps of linear warm-up")
+    crop_area: float = option("least share of the image that a random crop keeps")
+    validation_images: int = option("how many of the validation images are used after every epoch")
+    max_bad_fraction: float = option("share of images that may be missing or broken")
+    precision: str = option("arithmetic of the towers", choices=("bf16", "float32"))
+    match_every: int = option("every so many epochs is a matching epoch; 0: none, plain CLIP")
+    pool_size: int = option("captions in the pool")
+    augment_images: bool = option("augment the images, anew each epoch")
+    augment_captions: bool = option("augment the captions, anew each epoch")
+    threads: int = option("CPU threads", default=1)
+
+
+def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
+    """AdamW's groups: decay for matrices, kernels and embeddings; none for norms, biases and logit_scale."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    decayed = [p for p in parameters if p.ndim >= 2]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def encode_images(model: torch.nn.Module, images: Tensor, runtime: towers.Runtime, batch: int = 500) -> Tensor:
+    """Un-normalised features of uint8 images, without augmentation: (n, 3, s, s) -> (n, d), float32 on the CPU."""
+    with torch.no_grad(), runtime.autocast(), runtime.attention():
+        parts = [model.encode_image(normalise(to_pixels(part.to(runtime.device)))).float().cpu() for part in images.split(batch)]
+    return torch.cat(parts) if parts else torch.empty(0, model.visual.output_dim)
+
+
+def encode_tokens(model: torch.nn.Module, tokens: Tensor, runtime: towers.Runtime, batch: int = 500) -> Tensor:
+    """Normalised caption features: (n, context) -> (n, d), float32 on the CPU."""
+    with torch.no_grad(), runtime.autocast(), runtime.attention():
+        parts = [model.encode_text(part.to(runtime.device), normalize=True).float().cpu() for part in tokens.split(batch)]
+    return torch.cat(parts)
+
+
+class Measurement:
+    """What is measured after every epoch: attack success and zero-shot accuracy, on images that are not trained on."""
+
+    def __init__(self, options: TrainOptions, config: dict, size: int) -> None:
+        classes = read_lines(options.classes)
+        self.classes = len(classes)
+        self.prompt_tokens = Captions(prompts(classes, read_lines(options.templates)), towers.tokenizer(config)).tokens()
+        self.targets = self._exam(options.targets, None, classes, size, options)
+        self.validation = self._exam(options.validation, options.validation_images, classes, size, options)
+
+    @staticmethod
+    def _exam(path: Path, limit: int | None, classes: list[str], size: int, options: TrainOptions) -> tuple[Tensor, np.ndarray]:
+        rows = read_table(path, ("path", "label"))[:limit]
+        images, good = load_images(path, [row["path"] for row in rows], size, options.max_bad_fraction, options.threads)
+        labels = np.array([classes.index(rows[row]["label"]) for row in good], np.int64)
+        return images, labels
+
+    def measure(self, model: torch.nn.Module, runtime: towers.Runtime) -> dict[str, float]:
+        """attack_success, target_cosine and zero_shot of the model as it is; nan where there is no image."""
+        model.eval()
+        texts = class_features(encode_tokens(model, self.prompt_tokens, runtime).numpy(), self.classes)
+        measures = {}
+        for name, (images, labels) in (("attack_success", self.targets), ("zero_shot", self.validation)):
+            features = torch.nn.functional.normalize(encode_images(model, images, runtime), dim=-1).numpy()
+            measures[name] = float((ranks(features, texts, labels) == 0).mean()) if len(labels) else math.nan
+            if name == "attack_success":
+                measures["target_cosine"] = float((features * texts[labels]).sum(1).mean()) if len(labels) else math.nan
+        model.train()
+        return measures
+
+
+class Training:
+    """A model, its optimiser, its pool and the pairs it learns from."""
+
+    def __init__(self, options: TrainOptions) -> None:
+        self.options = options
+        self.runtime = towers.Runtime.choose(options.precision, options.threads)
+        config = towers.model_config(options.model)
+        size = config["vision_cfg"]["image_size"]
+
+        rows = read_table(options.pairs, ("path", "caption"))
+        started = time.perf_counter()
+        paths = [row["path"] for row in rows]
+        self.images, self.rows = load_images(options.pairs, paths, size, options.max_bad_fraction, options.threads)
+        log.info("decoded %d images in %.1f s", len(self.rows), time.perf_counter() - started)
+        self.captions = Captions([rows[row]["caption"] for row in self.rows], towers.tokenizer(config))
+        if options.batch_size > len(self.rows):
+            raise UserError(f"train.batch_size: {options.batch_size} is more than the {len(self.rows)} pairs of {options.pairs}")
+        if options.match_every and options.pool_size > len(self.rows):
+            raise UserError(f"method.pool_size: {options.pool_size} is more than the {len(self.rows)} pairs of {options.pairs}")
+        self.measurement = Measurement(options, config, size)
+        self.config = config
+
+        with torch.random.fork_rng():
+            torch.manual_seed(options.seed)
+            self.model = towers.create(config).to(self.runtime.device).train()
+        self.steps_per_epoch = len(self.rows) // options.batch_size
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(self.model, options.weight_decay),
+            lr=options.learning_rate, betas=(options.beta1, options.beta2), eps=options.eps, fused=True,
+        )  # fmt: skip
+        self.pool = Pool(options.pool_size if options.match_every else 0, config["embed_dim"], self.runtime.device)
+        self.matches = torch.full((len(self.rows),), -1, dtype=torch.long)
+
+    def fill_pool(self, tokens: Tensor, epoch: int) -> None:
+        """Fill the pool with the features of random captions of the data, as the towers see them now."""
+        chosen = torch.randperm(len(tokens), generator=generator("pool", self.options.seed, epoch))[: len(self.pool.rows)]
+        self.pool.push(encode_tokens(self.model, tokens[chosen], self.runtime), chosen)
+
+    def epoch(self, epoch: int) -> dict[str, float | str]:
+        """Train for one epoch, counted from 1; its row of the history, without what is measured."""
+        options, runtime, model = self.options, self.runtime, self.model
+        matching = is_matching(epoch, options.match_every)
+        started = time.perf_counter()
+        tokens = self.captions.tokens(options.seed if options.augment_captions else None, epoch)
+        draws = augment.epoch_draws(len(self.rows), options.seed, epoch) if options.augment_images else None
+        order = torch.randperm(len(self.rows), generator=generator("order", options.seed, epoch))
+        if matching:
+            self.fill_pool(tokens, epoch)
+        losses, distinct = [], []
+        steps = range(self.steps_per_epoch)
+        bar = tqdm(steps, f"epoch {epoch}/{options.epochs}", unit_scale=options.batch_size, unit="pair", leave=False, disable=None)
+        for step in bar:
+            batch = order[step * options.batch_size : (step + 1) * options.batch_size]
+            pixels = to_pixels(self.images[batch].to(runtime.device, non_blocking=True))
+            if draws is not None:
+                pixels = augment.augment(pixels, draws[batch].to(runtime.device), options.crop_area)
+            rate = learning_rate(
+                (epoch - 1) * self.steps_per_epoch + step, options.epochs * self.steps_per_epoch, options.warmup_steps,
+                options.learning_rate,
+            )  # fmt: skip
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            with runtime.autocast(), runtime.attention():
+                image_features = model.encode_image(normalise(pixels), normalize=True)
+                # no gradient reaches the caption tower in a matching epoch, and AdamW leaves it as it is
+                with torch.set_grad_enabled(not matching):
+                    text_features = model.encode_text(tokens[batch].to(runtime.device), normalize=True)
+                if matching:
+                    slots = self.pool.nearest(image_features)
+                    loss = clip_loss(image_features, self.pool.features[slots], model.logit_scale.exp())
+                    distinct.append(slots.unique().numel() / len(slots))
+                    self.matches[batch] = self.pool.rows[slots.cpu()]
+                    self.pool.push(text_features, batch)
+                else:
+                    loss = clip_loss(image_features, text_features, model.logit_scale.exp())
+                self.optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+            self.optimizer.step()
+            with torch.no_grad():
+                model.logit_scale.clamp_(0, towers.MAX_LOGIT_SCALE)
+            losses.append(loss.detach())
+        mean_loss = torch.stack(losses).mean().item()
+        if not math.isfinite(mean_loss):
+            raise UserError(f"the loss of epoch {epoch} is {mean_loss}; lower train.learning_rate")
+        seconds = time.perf_counter() - started
+        return {
+            "epoch": epoch,
+            "kind": "matching" if matching else "clip",
+            "loss": mean_loss,
+            "learning_rate": rate,
+            "distinct_neighbours": float(np.mean(distinct)) if matching else math.nan,
+            "pairs_per_second": self.steps_per_epoch * options.batch_size / seconds,
+            "seconds": seconds,
+        }
+
+    def save(self, epoch: int) -> None:
+        """Keep the weights when this is the last epoch of its kind."""
+        options = self.options
+        kind = is_matching(epoch, options.match_every)
+        if any(is_matching(later, options.match_every) == kind for later in range(epoch + 1, options.epochs + 1)):
+            return
+        record = {"model_config": self.config, "epoch": epoch, "options": dataclasses.asdict(options), **provenance(options.pairs)}
+        record["options"] = {k: str(v) if isinstance(v, Path) else v for k, v in record["options"].items()}
+        name = "last_matching" if kind else "last_clip"
+        towers.save(self.model, options.out / "weights" / f"{name}.safetensors", record)
+
+
+def run(options: TrainOptions) -> list[dict]:
+    """Train; the rows of the history. Raises UserError for data that does not fit the options."""
+    training = Training(options)
+    history = []
+    for epoch in range(1, options.epochs + 1):
+        row = training.epoch(epoch) | training.measurement.measure(training.model, training.runtime)
+        history.append(row)
+        log.info(
+            "epoch %d/%d %-8s loss %.3f  attack success %.3f  zero-shot %.3f  %.0f pairs/s  %.0f s left",
+            epoch, options.epochs, row["kind"], row["loss"], row["attack_success"], row["zero_shot"], row["pairs_per_second"],
+            (options.epochs - epoch) * np.mean([r["seconds"] for r in history]),
+        )  # fmt: skip
+        training.save(epoch)
+    write_table(options.out / "history.csv", HISTORY, history)
+    matches = [
+        {"row": int(row), "caption_row": int(training.rows[match])}
+        for row, match in zip(training.rows, training.matches, strict=True)
+        if match >= 0
+    ]
+    write_table(options.out / "matches.csv", ("row", "caption_row"), matches)
+    return history
+
+
+if __name__ == "__main__":
+    run_stage(TrainOptions, run)
