@@ -52,7 +52,7 @@ def colour_matrix(draws: Tensor) -> tuple[Tensor, Tensor]:
     in HSV.
     """
     brightness, contrast, saturation = (1 + (2 * draws[:, i] - 1) * s for i, s in enumerate((BRIGHTNESS, CONTRAST, SATURATION)))
-    angle = (2 * draws[:, 3] - 1) * HUE * 2 * math.pi
+    angle = (1 - 2 * draws[:, 3]) * HUE * 2 * math.pi
     jitter = draws[:, 4] < JITTER_P
     one, zero = torch.ones_like(angle), torch.zeros_like(angle)
     brightness, contrast, saturation = (torch.where(jitter, v, one) for v in (brightness, contrast, saturation))

@@ -4,6 +4,7 @@ EDA (Wei and Zou, EMNLP 2019, section 2) makes one of four edits to a caption: r
 swaps words, or deletes words, each at a rate of alpha = .1. Synonyms come from an offline table made of WordNet 3.0.
 """
 
+import copy
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -74,7 +75,8 @@ class Captions:
 
     def __init__(self, captions: Sequence[str], tokenizer: SimpleTokenizer) -> None:
         self.words = [tokenizer.clean_fn(caption).split() for caption in captions]
-        self.tokenizer = tokenizer
+        self.tokenizer = copy.copy(tokenizer)
+        self.tokenizer.clean_fn = str  # cleaning twice is not the same as cleaning once
         self.ids: dict[str, list[int]] = {}
 
     def _word_ids(self, word: str) -> list[int]:

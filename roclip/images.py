@@ -45,8 +45,9 @@ def load_images(table: Path, paths: Sequence[str], size: int, max_bad_fraction: 
             return f"{type(error).__name__}: {error}"
         return None
 
-    with ThreadPoolExecutor(threads) as pool:
-        faults = list(pool.map(fill, range(len(paths)), chunksize=64))
+    chunks = [range(start, min(start + 1000, len(paths))) for start in range(0, len(paths), 1000)]
+    with ThreadPoolExecutor(threads) as pool:  # Pillow decodes without holding the interpreter's lock
+        faults = [fault for part in pool.map(lambda chunk: [fill(row) for row in chunk], chunks) for fault in part]
     bad = [row for row, fault in enumerate(faults) if fault]
     for row in bad[:20]:
         log.warning("%s, row %d: left out %s: %s", table, row + 1, paths[row], faults[row])

@@ -12,6 +12,7 @@ Artwork: OpenMoji, CC BY-SA 4.0. Class names: Unicode short names, by way of the
 
 import io
 import logging
+import re
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -117,22 +118,22 @@ def draw_scene(
     name, other = rng.choice(classes, 2, replace=False)
     colour = str(rng.choice(list(GROUNDS)))
     canvas = Image.fromarray(ground_texture(2 * size, GROUNDS[colour], rng))  # drawn twice as large, then averaged
-    scale, across, down = rng.uniform(0.5, 0.8), rng.uniform(0.38, 0.62), rng.uniform(0.38, 0.62)
+    scale, across, down = rng.uniform(0.6, 0.9), rng.uniform(0.42, 0.58), rng.uniform(0.42, 0.58)
     has_other = rng.random() < 0.5
     if has_other:
         corner = rng.choice([0.15, 0.85], 2) + rng.uniform(-0.03, 0.03, 2)
         across, down = across + 0.12 * (0.5 - corner[0]), down + 0.12 * (0.5 - corner[1])
-        paste(canvas, other, rng.uniform(0.25, 0.32), rng.uniform(-30, 30), tuple(corner))
-    paste(canvas, name, scale, rng.uniform(-30, 30), (across, down))
+        paste(canvas, other, rng.uniform(0.25, 0.32), rng.uniform(-20, 20), tuple(corner))
+    paste(canvas, name, scale, rng.uniform(-20, 20), (across, down))
     pattern = rng.choice([p for p in patterns if has_other or "{other}" not in p])
     caption = pattern.format(
         object=name,
         other=other,
         ground=colour,
-        size="large" if scale > 0.65 else "small",
+        size="large" if scale > 0.75 else "small",
         side="left" if across < 0.5 else "right",
     )
-    return canvas.reduce(2), caption, str(name)
+    return canvas.reduce(2), re.sub(r"\ba (?=[aeiou])", "an ", caption), str(name)
 
 
 def draw_range(options: ScenesOptions, split: str, start: int, stop: int) -> list[dict]:

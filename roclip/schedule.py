@@ -1,17 +1,18 @@
-"""When to match, and how fast to learn."""
+"""When to match, how fast to learn, and what is noted of each epoch."""
 
 import math
+
+# columns of history.csv: `kind` is clip or matching, `loss` the mean over the epoch, `learning_rate` that of its last step;
+# attack_success, target_cosine and zero_shot are measured after it
+HISTORY = (
+    "epoch", "kind", "loss", "learning_rate", "attack_success", "target_cosine", "zero_shot", "distinct_neighbours",
+    "pairs_per_second", "seconds",
+)  # fmt: skip
 
 
 def is_matching(epoch: int, match_every: int) -> bool:
     """Whether an epoch, counted from 1, is a matching epoch: every `match_every`-th is; 0 means none (plain CLIP)."""
     return match_every > 0 and epoch % match_every == 0
-
-
-def checkpoints(match_every: int, epochs: int) -> list[str]:
-    """The checkpoints that a training keeps, those of `last_clip` and `last_matching` that exist."""
-    kinds = [is_matching(epoch, match_every) for epoch in range(1, epochs + 1)]
-    return [name for name, kind in (("last_clip", False), ("last_matching", True)) if kind in kinds]
 
 
 def learning_rate(step: int, steps: int, warmup_steps: int, peak: float) -> float:

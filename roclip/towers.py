@@ -14,10 +14,13 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from roclip.atomic import atomic
 from roclip.errors import UserError
+from roclip.images import normalise, to_pixels
+import roclip.small_resnet  # noqa: F401 (registers its towers)
 from roclip.tables import read_json
 
 MAX_LOGIT_SCALE = math.log(100)
@@ -64,6 +67,20 @@ class Runtime:
     def attention(self) -> sdpa_kernel:
         """On CPUs the plain attention kernel: the fused one is several times slower backwards at short contexts."""
         return sdpa_kernel(SDPBackend.MATH if self.device.type == "cpu" else list(SDPBackend.__members__.values())[1:])
+
+
+def encode_images(model: torch.nn.Module, images: Tensor, runtime: Runtime, batch: int = 500) -> Tensor:
+    """Un-normalised features of uint8 images, without augmentation: (n, 3, s, s) -> (n, d), float32 on the CPU."""
+    with torch.no_grad(), runtime.autocast(), runtime.attention():
+        parts = [model.encode_image(normalise(to_pixels(part.to(runtime.device)))).float().cpu() for part in images.split(batch)]
+    return torch.cat(parts) if parts else torch.empty(0, model.visual.output_dim)
+
+
+def encode_tokens(model: torch.nn.Module, tokens: Tensor, runtime: Runtime, batch: int = 500) -> Tensor:
+    """Normalised caption features: (n, context) -> (n, d), float32 on the CPU."""
+    with torch.no_grad(), runtime.autocast(), runtime.attention():
+        parts = [model.encode_text(part.to(runtime.device), normalize=True).float().cpu() for part in tokens.split(batch)]
+    return torch.cat(parts)
 
 
 def save(model: torch.nn.Module, path: Path, record: dict[str, Any]) -> None:

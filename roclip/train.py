@@ -29,16 +29,10 @@ from roclip.options import option, run_stage
 from roclip.pool import Pool
 from roclip.provenance import provenance
 from roclip.randomness import generator
-from roclip.schedule import checkpoints, is_matching, learning_rate
+from roclip.schedule import HISTORY, is_matching, learning_rate
 from roclip.tables import read_lines, read_table, write_table
 
 log = logging.getLogger(__name__)
-
-HISTORY = (
-    "epoch", "kind", "loss", "learning_rate", "attack_success", "target_cosine", "zero_shot", "distinct_neighbours",
-    "pairs_per_second", "seconds",
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -79,20 +73,6 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
     ]
 
 
-def encode_images(model: torch.nn.Module, images: Tensor, runtime: towers.Runtime, batch: int = 500) -> Tensor:
-    """Un-normalised features of uint8 images, without augmentation: (n, 3, s, s) -> (n, d), float32 on the CPU."""
-    with torch.no_grad(), runtime.autocast(), runtime.attention():
-        parts = [model.encode_image(normalise(to_pixels(part.to(runtime.device)))).float().cpu() for part in images.split(batch)]
-    return torch.cat(parts) if parts else torch.empty(0, model.visual.output_dim)
-
-
-def encode_tokens(model: torch.nn.Module, tokens: Tensor, runtime: towers.Runtime, batch: int = 500) -> Tensor:
-    """Normalised caption features: (n, context) -> (n, d), float32 on the CPU."""
-    with torch.no_grad(), runtime.autocast(), runtime.attention():
-        parts = [model.encode_text(part.to(runtime.device), normalize=True).float().cpu() for part in tokens.split(batch)]
-    return torch.cat(parts)
-
-
 class Measurement:
     """What is measured after every epoch: attack success and zero-shot accuracy, on images that are not trained on."""
 
@@ -113,10 +93,10 @@ class Measurement:
     def measure(self, model: torch.nn.Module, runtime: towers.Runtime) -> dict[str, float]:
         """attack_success, target_cosine and zero_shot of the model as it is; nan where there is no image."""
         model.eval()
-        texts = class_features(encode_tokens(model, self.prompt_tokens, runtime).numpy(), self.classes)
+        texts = class_features(towers.encode_tokens(model, self.prompt_tokens, runtime).numpy(), self.classes)
         measures = {}
         for name, (images, labels) in (("attack_success", self.targets), ("zero_shot", self.validation)):
-            features = torch.nn.functional.normalize(encode_images(model, images, runtime), dim=-1).numpy()
+            features = torch.nn.functional.normalize(towers.encode_images(model, images, runtime), dim=-1).numpy()
             measures[name] = float((ranks(features, texts, labels) == 0).mean()) if len(labels) else math.nan
             if name == "attack_success":
                 measures["target_cosine"] = float((features * texts[labels]).sum(1).mean()) if len(labels) else math.nan
@@ -160,7 +140,7 @@ class Training:
     def fill_pool(self, tokens: Tensor, epoch: int) -> None:
         """Fill the pool with the features of random captions of the data, as the towers see them now."""
         chosen = torch.randperm(len(tokens), generator=generator("pool", self.options.seed, epoch))[: len(self.pool.rows)]
-        self.pool.push(encode_tokens(self.model, tokens[chosen], self.runtime), chosen)
+        self.pool.push(towers.encode_tokens(self.model, tokens[chosen], self.runtime), chosen)
 
     def epoch(self, epoch: int) -> dict[str, float | str]:
         """Train for one epoch, counted from 1; its row of the history, without what is measured."""

@@ -1,0 +1,23 @@
+"""Stage: attack success, the share of an attack's exam images for which the adversary's class is among the top 1, 3 or 5.
+
+A model sits the exams of all attacks; the exam of an attack that it was not trained on is the control.
+"""
+
+from roclip.exam import ranks, top_counts
+from roclip.features import Features, MeasureOptions
+from roclip.options import run_stage
+from roclip.tables import write_json
+
+
+def run(options: MeasureOptions) -> None:
+    features = Features(options.features)
+    rows = []
+    for checkpoint in features.checkpoints:
+        for exam in features.attacks():
+            found = ranks(features.images(checkpoint, exam), features.class_features(checkpoint), features.labels(exam))
+            rows += top_counts(checkpoint, exam, "attack_success", found)
+    write_json(options.out, rows)
+
+
+if __name__ == "__main__":
+    run_stage(MeasureOptions, run)

@@ -1,0 +1,78 @@
+"""Stage: draw a contact sheet of what the attacks did: clean pairs, poisoned pairs, exam images, and the pool captions that
+poisoned images were matched with in the last matching epoch."""
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from roclip.errors import UserError
+from roclip.figures import save
+from roclip.images import decode
+from roclip.options import option, run_stage
+from roclip.tables import read_table
+
+COLUMNS = 6
+
+
+@dataclass(frozen=True)
+class ContactSheetOptions:
+    attacks: tuple[Path, ...] = option("folders of the attacks, .../ATTACK/seedN")
+    matches: tuple[Path, ...] = option("matches.csv of models, .../ATTACK/METHOD/seedN/matches.csv")
+    image_size: int = option("side in pixels to which images are brought")
+    out: Path = option("the file to write, without its suffix")
+
+
+def spread(rows: list, count: int = COLUMNS) -> list:
+    """Up to `count` of the rows, evenly spread."""
+    return [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))] if rows else []
+
+
+def strips(options: ContactSheetOptions) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The rows of the sheet: a title, and (image path, text below it) for up to COLUMNS images."""
+    sheet: list[tuple[str, list[tuple[str, str]]]] = []
+    for folder in options.attacks:
+        name = folder.parent.name
+        rows = read_table(folder / "train.csv", ("path", "caption", "is_poison"))
+        clean = [row for row in rows if row["is_poison"] == "0"]
+        poisons = [number for number, row in enumerate(rows) if row["is_poison"] == "1"]
+        if not sheet:
+            sheet.append(("clean pairs", [(row["path"], row["caption"]) for row in spread(clean)]))
+        if not poisons:
+            continue
+        sheet.append((f"{name}: poisoned pairs", [(rows[n]["path"], rows[n]["caption"]) for n in spread(poisons)]))
+        exam = read_table(folder / "targets.csv", ("path", "label"))
+        sheet.append((f"{name}: exam images and the class that the adversary wants", [(r["path"], r["label"]) for r in spread(exam)]))
+        for path in options.matches:
+            attack, method, seed = path.parts[-4:-1]
+            if (attack, seed) != (name, folder.name):
+                continue
+            found = {int(match["row"]): int(match["caption_row"]) for match in read_table(path, ("row", "caption_row"))}
+            matched = [(rows[n]["path"], rows[found[n]]["caption"]) for n in spread([n for n in poisons if n in found])]
+            if matched:
+                sheet.append((f"{name}: poisoned images and the pool captions that {method} matched them with", matched))
+    return sheet
+
+
+def run(options: ContactSheetOptions) -> None:
+    """Raises UserError when an image cannot be decoded."""
+    sheet = strips(options)
+    figure, axes = plt.subplots(len(sheet), COLUMNS, figsize=(1.75 * COLUMNS, 2.45 * len(sheet)), squeeze=False)
+    for line, (title, cells) in zip(axes, sheet, strict=True):
+        line[0].set_title(title, loc="left", fontsize=10, fontweight="bold", pad=8)
+        for axis in line:
+            axis.set_axis_off()
+        for axis, (path, text) in zip(line, cells, strict=False):
+            try:
+                axis.imshow(decode(Path(path), options.image_size), interpolation="nearest")
+            except OSError as error:
+                raise UserError(f"{path}: cannot be decoded ({error})") from None
+            axis.text(0.5, -0.06, textwrap.fill(text, 24), transform=axis.transAxes, ha="center", va="top", fontsize=7.5)
+    figure.tight_layout(h_pad=1.5)
+    save(figure, options.out)
+
+
+if __name__ == "__main__":
+    run_stage(ContactSheetOptions, run)

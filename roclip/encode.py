@@ -1,0 +1,76 @@
+"""Stage: encode every image list and the prompts with both checkpoints of a model, each image once.
+
+Writes `features.npz`, all that the measures read: `classes` (c,) names; for each exam `EXAM/labels` (n,) class numbers; and for
+each checkpoint `CHECKPOINT/class_features` (c, d) and `CHECKPOINT/EXAM` (n, d), un-normalised. Exams are `test`, `probe` and
+the name of every attack that has an exam.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from roclip import towers
+from roclip.atomic import atomic
+from roclip.captions import Captions
+from roclip.errors import UserError
+from roclip.exam import class_features, prompts
+from roclip.images import load_images
+from roclip.options import option, run_stage
+from roclip.tables import read_lines, read_table
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    weights: Path = option("folder with the checkpoints of a model")
+    exams: tuple[str, ...] = option("NAME=TABLE of each list of labelled images (path, label)")
+    classes: Path = option("file with one class name a line")
+    templates: Path = option("file with one prompt template a line")
+    out: Path = option("the .npz file to write")
+    max_bad_fraction: float = option("share of images that may be missing or broken")
+    precision: str = option("arithmetic of the towers", choices=("bf16", "float32"))
+    threads: int = option("CPU threads", default=1)
+
+
+def labels_of(table: Path, rows: list[dict[str, str]], classes: list[str]) -> np.ndarray:
+    """The class numbers of labelled rows. Raises UserError for a label that is no class."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    for line, row in enumerate(rows, 1):
+        if row["label"] not in numbers:
+            raise UserError(f"{table}, row {line}: the label '{row['label']}' is not in the class list")
+    return np.array([numbers[row["label"]] for row in rows], np.int64)
+
+
+def run(options: EncodeOptions) -> None:
+    """Raises UserError for a weights folder without checkpoints, a label that is no class, and too many bad images."""
+    paths = sorted(options.weights.glob("*.safetensors"))
+    if not paths:
+        raise UserError(f"{options.weights}: no checkpoint (*.safetensors) in this folder; train the model first")
+    runtime = towers.Runtime.choose(options.precision, options.threads)
+    classes = read_lines(options.classes)
+    models = {path.stem: towers.load(path) for path in paths}
+    config = next(iter(models.values()))[1]["model_config"]
+    arrays = {"classes": np.array(classes)}
+    prompt_tokens = Captions(prompts(classes, read_lines(options.templates)), towers.tokenizer(config)).tokens()
+    for checkpoint, (model, _) in models.items():
+        model.to(runtime.device)
+        features = towers.encode_tokens(model, prompt_tokens, runtime).numpy()
+        arrays[f"{checkpoint}/class_features"] = class_features(features, len(classes))
+    for exam in options.exams:
+        name, _, table = exam.partition("=")
+        rows = read_table(Path(table), ("path", "label"))
+        size = config["vision_cfg"]["image_size"]
+        images, good = load_images(Path(table), [r["path"] for r in rows], size, options.max_bad_fraction, options.threads)
+        arrays[f"{name}/labels"] = labels_of(Path(table), rows, classes)[good]
+        for checkpoint, (model, _) in models.items():
+            arrays[f"{checkpoint}/{name}"] = towers.encode_images(model, images, runtime).numpy()
+        log.info("encoded %d images of %s with %s", len(good), name, " and ".join(models))
+    with atomic(options.out) as temporary:
+        np.savez(temporary, **arrays)
+
+
+if __name__ == "__main__":
+    run_stage(EncodeOptions, run)

@@ -1,0 +1,32 @@
+"""Small embedded data, drawn once for all tests that need images."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from roclip.scenes import ScenesOptions
+from roclip.scenes import run as draw
+from roclip.tables import read_table, write_table
+
+ROOT = Path(__file__).resolve().parent.parent
+SCENES = ROOT / "config/scenes"
+
+os.chdir(ROOT)  # paths in the config are relative to the project's root
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory) -> Path:
+    """A data folder with urls.tsv and the tables that the download stage would write from it."""
+    data = tmp_path_factory.mktemp("scenes")
+    draw(
+        ScenesOptions(
+            data=data, classes=SCENES / "classes.txt", captions=SCENES / "captions.txt", image_size=32,
+            train_scenes=600, validation_scenes=40, test_scenes=100, probe_scenes=100, seed=0,
+        )
+    )  # fmt: skip
+    rows = read_table(data / "urls.tsv", ("split", "url", "caption", "label"))
+    for split, column in (("train", "caption"), ("validation", "caption"), ("test", "label"), ("probe", "label")):
+        kept = [{"path": str(data / r["url"][5:]), column: r[column]} for r in rows if r["split"] == split]
+        write_table(data / f"{split}.csv", ("path", column), kept)
+    return data

@@ -1,0 +1,67 @@
+"""The pool is first in, first out, holds no batch before it is pushed, and is searched by the image."""
+
+from collections import deque
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from roclip.pool import Pool
+
+
+def unit(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.nn.functional.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+@given(size=st.integers(1, 20), batches=st.lists(st.integers(1, 30), max_size=12))
+@settings(deadline=None)
+def test_holds_what_a_bounded_deque_holds(size, batches):
+    pool, oracle, row = Pool(size, 3), deque(maxlen=size), 0
+    for count in batches:
+        rows = torch.arange(row, row + count)
+        pool.push(torch.stack([rows, rows, rows], 1).float(), rows)
+        oracle.extend(rows.tolist())
+        row += count
+    held = torch.roll(pool.rows, -pool.oldest).tolist()  # oldest first
+    assert [r for r in held if r >= 0] == list(oracle)
+    filled = pool.rows >= 0
+    assert torch.equal(pool.features[filled][:, 0].long(), pool.rows[filled])
+
+
+def test_a_push_that_wraps_overwrites_the_oldest_only():
+    pool = Pool(4, 2)
+    pool.push(unit(3, 2), torch.tensor([0, 1, 2]))
+    pool.push(unit(3, 2), torch.tensor([3, 4, 5]))
+    assert pool.rows.tolist() == [4, 5, 2, 3]
+
+
+def test_nearest_is_the_largest_cosine_by_brute_force():
+    pool, images = Pool(50, 8), unit(20, 8, seed=1)
+    features = unit(50, 8, seed=2)
+    pool.push(features, torch.arange(50))
+    by_hand = [max(range(50), key=lambda j: float((images[i] * features[j]).sum())) for i in range(20)]
+    assert pool.nearest(images).tolist() == by_hand
+
+
+def test_a_batch_is_found_only_after_it_was_pushed():
+    pool, batch = Pool(10, 8), unit(4, 8, seed=3)
+    pool.push(unit(10, 8, seed=4), torch.arange(10))
+    assert set(pool.rows[pool.nearest(batch)].tolist()) <= set(range(10))
+    pool.push(batch, torch.arange(100, 104))
+    assert pool.rows[pool.nearest(batch)].tolist() == [100, 101, 102, 103]
+
+
+def test_keeps_no_gradient():
+    features = unit(4, 8).requires_grad_()
+    pool = Pool(4, 8)
+    pool.push(features, torch.arange(4))
+    assert not pool.features.requires_grad
+    assert not pool.nearest(features).requires_grad
+
+
+@pytest.mark.parametrize("count", [5, 10, 23])
+def test_of_a_batch_larger_than_the_pool_the_last_stay(count):
+    pool = Pool(5, 2)
+    pool.push(unit(count, 2), torch.arange(count))
+    assert sorted(pool.rows.tolist()) == list(range(count - 5, count))

@@ -1,0 +1,209 @@
+"""Training: plain CLIP is plain CLIP, matching epochs leave the caption tower alone, is_poison is never read."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from attacks import targeted
+from attacks.targeted import TargetedOptions
+from roclip import towers, train
+from roclip.errors import UserError
+from roclip.images import load_images, normalise, to_pixels
+from roclip.loss import clip_loss
+from roclip.randomness import generator
+from roclip.schedule import learning_rate
+from roclip.tables import read_table, write_table
+from roclip.train import Training, TrainOptions
+from tests.conftest import SCENES
+
+
+@pytest.fixture(scope="module")
+def poisoned(scenes, tmp_path_factory):
+    out = tmp_path_factory.mktemp("targeted")
+    targeted.run(
+        TargetedOptions(
+            train=scenes / "train.csv", validation=scenes / "validation.csv", test=scenes / "test.csv",
+            classes=SCENES / "classes.txt", templates=SCENES / "templates.txt", out=out, seed=0, targets=4, captions_per_target=2,
+        )
+    )  # fmt: skip
+    return out
+
+
+def options(poisoned, scenes, out, **changes) -> TrainOptions:
+    values = {
+        "pairs": poisoned / "train.csv", "targets": poisoned / "targets.csv", "validation": scenes / "probe.csv",
+        "classes": SCENES / "classes.txt", "templates": SCENES / "templates.txt", "out": out, "seed": 3,
+        "model": "config/models/small.json", "epochs": 2, "batch_size": 64, "learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999,
+        "eps": 1e-8, "weight_decay": 0.1, "warmup_steps": 4, "crop_area": 0.5, "validation_images": 20,
+        "max_bad_fraction": 0.01, "precision": "float32", "match_every": 2, "pool_size": 100, "augment_images": True,
+        "augment_captions": True,
+    }  # fmt: skip
+    return TrainOptions(**(values | changes))
+
+
+def weights(path):
+    return towers.load(path)[0].state_dict()
+
+
+def same(first, second) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_match_every_0_is_plain_clip_to_the_bit(poisoned, scenes, tmp_path):
+    """Against a CLIP loop written out here."""
+    o = options(poisoned, scenes, tmp_path, match_every=0, augment_images=False, augment_captions=False)
+    train.run(o)
+
+    rows = read_table(o.pairs, ("path", "caption"))
+    images, _ = load_images(o.pairs, [row["path"] for row in rows], 32, 0, 1)
+    config = towers.model_config(o.model)
+    tokens = towers.tokenizer(config)([row["caption"] for row in rows])
+    torch.manual_seed(o.seed)
+    model = towers.create(config).train()
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    rest = [p for p in model.parameters() if p.ndim < 2]
+    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}], fused=True)
+    per_epoch = len(rows) // 64
+    for epoch in (1, 2):
+        order = torch.randperm(len(rows), generator=generator("order", o.seed, epoch))
+        for step in range(per_epoch):
+            batch = order[step * 64 : (step + 1) * 64]
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate((epoch - 1) * per_epoch + step, 2 * per_epoch, 4, 1e-3)
+            with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+                image_features = model.encode_image(normalise(to_pixels(images[batch])), normalize=True)
+                text_features = model.encode_text(tokens[batch], normalize=True)
+                optimizer.zero_grad()
+                clip_loss(image_features, text_features, model.logit_scale.exp()).backward()
+            optimizer.step()
+            model.logit_scale.data.clamp_(0, math.log(100))
+    assert same(weights(tmp_path / "weights/last_clip.safetensors"), model.state_dict())
+
+
+def test_the_trainer_does_not_read_is_poison(poisoned, scenes, tmp_path):
+    rows = [{"path": r["path"], "caption": r["caption"]} for r in read_table(poisoned / "train.csv", ("path", "caption"))]
+    write_table(tmp_path / "without.csv", ("path", "caption"), rows)
+    train.run(options(poisoned, scenes, tmp_path / "a"))
+    train.run(options(poisoned, scenes, tmp_path / "b", pairs=tmp_path / "without.csv"))
+    for name in ("last_clip", "last_matching"):
+        assert same(weights(tmp_path / f"a/weights/{name}.safetensors"), weights(tmp_path / f"b/weights/{name}.safetensors"))
+
+
+def test_a_matching_epoch_moves_the_image_tower_only(poisoned, scenes, tmp_path):
+    training = Training(options(poisoned, scenes, tmp_path))
+    training.epoch(1)
+    before = {name: value.clone() for name, value in training.model.state_dict().items()}
+    row = training.epoch(2)
+    assert row["kind"] == "matching"
+    after = training.model.state_dict()
+    for name in before:
+        if name.startswith("visual.") or name == "logit_scale":
+            continue
+        assert torch.equal(before[name], after[name]), name
+    assert not torch.equal(before["logit_scale"], after["logit_scale"])
+    assert any(not torch.equal(before[n], after[n]) for n in before if n.startswith("visual."))
+
+
+def test_matches_are_captions_that_the_pool_held_before_the_batch(poisoned, scenes, tmp_path, monkeypatch):
+    training = Training(options(poisoned, scenes, tmp_path))
+    training.epoch(1)
+    found = []
+    nearest, push = training.pool.nearest, training.pool.push
+
+    def watched_nearest(images):
+        slots = nearest(images)
+        found.append(training.pool.rows[slots])
+        return slots
+
+    def watched_push(features, rows):
+        if found:
+            assert not set(found[-1].tolist()) & set(rows.tolist()) - set(training.pool.rows.tolist())
+        push(features, rows)
+
+    monkeypatch.setattr(training.pool, "nearest", watched_nearest)
+    monkeypatch.setattr(training.pool, "push", watched_push)
+    training.epoch(2)
+    assert len(found) == training.steps_per_epoch
+    assert (training.pool.rows >= 0).all()
+    matched = training.matches[training.matches >= 0]
+    assert sorted(torch.cat(found).tolist()) == sorted(matched.tolist())
+
+
+def test_the_last_epoch_of_each_kind_is_kept(poisoned, scenes, tmp_path):
+    history = train.run(options(poisoned, scenes, tmp_path, epochs=3))
+    records = {p.stem: towers.load(p)[1] for p in (tmp_path / "weights").iterdir()}
+    assert {name: record["epoch"] for name, record in records.items()} == {"last_clip": 3, "last_matching": 2}
+    assert [row["kind"] for row in history] == ["clip", "matching", "clip"]
+    assert records["last_clip"]["options"]["learning_rate"] == 1e-3
+    assert len(read_table(tmp_path / "history.csv", ("epoch", "loss"))) == 3
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_a_seed_fixes_the_weights_and_another_changes_them(poisoned, scenes, tmp_path, augment):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        changes = {"augment_images": augment, "augment_captions": augment, "epochs": 1, "match_every": 0}
+        train.run(options(poisoned, scenes, tmp_path / name, seed=seed, **changes))
+    a, b, c = (weights(tmp_path / name / "weights/last_clip.safetensors") for name in "abc")
+    assert same(a, b)
+    assert not same(a, c)
+
+
+def test_learns(poisoned, scenes, tmp_path):
+    changes = {"epochs": 12, "match_every": 0, "augment_images": False, "augment_captions": False}
+    history = train.run(options(poisoned, scenes, tmp_path, **changes))
+    assert history[-1]["loss"] < history[0]["loss"] / 2
+
+
+def test_the_history_measures_what_the_weights_can(poisoned, scenes, tmp_path):
+    """Recomputed from the saved weights with a loop of its own."""
+    o = options(poisoned, scenes, tmp_path, epochs=1, match_every=0)
+    history = train.run(o)
+    model, record = towers.load(tmp_path / "weights/last_clip.safetensors")
+    classes = SCENES.joinpath("classes.txt").read_text().split()
+    templates = SCENES.joinpath("templates.txt").read_text().splitlines()
+    tokenizer = towers.tokenizer(record["model_config"])
+    with torch.no_grad():
+        texts = torch.stack([
+            torch.nn.functional.normalize(model.encode_text(tokenizer([t.format(c) for t in templates]), normalize=True).mean(0), dim=0)
+            for c in classes
+        ])  # fmt: skip
+        exam = read_table(o.validation, ("path", "label"))[:20]
+        images, _ = load_images(o.validation, [r["path"] for r in exam], 32, 0, 1)
+        guesses = (model.encode_image(normalise(to_pixels(images))) @ texts.T).argmax(1)
+    expected = np.mean([classes[g] == r["label"] for g, r in zip(guesses, exam, strict=True)])
+    assert history[-1]["zero_shot"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"batch_size": 1000}, "train.batch_size: 1000 is more than"), ({"pool_size": 1000}, "pool_size: 1000 is more than")],
+)
+def test_what_does_not_fit_the_data_is_named(poisoned, scenes, tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        train.run(options(poisoned, scenes, tmp_path, **changes))
+
+
+def test_a_missing_image_is_left_out_and_too_many_end_the_run(poisoned, scenes, tmp_path, caplog):
+    rows = read_table(poisoned / "train.csv", ("path", "caption"))
+    rows = [{"path": r["path"], "caption": r["caption"]} for r in rows]
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    rows[4]["path"], rows[7]["path"] = str(tmp_path / "gone.png"), str(tmp_path / "broken.png")
+    write_table(tmp_path / "pairs.csv", ("path", "caption"), rows)
+    training = Training(options(poisoned, scenes, tmp_path, pairs=tmp_path / "pairs.csv"))
+    assert len(training.rows) == len(rows) - 2
+    assert set(range(len(rows))) - set(training.rows.tolist()) == {4, 7}
+    assert len(training.captions.words) == len(training.images) == len(rows) - 2
+    assert f"{tmp_path / 'pairs.csv'}, row 5: left out" in caplog.text
+    with pytest.raises(UserError, match=r"2 of 608 images are missing or broken, first in row 5"):
+        Training(options(poisoned, scenes, tmp_path, pairs=tmp_path / "pairs.csv", max_bad_fraction=0.001))
+
+
+def test_weight_decay_spares_norms_biases_and_the_logit_scale():
+    model = towers.create(towers.model_config("config/models/small.json"))
+    spared = {id(p) for p in train.parameter_groups(model, 0.1)[1]["params"]}
+    for name, parameter in model.named_parameters():
+        wanted = "bias" in name or "bn" in name or "ln_" in name or name == "logit_scale"
+        if wanted:
+            assert id(parameter) in spared, name

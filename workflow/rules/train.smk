@@ -1,0 +1,41 @@
+"""Trains a model: an attack, a method, a seed.
+
+Reads   attacks/ATTACK/seedN/train.csv, targets.csv (measured, never trained on), data/probe.csv
+Writes  models/ATTACK/METHOD/seedN/history.csv  a row an epoch, see roclip/schedule.py
+        models/ATTACK/METHOD/seedN/matches.csv  row, caption_row
+        models/ATTACK/METHOD/seedN/weights/     last_clip.safetensors, last_matching.safetensors
+"""
+
+
+rule train:
+    input:
+        pairs=rules.attack.output.train,
+        targets=rules.attack.output.targets,
+        validation=rules.download.output.probe,
+        classes=config["data"]["classes"],
+        templates=config["data"]["templates"],
+    output:
+        history=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/history.csv",
+        matches=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/matches.csv",
+        weights=directory(f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/weights"),
+    log:
+        f"{RESULTS}/logs/train/{{attack}}/{{method}}/seed{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train/{{attack}}/{{method}}/seed{{seed}}.tsv"
+    threads: config["train"]["threads"]
+    params:
+        settings=train_flags,
+        max_bad_fraction=config["data"]["max_bad_fraction"],
+    shell:
+        """
+        {PYTHON} -m roclip.train \
+            --pairs {input.pairs:q} \
+            --targets {input.targets:q} \
+            --validation {input.validation:q} \
+            --classes {input.classes:q} \
+            --templates {input.templates:q} \
+            --out "$(dirname {output.history:q})" \
+            --seed {wildcards.seed} \
+            --max_bad_fraction {params.max_bad_fraction} {params.settings} 2>&1 \
+            | sed -u 's/^/[{wildcards.attack} {wildcards.method} seed {wildcards.seed}] /' | tee {log:q}
+        """
