@@ -2,34 +2,34 @@
 
 PYTHON ?= python3
 CORES ?= all
-BIN := .venv/bin
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: reproduce report test lint bench clean
 
 reproduce: .venv/installed
-	$(BIN)/snakemake --cores $(CORES)
+	snakemake --cores $(CORES)
 	$(MAKE) report
 	@cat results/embedded/tables/measures.md
 	@echo "Figures: results/embedded/figures/   Report: results/embedded/report.html"
 
 report: .venv/installed
-	$(BIN)/snakemake --cores 1 --report results/embedded/report.html
+	snakemake --cores 1 --report results/embedded/report.html
 
 test: .venv/installed lint
-	$(BIN)/pytest
+	pytest
 
 lint: .venv/installed
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow
-	$(BIN)/snakemake --lint
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	snakemake --lint
 
 bench: .venv/installed
-	$(BIN)/python -m benchmarks.training
+	python -m benchmarks.training
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 clean:

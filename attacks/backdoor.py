@@ -27,7 +27,9 @@ class BackdoorOptions(AttackOptions):
     poisons: int = option("training images that get the trigger and a caption of the target class")
     exam_images: int = option("at most so many triggered test images are judged")
     target_class: str = option("the class that a triggered image should be taken for")
-    captions: str = option("captions of the poisons: filled templates, or captions of the corpus", choices=("templates", "corpus"))
+    captions: str = option(
+        "captions of the poisons: filled templates, or captions of the corpus", choices=("templates", "corpus")
+    )
     image_size: int = option("side in pixels to which an image is brought before the trigger is put on")
     patch_size: float = option("side of the patch as a share of the image's side")
     patch_pattern: str = option("one noise pattern for all images, or a new one for each", choices=PATTERNS)

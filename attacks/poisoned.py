@@ -67,7 +67,9 @@ def write_attack(
         **facts,
     }
     write_json(options.out / "manifest.json", manifest)
-    log.info("%d poisons in %d clean pairs (%.2f%%), %d exam images", len(poisons), len(clean), 100 * manifest["rate"], len(exam))
+    log.info(
+        "%d poisons in %d clean pairs (%.2f%%), %d exam images", len(poisons), len(clean), 100 * manifest["rate"], len(exam)
+    )
 
 
 def read_clean(options: AttackOptions) -> list[dict[str, str]]:

@@ -67,7 +67,7 @@ def _impossible(config: Mapping[str, Any]) -> Iterator[str]:
         if method["match_every"] and method["pool_size"] > pairs:
             yield f"method.{name}.pool_size: {method['pool_size']} is more than the {pairs} training pairs"
         if method["match_every"] > train["epochs"]:
-            yield f"method.{name}.match_every: {method['match_every']} is more than train.epochs {train['epochs']}: it never matches"
+            yield f"method.{name}.match_every: {method['match_every']} is more than the {train['epochs']} epochs"
     for name in config["attacks"]:
         attack = config["attack"].get(name, {"kind": "clean"})
         if attack["kind"] == "backdoor":
@@ -78,7 +78,7 @@ def _impossible(config: Mapping[str, Any]) -> Iterator[str]:
             if round(attack["patch_size"] * attack["image_size"]) < 1:
                 yield f"attack.{name}.patch_size: {attack['patch_size']} of {attack['image_size']} pixels is less than a pixel"
             if side and attack["image_size"] != side:
-                yield f"attack.{name}.image_size: {attack['image_size']} is not the {side} of {train['model']}; the trigger would be resized"
+                yield f"attack.{name}.image_size: {attack['image_size']} is not the {side} pixels of {train['model']}"
         if attack["kind"] == "targeted" and attack["targets"] > len(classes):
             yield f"attack.{name}.targets: {attack['targets']} is more than the {len(classes)} classes"
 

@@ -44,7 +44,9 @@ def strips(options: ContactSheetOptions) -> list[tuple[str, list[tuple[str, str]
             continue
         sheet.append((f"{name}: poisoned pairs", [(rows[n]["path"], rows[n]["caption"]) for n in spread(poisons)]))
         exam = read_table(folder / "targets.csv", ("path", "label"))
-        sheet.append((f"{name}: exam images and the class that the adversary wants", [(r["path"], r["label"]) for r in spread(exam)]))
+        sheet.append(
+            (f"{name}: exam images and the class that the adversary wants", [(r["path"], r["label"]) for r in spread(exam)])
+        )
         for path in options.matches:
             attack, method, seed = path.parts[-4:-1]
             if (attack, seed) != (name, folder.name):

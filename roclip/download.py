@@ -13,7 +13,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from roclip.atomic import atomic
 from roclip.errors import UserError
 from roclip.options import option, run_stage
 from roclip.tables import read_table, write_table
@@ -21,6 +20,7 @@ from roclip.tables import read_table, write_table
 log = logging.getLogger(__name__)
 
 COLUMNS = {"train": "caption", "validation": "caption", "test": "label", "probe": "label"}
+QUALITY = {"png": 1, "jpg": 95, "webp": 95}  # for png, how hard to compress
 SHARD = 2500  # images a shard, the unit of work of img2dataset
 
 
@@ -56,7 +56,7 @@ def fetch(options: DownloadOptions, rows: list[dict[str, str]], raw: Path) -> di
         url_list=str(listed), input_format="tsv", url_col="url", save_additional_columns=["row"],
         output_folder=str(raw / "shards"), output_format="files", number_sample_per_shard=SHARD,
         processes_count=options.threads, thread_count=8, image_size=options.image_size, resize_mode="keep_ratio",
-        resize_only_if_bigger=True, encode_format=options.image_format, encode_quality=1 if options.image_format == "png" else 95,
+        resize_only_if_bigger=True, encode_format=options.image_format, encode_quality=QUALITY[options.image_format],
         skip_reencode=True, compute_hash=None, extract_exif=False, enable_wandb=False, retries=2,
     )  # fmt: skip
     files, errors = {}, Counter()

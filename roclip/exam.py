@@ -30,6 +30,12 @@ def ranks(image_features: np.ndarray, class_features: np.ndarray, labels: np.nda
 def top_counts(checkpoint: str, exam: str, measure: str, ranks: np.ndarray) -> list[dict[str, str | int]]:
     """The hits among the top 1, 3 and 5 classes as rows of a measure's JSON."""
     return [
-        {"checkpoint": checkpoint, "exam": exam, "measure": f"{measure}_top{k}", "hits": int((ranks < k).sum()), "n": len(ranks)}
+        {
+            "checkpoint": checkpoint,
+            "exam": exam,
+            "measure": f"{measure}_top{k}",
+            "hits": int((ranks < k).sum()),
+            "n": len(ranks),
+        }
         for k in (1, 3, 5)
     ]

@@ -32,7 +32,9 @@ class FigureOptions:
 def read(path: Path) -> pd.DataFrame:
     """A table of the table stage; names stay text. Raises UserError when it is missing."""
     try:
-        return pd.read_csv(path, dtype={"seed": str, "attack": str, "method": str}, keep_default_na=False, na_values={"value": [""]})
+        return pd.read_csv(
+            path, dtype={"seed": str, "attack": str, "method": str}, keep_default_na=False, na_values={"value": [""]}
+        )
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the table stage first") from None
 
@@ -46,7 +48,9 @@ def bars(axis: plt.Axes, position: float, share: float, low: float, high: float,
     """A bar in percent with its interval and its number on top."""
     axis.bar(position, 100 * share, width, **style)
     axis.errorbar(position, 100 * share, [[100 * (share - low)], [100 * (high - share)]], color="black", capsize=2.5, lw=1)
-    axis.annotate(f"{100 * share:.3g}", (position, 100 * high), xytext=(0, 2), textcoords="offset points", ha="center", fontsize=8)
+    axis.annotate(
+        f"{100 * share:.3g}", (position, 100 * high), xytext=(0, 2), textcoords="offset points", ha="center", fontsize=8
+    )
 
 
 def attack_success(measures: pd.DataFrame) -> plt.Figure:
@@ -68,13 +72,27 @@ def attack_success(measures: pd.DataFrame) -> plt.Figure:
                 bars(axis, x - 0.2, *own.iloc[0][["value", "low", "high"]], 0.38, color=palette[method])
             if not others.empty:
                 hits, n = int(others.hits.sum()), int(others.n.sum())
-                bars(axis, x + 0.2, hits / n, *clopper_pearson(hits, n), 0.38, color="white", edgecolor=palette[method], hatch="///")
-        axis.set_xticks(range(len(groups)), [f"{m}\n{CHECKPOINTS[c].replace(' epoch', '')}\nepoch" for m, c in groups], fontsize=8)
+                bars(
+                    axis,
+                    x + 0.2,
+                    hits / n,
+                    *clopper_pearson(hits, n),
+                    0.38,
+                    color="white",
+                    edgecolor=palette[method],
+                    hatch="///",
+                )
+        axis.set_xticks(
+            range(len(groups)), [f"{m}\n{CHECKPOINTS[c].replace(' epoch', '')}\nepoch" for m, c in groups], fontsize=8
+        )
         axis.set_title(f"attack: {exam}")
         axis.set_ylim(0, 112)
         axis.set_yticks(range(0, 101, 20))
     axes[0][0].set_ylabel("attack success, top 1 (%)")
-    handles = [Patch(facecolor="grey", label="trained on the attack"), Patch(facecolor="white", edgecolor="grey", hatch="///", label="control: trained on another attack")]
+    handles = [
+        Patch(facecolor="grey", label="trained on the attack"),
+        Patch(facecolor="white", edgecolor="grey", hatch="///", label="control: trained on another attack"),
+    ]
     figure.legend(handles=handles, loc="lower center", ncols=2, frameon=False, bbox_to_anchor=(0.5, -0.06))
     return figure
 
@@ -88,7 +106,9 @@ def utility(measures: pd.DataFrame) -> plt.Figure:
     figure, axes = plt.subplots(1, 2, figsize=(1 + 2 * max(3, 1.6 * len(attacks)), 3.8), sharey=True)
     for axis, (measure, title) in zip(axes, kinds.items(), strict=True):
         found = rows[rows.measure == measure]
-        groups = [(m, c) for m in methods for c in CHECKPOINTS if not found[(found.method == m) & (found.checkpoint == c)].empty]
+        groups = [
+            (m, c) for m in methods for c in CHECKPOINTS if not found[(found.method == m) & (found.checkpoint == c)].empty
+        ]
         width = 0.8 / len(groups)
         for i, (method, checkpoint) in enumerate(groups):
             for x, attack in enumerate(attacks):
@@ -109,7 +129,9 @@ def utility(measures: pd.DataFrame) -> plt.Figure:
 
 def saw_tooth(history: pd.DataFrame) -> plt.Figure:
     """Attack success and zero-shot accuracy by epoch, a panel for each attack and method, matching epochs shaded."""
-    history = history.assign(**{c: pd.to_numeric(history[c], errors="coerce") for c in ("epoch", "attack_success", "zero_shot")})
+    history = history.assign(
+        **{c: pd.to_numeric(history[c], errors="coerce") for c in ("epoch", "attack_success", "zero_shot")}
+    )
     attacks, methods = list(dict.fromkeys(history.attack)), list(dict.fromkeys(history.method))
     size = (1.5 + 3.6 * len(methods), 0.8 + 2.2 * len(attacks))
     figure, axes = plt.subplots(len(attacks), len(methods), figsize=size, sharex=True, sharey=True, squeeze=False)

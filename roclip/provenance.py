@@ -15,7 +15,10 @@ def commit() -> str:
     here = Path(__file__).parent
     try:
         done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"], cwd=here, capture_output=True, text=True
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
         )
     except FileNotFoundError:
         return "unknown"

@@ -111,9 +111,7 @@ def paste(canvas: Image.Image, name: str, scale: float, degrees: float, centre: 
     canvas.paste(turned, corner, turned)
 
 
-def draw_scene(
-    classes: list[str], patterns: list[str], size: int, rng: np.random.Generator
-) -> tuple[Image.Image, str, str]:
+def draw_scene(classes: list[str], patterns: list[str], size: int, rng: np.random.Generator) -> tuple[Image.Image, str, str]:
     """One scene: (RGB image of `size` pixels a side, its caption, the class of its main object)."""
     name, other = rng.choice(classes, 2, replace=False)
     colour = str(rng.choice(list(GROUNDS)))

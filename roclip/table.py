@@ -13,8 +13,8 @@ from pathlib import Path
 from roclip.atomic import atomic
 from roclip.intervals import clopper_pearson
 from roclip.options import option, run_stage
-from roclip.tables import read_json, read_table, write_table
 from roclip.schedule import HISTORY
+from roclip.tables import read_json, read_table, write_table
 
 MEASURES = ("experiment", "attack", "method", "seed", "checkpoint", "exam", "measure", "value", "n", "low", "high")
 MODEL = ("attack", "method", "seed")
@@ -73,7 +73,11 @@ def percent(hits: int, n: int) -> str:
 
 def markdown(rows: Sequence[dict]) -> str:
     """The rows of single seeds, pooled, as a Markdown table with a line for each attack, method and checkpoint."""
-    found = {(r["attack"], r["method"], r["checkpoint"], r["exam"], r["measure"]): (r["hits"], r["n"]) for r in pooled(rows) if r["seed"] == "all"}
+    found = {
+        (r["attack"], r["method"], r["checkpoint"], r["exam"], r["measure"]): (r["hits"], r["n"])
+        for r in pooled(rows)
+        if r["seed"] == "all"
+    }
     lines = [
         "| attack | method | checkpoint | attack success | control | zero-shot | linear probe |",
         "|---|---|---|---|---|---|---|",
@@ -90,8 +94,8 @@ def markdown(rows: Sequence[dict]) -> str:
     seeds = sorted({r["seed"] for r in rows}, key=int)
     lines += [
         "",
-        f"Percent, top 1, with 95% Clopper-Pearson intervals, pooled over seeds {', '.join(seeds)}. Control: the same exam sat by "
-        "models of the same method that were trained on another attack.",
+        f"Percent, top 1, with 95% Clopper-Pearson intervals, pooled over seeds {', '.join(seeds)}. "
+        "Control: the same exam sat by models of the same method that were trained on another attack.",
     ]
     return "\n".join(lines) + "\n"
 

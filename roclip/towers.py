@@ -17,10 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+import roclip.small_resnet  # noqa: F401 (registers its towers)
 from roclip.atomic import atomic
 from roclip.errors import UserError
 from roclip.images import normalise, to_pixels
-import roclip.small_resnet  # noqa: F401 (registers its towers)
 from roclip.tables import read_json
 
 MAX_LOGIT_SCALE = math.log(100)
@@ -72,7 +72,9 @@ class Runtime:
 def encode_images(model: torch.nn.Module, images: Tensor, runtime: Runtime, batch: int = 500) -> Tensor:
     """Un-normalised features of uint8 images, without augmentation: (n, 3, s, s) -> (n, d), float32 on the CPU."""
     with torch.no_grad(), runtime.autocast(), runtime.attention():
-        parts = [model.encode_image(normalise(to_pixels(part.to(runtime.device)))).float().cpu() for part in images.split(batch)]
+        parts = [
+            model.encode_image(normalise(to_pixels(part.to(runtime.device)))).float().cpu() for part in images.split(batch)
+        ]
     return torch.cat(parts) if parts else torch.empty(0, model.visual.output_dim)
 
 

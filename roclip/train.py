@@ -34,6 +34,7 @@ from roclip.tables import read_lines, read_table, write_table
 
 log = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True)
 class TrainOptions:
     pairs: Path = option("table of training pairs (path, caption)")
@@ -120,7 +121,9 @@ class Training:
         log.info("decoded %d images in %.1f s", len(self.rows), time.perf_counter() - started)
         self.captions = Captions([rows[row]["caption"] for row in self.rows], towers.tokenizer(config))
         if options.batch_size > len(self.rows):
-            raise UserError(f"train.batch_size: {options.batch_size} is more than the {len(self.rows)} pairs of {options.pairs}")
+            raise UserError(
+                f"train.batch_size: {options.batch_size} is more than the {len(self.rows)} pairs of {options.pairs}"
+            )
         if options.match_every and options.pool_size > len(self.rows):
             raise UserError(f"method.pool_size: {options.pool_size} is more than the {len(self.rows)} pairs of {options.pairs}")
         self.measurement = Measurement(options, config, size)
@@ -154,7 +157,9 @@ class Training:
             self.fill_pool(tokens, epoch)
         losses, distinct = [], []
         steps = range(self.steps_per_epoch)
-        bar = tqdm(steps, f"epoch {epoch}/{options.epochs}", unit_scale=options.batch_size, unit="pair", leave=False, disable=None)
+        bar = tqdm(
+            steps, f"epoch {epoch}/{options.epochs}", unit_scale=options.batch_size, unit="pair", leave=False, disable=None
+        )
         for step in bar:
             batch = order[step * options.batch_size : (step + 1) * options.batch_size]
             pixels = to_pixels(self.images[batch].to(runtime.device, non_blocking=True))
@@ -205,7 +210,12 @@ class Training:
         kind = is_matching(epoch, options.match_every)
         if any(is_matching(later, options.match_every) == kind for later in range(epoch + 1, options.epochs + 1)):
             return
-        record = {"model_config": self.config, "epoch": epoch, "options": dataclasses.asdict(options), **provenance(options.pairs)}
+        record = {
+            "model_config": self.config,
+            "epoch": epoch,
+            "options": dataclasses.asdict(options),
+            **provenance(options.pairs),
+        }
         record["options"] = {k: str(v) if isinstance(v, Path) else v for k, v in record["options"].items()}
         name = "last_matching" if kind else "last_clip"
         towers.save(self.model, options.out / "weights" / f"{name}.safetensors", record)

@@ -55,7 +55,9 @@ def test_hue_turns_about_as_far_as_torchvisions(draw):
 
 
 def test_flip_equals_torchvision():
-    assert torch.allclose(augment.crop_and_flip(pixels(), crop_draws(flip=0.0), 0.5), oracle.horizontal_flip(pixels()), atol=1e-5)
+    assert torch.allclose(
+        augment.crop_and_flip(pixels(), crop_draws(flip=0.0), 0.5), oracle.horizontal_flip(pixels()), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(("across", "down", "left", "top"), [(0.5, 0.5, 8, 8), (0.0, 0.0, 0, 0), (1.0, 0.0, 16, 0)])

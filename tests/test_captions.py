@@ -25,7 +25,9 @@ def test_tokens_equal_open_clips_on_any_text(texts):
     assert torch.equal(Captions(texts, TOKENIZER).tokens(), TOKENIZER(texts))
 
 
-@pytest.mark.parametrize("text", ["NA", "null", "nan", "", "it's a dog's life, isn't it?", "été 東京 123 &amp; <b>", "x " * 100])
+@pytest.mark.parametrize(
+    "text", ["NA", "null", "nan", "", "it's a dog's life, isn't it?", "été 東京 123 &amp; <b>", "x " * 100]
+)
 def test_tokens_equal_open_clips_on_awkward_captions(text):
     assert torch.equal(Captions([text], TOKENIZER).tokens(), TOKENIZER([text]))
 
@@ -100,7 +102,9 @@ def test_does_not_depend_on_the_hash_seed():
         f"print([eda({WORDS!r}, Random(f'0,1,{{row}}')) for row in range(50)])"
     )
     runs = [
-        subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": h}, capture_output=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": h}, capture_output=True, check=True
+        ).stdout
         for h in ("1", "2")
     ]
     assert runs[0] == runs[1]

@@ -26,7 +26,9 @@ class Example:
     size=st.integers(min_value=0),
     rate=st.floats(min_value=0),
     on=st.booleans(),
-    out=st.text(st.characters(categories=("L", "N", "Z")), min_size=1).filter(lambda t: str(Path(t)) == t and not t.startswith("-")),
+    out=st.text(st.characters(categories=("L", "N", "Z")), min_size=1).filter(
+        lambda t: str(Path(t)) == t and not t.startswith("-")
+    ),
     names=st.lists(st.sampled_from(["x y", "'", "$HOME", "é"]), max_size=3),
 )
 @settings(deadline=None)

@@ -25,7 +25,8 @@ def poisoned(scenes, tmp_path_factory):
     targeted.run(
         TargetedOptions(
             train=scenes / "train.csv", validation=scenes / "validation.csv", test=scenes / "test.csv",
-            classes=SCENES / "classes.txt", templates=SCENES / "templates.txt", out=out, seed=0, targets=4, captions_per_target=2,
+            classes=SCENES / "classes.txt", templates=SCENES / "templates.txt", out=out, seed=0,
+            targets=4, captions_per_target=2,
         )
     )  # fmt: skip
     return out
@@ -165,10 +166,8 @@ def test_the_history_measures_what_the_weights_can(poisoned, scenes, tmp_path):
     templates = SCENES.joinpath("templates.txt").read_text().splitlines()
     tokenizer = towers.tokenizer(record["model_config"])
     with torch.no_grad():
-        texts = torch.stack([
-            torch.nn.functional.normalize(model.encode_text(tokenizer([t.format(c) for t in templates]), normalize=True).mean(0), dim=0)
-            for c in classes
-        ])  # fmt: skip
+        means = [model.encode_text(tokenizer([t.format(c) for t in templates]), normalize=True).mean(0) for c in classes]
+        texts = torch.nn.functional.normalize(torch.stack(means), dim=1)
         exam = read_table(o.validation, ("path", "label"))[:20]
         images, _ = load_images(o.validation, [r["path"] for r in exam], 32, 0, 1)
         guesses = (model.encode_image(normalise(to_pixels(images))) @ texts.T).argmax(1)

@@ -6,7 +6,9 @@ import pytest
 from attacks.triggers import noise, patch
 
 
-@pytest.mark.parametrize(("height", "width", "side", "top", "left"), [(32, 32, 4, 28, 28), (32, 48, 5, 0, 43), (224, 224, 16, 100, 7)])
+@pytest.mark.parametrize(
+    ("height", "width", "side", "top", "left"), [(32, 32, 4, 28, 28), (32, 48, 5, 0, 43), (224, 224, 16, 100, 7)]
+)
 def test_patch_replaces_its_square_only(height, width, side, top, left):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (height, width, 3), np.uint8)

@@ -22,12 +22,14 @@ rule attack:
         f"{RESULTS}/logs/attack/{{attack}}/seed{{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/attack/{{attack}}/seed{{seed}}.tsv"
+    conda:
+        "roclip"
     params:
         kind=attack_kind,
         settings=attack_flags,
     shell:
         """
-        {PYTHON} -m attacks.{params.kind} \
+        python -m attacks.{params.kind} \
             --train {input.train:q} \
             --validation {input.validation:q} \
             --test {input.test:q} \

@@ -1,5 +1,6 @@
 """Checks the config and names the targets; no rules here."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,7 +18,9 @@ except UserError as error:
     sys.exit(f"config: {error}")
 
 RESULTS = f"results/{config['experiment']}"
-PYTHON = sys.executable
+
+# `python` in the rules is the interpreter that runs Snakemake, in an activated environment or not
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
 
 
 wildcard_constraints:
@@ -77,9 +80,7 @@ def train_flags(wildcards):
 
 def exams(wildcards):
     """The exams of all attacks of a seed: every model sits every one."""
-    return expand(
-        f"{RESULTS}/attacks/{{attack}}/seed{wildcards.seed}/targets.csv", attack=config["attacks"]
-    )
+    return expand(f"{RESULTS}/attacks/{{attack}}/seed{wildcards.seed}/targets.csv", attack=config["attacks"])
 
 
 def figure_table(wildcards):

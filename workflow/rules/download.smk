@@ -18,12 +18,14 @@ rule scenes:
         f"{RESULTS}/logs/scenes.log",
     benchmark:
         f"{RESULTS}/benchmarks/scenes.tsv"
+    conda:
+        "roclip"
     threads: workflow.cores
     params:
         data=config["data"],
     shell:
         """
-        {PYTHON} -m roclip.scenes \
+        python -m roclip.scenes \
             --data "$(dirname {output.urls:q})" \
             --classes {input.classes:q} \
             --captions {input.captions:q} \
@@ -49,6 +51,8 @@ rule download:
         f"{RESULTS}/logs/download.log",
     benchmark:
         f"{RESULTS}/benchmarks/download.tsv"
+    conda:
+        "roclip"
     threads: workflow.cores
     params:
         image_size=config["data"]["image_size"],
@@ -56,7 +60,7 @@ rule download:
         max_bad_fraction=config["data"]["max_bad_fraction"],
     shell:
         """
-        {PYTHON} -m roclip.download \
+        python -m roclip.download \
             --url_list {input.urls:q} \
             --data "$(dirname {output.train:q})" \
             --image_size {params.image_size} \

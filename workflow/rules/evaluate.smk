@@ -23,6 +23,8 @@ rule encode:
         f"{RESULTS}/logs/encode/{{attack}}/{{method}}/seed{{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/encode/{{attack}}/{{method}}/seed{{seed}}.tsv"
+    conda:
+        "roclip"
     threads: config["train"]["threads"]
     params:
         exams=exam_flags,
@@ -30,7 +32,7 @@ rule encode:
         max_bad_fraction=config["data"]["max_bad_fraction"],
     shell:
         """
-        {PYTHON} -m roclip.encode \
+        python -m roclip.encode \
             --weights {input.weights:q} \
             {params.exams} \
             --classes {input.classes:q} \
@@ -53,9 +55,11 @@ rule measure:
         f"{RESULTS}/benchmarks/{{measure}}/{{attack}}/{{method}}/seed{{seed}}.tsv"
     wildcard_constraints:
         measure="attack_success|zero_shot|linear_probe",
+    conda:
+        "roclip"
     shell:
         """
-        {PYTHON} -m roclip.{wildcards.measure} \
+        python -m roclip.{wildcards.measure} \
             --features {input.features:q} \
             --out {output.measure:q} 2>&1 | tee {log:q}
         """
@@ -73,11 +77,13 @@ rule table:
         f"{RESULTS}/logs/table.log",
     benchmark:
         f"{RESULTS}/benchmarks/table.tsv"
+    conda:
+        "roclip"
     params:
         experiment=config["experiment"],
     shell:
         """
-        {PYTHON} -m roclip.table \
+        python -m roclip.table \
             --experiment {params.experiment} \
             --measures {input.measures:q} \
             --histories {input.histories:q} \

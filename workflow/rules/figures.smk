@@ -23,11 +23,13 @@ rule figure:
         f"{RESULTS}/benchmarks/figures/{{figure}}.tsv"
     wildcard_constraints:
         figure="attack_success|utility|saw_tooth",
+    conda:
+        "roclip"
     params:
         out=subpath(output.png, strip_suffix=".png"),
     shell:
         """
-        {PYTHON} -m roclip.figures \
+        python -m roclip.figures \
             --figure {wildcards.figure} \
             --table {input.table:q} \
             --out {params.out:q} 2>&1 | tee {log:q}
@@ -51,13 +53,15 @@ rule contact_sheet:
         f"{RESULTS}/logs/figures/contact_sheet.log",
     benchmark:
         f"{RESULTS}/benchmarks/figures/contact_sheet.tsv"
+    conda:
+        "roclip"
     params:
         attacks=[str(Path(table).parent) for table in FIRST_SEED_ATTACKS],
         image_size=config["data"]["image_size"],
         out=subpath(output.png, strip_suffix=".png"),
     shell:
         """
-        {PYTHON} -m roclip.contact_sheet \
+        python -m roclip.contact_sheet \
             --attacks {params.attacks:q} \
             --matches {input.matches:q} \
             --image_size {params.image_size} \

@@ -22,13 +22,15 @@ rule train:
         f"{RESULTS}/logs/train/{{attack}}/{{method}}/seed{{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train/{{attack}}/{{method}}/seed{{seed}}.tsv"
+    conda:
+        "roclip"
     threads: config["train"]["threads"]
     params:
         settings=train_flags,
         max_bad_fraction=config["data"]["max_bad_fraction"],
     shell:
         """
-        {PYTHON} -m roclip.train \
+        python -m roclip.train \
             --pairs {input.pairs:q} \
             --targets {input.targets:q} \
             --validation {input.validation:q} \

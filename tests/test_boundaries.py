@@ -1,0 +1,63 @@
+"""What the parts may know of each other, and what the runtime code must never do."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from roclip.options import flags
+from tests.conftest import ROOT
+
+MODULES = sorted([*ROOT.glob("roclip/*.py"), *ROOT.glob("attacks/*.py")])
+
+
+def imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("roclip/*.py")), ids=lambda path: path.stem)
+def test_the_defence_never_imports_the_adversary(path):
+    assert "attacks" not in imports(path)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}.{path.stem}")
+def test_no_pickle_and_no_code_from_data(path):
+    assert not imports(path) & {"pickle", "dill", "joblib", "shelve", "marshal"}
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    assert not {call.func.id for call in calls if isinstance(call.func, ast.Name)} & {"eval", "exec"}
+    assert not any(k.arg == "shell" for call in calls for k in call.keywords)
+
+
+@pytest.mark.parametrize(
+    "module", ["attack_success", "zero_shot", "linear_probe", "table", "figures", "contact_sheet", "config"]
+)
+def test_stages_after_encoding_start_without_torch(module):
+    code = f"import roclip.{module}, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_environment_has_the_pins_of_the_constraints():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    assert "--constraint constraints.txt" in pip
+    assert [line for line in pip if not line.startswith("--")] == []
+    pins = (ROOT / "constraints.txt").read_text().split()
+    assert all(line.count("==") == 1 for line in pins)
+
+
+@pytest.mark.parametrize("section", ["train", "data"])
+def test_every_number_of_the_config_survives_as_a_flag(section):
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())[section]
+    words = flags(config).split()
+    for key, value in config.items():
+        if value is not None:
+            assert str(value) == words[words.index(f"--{key}") + 1]

@@ -1,0 +1,61 @@
+"""The measures on features made by hand, where the answer is known."""
+
+import numpy as np
+import pytest
+
+from roclip import attack_success, linear_probe, zero_shot
+from roclip.errors import UserError
+from roclip.features import Features, MeasureOptions
+from roclip.tables import read_json
+
+
+@pytest.fixture
+def features(tmp_path):
+    """Three classes on the axes. In last_clip every image points at its label, in last_matching at the next one."""
+    rng = np.random.default_rng(0)
+    labels = {
+        "test": rng.integers(0, 3, 30),
+        "probe": rng.integers(0, 3, 60),
+        "patch": np.zeros(10, int),
+        "clean": np.zeros(0, int),
+    }
+    arrays = {"classes": np.array(["a", "b", "c"])}
+    for checkpoint, shift in (("last_clip", 0), ("last_matching", 1)):
+        arrays[f"{checkpoint}/class_features"] = np.eye(3)
+        for exam, wanted in labels.items():
+            arrays[f"{exam}/labels"] = wanted
+            arrays[f"{checkpoint}/{exam}"] = 5 * np.eye(3)[(wanted + shift) % 3] + 0.1 * rng.normal(size=(len(wanted), 3))
+    np.savez(tmp_path / "features.npz", **arrays)
+    return tmp_path / "features.npz"
+
+
+def measured(stage, features):
+    stage.run(MeasureOptions(features, features.with_suffix(".json")))
+    return {(r["checkpoint"], r["exam"], r["measure"]): (r["hits"], r["n"]) for r in read_json(features.with_suffix(".json"))}
+
+
+def test_attack_success_counts_the_adversarys_class(features):
+    found = measured(attack_success, features)
+    assert found["last_clip", "patch", "attack_success_top1"] == (10, 10)
+    assert found["last_matching", "patch", "attack_success_top1"] == (0, 10)
+    assert found["last_matching", "patch", "attack_success_top3"] == (10, 10)
+    assert {exam for _, exam, _ in found} == {"patch"}
+
+
+def test_zero_shot_counts_the_true_class(features):
+    found = measured(zero_shot, features)
+    assert found["last_clip", "test", "zero_shot_top1"] == (30, 30)
+    assert found["last_matching", "test", "zero_shot_top1"] == (0, 30)
+
+
+def test_a_linear_probe_needs_no_names(features):
+    found = measured(linear_probe, features)
+    assert found == {(c, "test", "linear_probe"): (30, 30) for c in ("last_clip", "last_matching")}
+
+
+def test_a_file_that_holds_no_features_is_named(tmp_path):
+    with pytest.raises(UserError, match="run the encode stage first"):
+        Features(tmp_path / "absent.npz")
+    (tmp_path / "broken.npz").write_bytes(b"broken")
+    with pytest.raises(UserError, match="not a feature file"):
+        Features(tmp_path / "broken.npz")
