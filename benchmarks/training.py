@@ -21,8 +21,8 @@ from torchvision.transforms import v2
 
 from roclip import towers
 from roclip.captions import eda
-from roclip.images import MEAN, STD
 from roclip.loss import clip_loss
+from roclip.pixels import MEAN, STD
 from roclip.pool import Pool
 from roclip.tables import read_table, write_table
 from roclip.train import Training, TrainOptions

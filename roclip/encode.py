@@ -15,7 +15,7 @@ from roclip import towers
 from roclip.atomic import atomic
 from roclip.captions import Captions
 from roclip.errors import UserError
-from roclip.exam import class_features, prompts
+from roclip.exam import class_features, labels_of, prompts
 from roclip.images import load_images
 from roclip.options import option, run_stage
 from roclip.tables import read_lines, read_table
@@ -33,15 +33,6 @@ class EncodeOptions:
     max_bad_fraction: float = option("share of images that may be missing or broken")
     precision: str = option("arithmetic of the towers", choices=("bf16", "float32"))
     threads: int = option("CPU threads", default=1)
-
-
-def labels_of(table: Path, rows: list[dict[str, str]], classes: list[str]) -> np.ndarray:
-    """The class numbers of labelled rows. Raises UserError for a label that is no class."""
-    numbers = {name: number for number, name in enumerate(classes)}
-    for line, row in enumerate(rows, 1):
-        if row["label"] not in numbers:
-            raise UserError(f"{table}, row {line}: the label '{row['label']}' is not in the class list")
-    return np.array([numbers[row["label"]] for row in rows], np.int64)
 
 
 def run(options: EncodeOptions) -> None:

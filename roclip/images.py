@@ -1,4 +1,4 @@
-"""Decoding images into uint8 tensors."""
+"""Decoding images into uint8 arrays."""
 
 import logging
 from collections.abc import Sequence
@@ -6,17 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from roclip.errors import UserError
 
 log = logging.getLogger(__name__)
-
-# OpenAI's CLIP, per channel, of pixels in [0, 1]
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def decode(path: Path, size: int) -> np.ndarray:
@@ -31,7 +25,9 @@ def decode(path: Path, size: int) -> np.ndarray:
         return np.asarray(image)
 
 
-def load_images(table: Path, paths: Sequence[str], size: int, max_bad_fraction: float, threads: int) -> tuple[Tensor, Tensor]:
+def load_images(
+    table: Path, paths: Sequence[str], size: int, max_bad_fraction: float, threads: int
+) -> tuple[np.ndarray, np.ndarray]:
     """All images of a table that can be decoded: (uint8 (n, 3, size, size), their row numbers (n,), counted from 0).
 
     A missing or broken image is reported with its row and left out; more than `max_bad_fraction` of them is a UserError.
@@ -59,15 +55,4 @@ def load_images(table: Path, paths: Sequence[str], size: int, max_bad_fraction: 
     good = np.flatnonzero([fault is None for fault in faults])
     if len(good) < len(paths):
         images = images[good]
-    return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(good)
-
-
-def normalise(pixels: Tensor) -> Tensor:
-    """Pixels in [0, 1], (batch, 3, height, width), to the towers' zero mean and unit variance."""
-    mean, std = (torch.tensor(v, device=pixels.device).view(3, 1, 1) for v in (MEAN, STD))
-    return (pixels - mean) / std
-
-
-def to_pixels(images: Tensor) -> Tensor:
-    """uint8 images as float32 in [0, 1], channels last in memory."""
-    return images.float().div_(255).contiguous(memory_format=torch.channels_last)
+    return images.transpose(0, 3, 1, 2), good

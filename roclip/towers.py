@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import torch
 from open_clip.tokenizer import SimpleTokenizer
@@ -20,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import roclip.small_resnet  # noqa: F401 (registers its towers)
 from roclip.atomic import atomic
 from roclip.errors import UserError
-from roclip.images import normalise, to_pixels
+from roclip.pixels import normalise, to_pixels
 from roclip.tables import read_json
 
 MAX_LOGIT_SCALE = math.log(100)
@@ -69,11 +70,13 @@ class Runtime:
         return sdpa_kernel(SDPBackend.MATH if self.device.type == "cpu" else list(SDPBackend.__members__.values())[1:])
 
 
-def encode_images(model: torch.nn.Module, images: Tensor, runtime: Runtime, batch: int = 500) -> Tensor:
+def encode_images(model: torch.nn.Module, images: np.ndarray, runtime: Runtime, batch: int = 500) -> Tensor:
     """Un-normalised features of uint8 images, without augmentation: (n, 3, s, s) -> (n, d), float32 on the CPU."""
     with torch.no_grad(), runtime.autocast(), runtime.attention():
         parts = [
-            model.encode_image(normalise(to_pixels(part.to(runtime.device)))).float().cpu() for part in images.split(batch)
+            model.encode_image(normalise(to_pixels(part.to(runtime.device)))).float().cpu()
+            for part in torch.from_numpy(images).split(batch)
+            if len(part)
         ]
     return torch.cat(parts) if parts else torch.empty(0, model.visual.output_dim)
 

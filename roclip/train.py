@@ -22,10 +22,11 @@ from tqdm import tqdm
 from roclip import augment, towers
 from roclip.captions import Captions
 from roclip.errors import UserError
-from roclip.exam import class_features, prompts, ranks
-from roclip.images import load_images, normalise, to_pixels
+from roclip.exam import class_features, labels_of, prompts, ranks
+from roclip.images import load_images
 from roclip.loss import clip_loss
 from roclip.options import option, run_stage
+from roclip.pixels import normalise, to_pixels
 from roclip.pool import Pool
 from roclip.provenance import provenance
 from roclip.randomness import generator
@@ -85,11 +86,12 @@ class Measurement:
         self.validation = self._exam(options.validation, options.validation_images, classes, size, options)
 
     @staticmethod
-    def _exam(path: Path, limit: int | None, classes: list[str], size: int, options: TrainOptions) -> tuple[Tensor, np.ndarray]:
+    def _exam(
+        path: Path, limit: int | None, classes: list[str], size: int, options: TrainOptions
+    ) -> tuple[np.ndarray, np.ndarray]:
         rows = read_table(path, ("path", "label"))[:limit]
         images, good = load_images(path, [row["path"] for row in rows], size, options.max_bad_fraction, options.threads)
-        labels = np.array([classes.index(rows[row]["label"]) for row in good], np.int64)
-        return images, labels
+        return images, labels_of(path, rows, classes)[good]
 
     def measure(self, model: torch.nn.Module, runtime: towers.Runtime) -> dict[str, float]:
         """attack_success, target_cosine and zero_shot of the model as it is; nan where there is no image."""
@@ -117,7 +119,8 @@ class Training:
         rows = read_table(options.pairs, ("path", "caption"))
         started = time.perf_counter()
         paths = [row["path"] for row in rows]
-        self.images, self.rows = load_images(options.pairs, paths, size, options.max_bad_fraction, options.threads)
+        images, self.rows = load_images(options.pairs, paths, size, options.max_bad_fraction, options.threads)
+        self.images = torch.from_numpy(images)
         log.info("decoded %d images in %.1f s", len(self.rows), time.perf_counter() - started)
         self.captions = Captions([rows[row]["caption"] for row in self.rows], towers.tokenizer(config))
         if options.batch_size > len(self.rows):

@@ -10,8 +10,9 @@ from attacks import targeted
 from attacks.targeted import TargetedOptions
 from roclip import towers, train
 from roclip.errors import UserError
-from roclip.images import load_images, normalise, to_pixels
+from roclip.images import load_images
 from roclip.loss import clip_loss
+from roclip.pixels import normalise, to_pixels
 from roclip.randomness import generator
 from roclip.schedule import learning_rate
 from roclip.tables import read_table, write_table
@@ -74,7 +75,7 @@ def test_match_every_0_is_plain_clip_to_the_bit(poisoned, scenes, tmp_path):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate((epoch - 1) * per_epoch + step, 2 * per_epoch, 4, 1e-3)
             with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-                image_features = model.encode_image(normalise(to_pixels(images[batch])), normalize=True)
+                image_features = model.encode_image(normalise(to_pixels(torch.from_numpy(images)[batch])), normalize=True)
                 text_features = model.encode_text(tokens[batch], normalize=True)
                 optimizer.zero_grad()
                 clip_loss(image_features, text_features, model.logit_scale.exp()).backward()
@@ -170,7 +171,7 @@ def test_the_history_measures_what_the_weights_can(poisoned, scenes, tmp_path):
         texts = torch.nn.functional.normalize(torch.stack(means), dim=1)
         exam = read_table(o.validation, ("path", "label"))[:20]
         images, _ = load_images(o.validation, [r["path"] for r in exam], 32, 0, 1)
-        guesses = (model.encode_image(normalise(to_pixels(images))) @ texts.T).argmax(1)
+        guesses = (model.encode_image(normalise(to_pixels(torch.from_numpy(images)))) @ texts.T).argmax(1)
     expected = np.mean([classes[g] == r["label"] for g, r in zip(guesses, exam, strict=True)])
     assert history[-1]["zero_shot"] == pytest.approx(expected)
 

@@ -1,0 +1,140 @@
+"""The whole workflow on config/test.yaml in a copy of the project: once through, then what a second run and each edit redo."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from roclip.table import MEASURES
+from roclip.tables import read_json, read_table
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.slow
+SNAKEMAKE = str(Path(sys.executable).parent / "snakemake")
+RESULTS = Path("results/test")
+
+
+def snakemake(project: Path, *arguments: str, check: bool = True) -> str:
+    command = [SNAKEMAKE, "--configfile", "config/test.yaml", *arguments]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    output = done.stdout + done.stderr
+    assert not check or done.returncode == 0, output[-4000:]
+    return output
+
+
+def planned(project: Path, *arguments: str) -> Counter:
+    """How many jobs of each rule a dry run would start."""
+    output = snakemake(project, "--dry-run", *arguments)
+    table = re.search(r"Job stats:\n.*?\n-+.*?\n(.*?)\ntotal", output, re.DOTALL)
+    return (
+        Counter({name: int(count) for name, count in (line.split() for line in table[1].splitlines())}) if table else Counter()
+    )
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A copy of the project in which the workflow has run once."""
+    copy = tmp_path_factory.mktemp("project")
+    ignored = shutil.ignore_patterns(
+        ".git", ".venv", ".snakemake", "__pycache__", "results", "*.egg-info", ".*_cache", ".hypothesis"
+    )
+    shutil.copytree(ROOT, copy, dirs_exist_ok=True, ignore=ignored)
+    snakemake(copy, "--cores", "all")
+    return copy
+
+
+def test_every_model_sits_every_exam(project):
+    rows = read_table(project / RESULTS / "tables/measures.csv", MEASURES)
+    success = [r for r in rows if r["measure"] == "attack_success_top1" and r["seed"] == "all"]
+    assert {(r["attack"], r["method"], r["checkpoint"], r["exam"]) for r in success} == {
+        (attack, method, checkpoint, exam)
+        for attack in ("targeted", "patch")
+        for method, checkpoints in (("clip", ["last_clip"]), ("roclip", ["last_clip", "last_matching"]))
+        for checkpoint in checkpoints
+        for exam in ("targeted", "patch")
+    }
+    assert {r["measure"] for r in rows if r["exam"] == "test"} == {
+        "zero_shot_top1", "zero_shot_top3", "zero_shot_top5", "linear_probe",
+    }  # fmt: skip
+    for row in rows:
+        assert 0 <= float(row["low"]) <= float(row["value"]) <= float(row["high"]) <= 1
+        assert row["experiment"] == "test"
+
+
+def test_tables_and_figures_are_there_and_nothing_half_written(project):
+    for name in ("attack_success", "utility", "saw_tooth", "contact_sheet"):
+        with Image.open(project / RESULTS / f"figures/{name}.png") as image:
+            assert min(image.size) > 300
+        assert (project / RESULTS / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
+    assert (project / RESULTS / "tables/measures.md").read_text().count("| targeted |") == 3
+    assert not list((project / RESULTS).rglob("*.part*"))
+    assert not (project / RESULTS / "data/download").exists()
+
+
+def test_the_attack_counts_what_the_config_asks_for(project):
+    manifest = read_json(project / RESULTS / "attacks/targeted/seed10/manifest.json")
+    assert (manifest["poisons"], manifest["clean_pairs"]) == (12, 1200)
+    assert manifest["rate"] == pytest.approx(0.01)
+
+
+def test_a_second_run_does_nothing_in_five_seconds(project):
+    started = time.monotonic()
+    output = snakemake(project, "--cores", "all")
+    assert "Nothing to be done" in output
+    assert time.monotonic() - started < 10  # 5 s on a quiet machine
+
+
+def test_an_edited_figure_redraws_figures_only(project):
+    module = project / "roclip/figures.py"
+    before = module.stat()
+    os.utime(module)
+    assert set(planned(project)) == {"figure", "contact_sheet", "all"}
+    os.utime(module, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_changed_learning_rate_retrains_and_a_changed_method_only_its_branch(project):
+    everything = planned(project, "--config", "train={learning_rate: 0.002}")
+    assert everything["train"] == 4
+    assert not {"scenes", "download", "attack"} & set(everything)
+    branch = planned(project, "--config", "method={roclip: {pool_size: 90}}")
+    assert (branch["train"], branch["encode"], branch["measure"]) == (2, 2, 6)
+    attack = planned(project, "--config", "attack={patch: {poisons: 9}}")
+    assert (attack["attack"], attack["train"]) == (1, 2)
+
+
+def test_another_seed_adds_its_own_models(project):
+    jobs = planned(project, "--config", "seeds=[10, 11]")
+    assert (jobs["attack"], jobs["train"], jobs["scenes"]) == (2, 4, 0)
+
+
+@pytest.mark.parametrize("target", ["data", "attacks", "models", "measures", "tables", "figures"])
+def test_each_stage_has_a_target(project, target):
+    assert "Nothing to be done" in snakemake(project, "--cores", "1", target)
+
+
+def test_a_stage_runs_by_file_and_by_the_command_that_is_printed(project):
+    measure = project / RESULTS / "measures/targeted/clip/seed10/zero_shot.json"
+    before = measure.read_text()
+    measure.unlink()
+    output = snakemake(project, "--cores", "1", str(measure.relative_to(project)))
+    assert measure.read_text() == before
+    command = re.search(r"python -m roclip\.zero_shot .*?\| tee \S+", output, re.DOTALL)[0]
+    measure.unlink()
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    subprocess.run(["bash", "-c", command], cwd=project, check=True, env={**os.environ, "PATH": path}, capture_output=True)
+    assert measure.read_text() == before
+
+
+def test_the_report_needs_no_network_and_shows_every_figure(project):
+    snakemake(project, "--report", "report.html")
+    page = (project / "report.html").read_text()
+    assert not re.findall(r"<(?:script|img|link|iframe)[^>]+(?:src|href)=[\"']?https?:", page)
+    for name in ("attack_success", "utility", "saw_tooth", "contact_sheet"):
+        assert f"{name}.png" in page
