@@ -28,7 +28,7 @@ SHARD = 2500  # images a shard, the unit of work of img2dataset
 class DownloadOptions:
     url_list: Path = option("TSV with the columns split, url, caption, label")
     data: Path = option("folder that receives images/ and the tables")
-    image_size: int = option("longest side to which images are shrunk, in pixels")
+    image_size: int = option("shorter side to which images are shrunk, in pixels")
     image_format: str = option("format in which images are kept", choices=("png", "jpg", "webp"))
     max_bad_fraction: float = option("share of the URLs that may fail")
     threads: int = option("downloading processes", default=1)

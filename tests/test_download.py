@@ -61,7 +61,7 @@ def test_good_images_come_in_the_order_of_the_list_and_bad_ones_are_reported(tmp
     reds = []
     for row in rows:
         with Image.open(row["path"]) as image:
-            assert image.size == (32, 24)
+            assert image.size == (43, 32)
             reds.append(image.convert("RGB").getpixel((0, 0))[0])
     assert reds == [20 * n for n in range(9, -1, -1)]
     assert "row 4: no image from" in caplog.text
