@@ -57,7 +57,8 @@ def attack_success(measures: pd.DataFrame) -> plt.Figure:
     """Success of each attack on each method and checkpoint, with the control beside it."""
     top1 = measures[(measures.measure == "attack_success_top1") & (measures.seed == "all")].copy()
     top1["hits"] = (top1.value * top1.n).round().astype(int)
-    exams, methods = list(dict.fromkeys(top1.exam)), list(dict.fromkeys(top1.method))
+    exams = [attack for attack in dict.fromkeys(top1.attack) if attack in set(top1.exam)]
+    methods = list(dict.fromkeys(top1.method))
     if not exams:
         return empty("No attack with an exam was run")
     palette = colours(methods)

@@ -23,7 +23,7 @@ rule attack:
     benchmark:
         f"{RESULTS}/benchmarks/attack/{{attack}}/seed{{seed}}.tsv"
     conda:
-        "roclip"
+        "../../environment.yml"
     params:
         kind=attack_kind,
         settings=attack_flags,

@@ -19,7 +19,7 @@ rule scenes:
     benchmark:
         f"{RESULTS}/benchmarks/scenes.tsv"
     conda:
-        "roclip"
+        "../../environment.yml"
     threads: workflow.cores
     params:
         data=config["data"],
@@ -52,7 +52,7 @@ rule download:
     benchmark:
         f"{RESULTS}/benchmarks/download.tsv"
     conda:
-        "roclip"
+        "../../environment.yml"
     threads: workflow.cores
     params:
         image_size=config["data"]["image_size"],

@@ -24,7 +24,7 @@ rule encode:
     benchmark:
         f"{RESULTS}/benchmarks/encode/{{attack}}/{{method}}/seed{{seed}}.tsv"
     conda:
-        "roclip"
+        "../../environment.yml"
     threads: config["train"]["threads"]
     params:
         exams=exam_flags,
@@ -56,7 +56,7 @@ rule measure:
     wildcard_constraints:
         measure="attack_success|zero_shot|linear_probe",
     conda:
-        "roclip"
+        "../../environment.yml"
     shell:
         """
         python -m roclip.{wildcards.measure} \
@@ -78,7 +78,7 @@ rule table:
     benchmark:
         f"{RESULTS}/benchmarks/table.tsv"
     conda:
-        "roclip"
+        "../../environment.yml"
     params:
         experiment=config["experiment"],
     shell:

@@ -12,7 +12,7 @@ rule figure:
     output:
         png=report(
             f"{RESULTS}/figures/{{figure}}.png",
-            caption="../report/{figure}.rst",
+            caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),
@@ -24,7 +24,7 @@ rule figure:
     wildcard_constraints:
         figure="attack_success|utility|saw_tooth",
     conda:
-        "roclip"
+        "../../environment.yml"
     params:
         out=subpath(output.png, strip_suffix=".png"),
     shell:
@@ -54,7 +54,7 @@ rule contact_sheet:
     benchmark:
         f"{RESULTS}/benchmarks/figures/contact_sheet.tsv"
     conda:
-        "roclip"
+        "../../environment.yml"
     params:
         attacks=[str(Path(table).parent) for table in FIRST_SEED_ATTACKS],
         image_size=config["data"]["image_size"],

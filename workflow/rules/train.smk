@@ -23,7 +23,7 @@ rule train:
     benchmark:
         f"{RESULTS}/benchmarks/train/{{attack}}/{{method}}/seed{{seed}}.tsv"
     conda:
-        "roclip"
+        "../../environment.yml"
     threads: config["train"]["threads"]
     params:
         settings=train_flags,
