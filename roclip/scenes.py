@@ -116,19 +116,19 @@ def draw_scene(classes: list[str], patterns: list[str], size: int, rng: np.rando
     name, other = rng.choice(classes, 2, replace=False)
     colour = str(rng.choice(list(GROUNDS)))
     canvas = Image.fromarray(ground_texture(2 * size, GROUNDS[colour], rng))  # drawn twice as large, then averaged
-    scale, across, down = rng.uniform(0.6, 0.9), rng.uniform(0.42, 0.58), rng.uniform(0.42, 0.58)
+    scale, across, down = rng.uniform(0.65, 0.9), rng.uniform(0.44, 0.56), rng.uniform(0.44, 0.56)
     has_other = rng.random() < 0.5
     if has_other:
         corner = rng.choice([0.15, 0.85], 2) + rng.uniform(-0.03, 0.03, 2)
         across, down = across + 0.12 * (0.5 - corner[0]), down + 0.12 * (0.5 - corner[1])
-        paste(canvas, other, rng.uniform(0.25, 0.32), rng.uniform(-20, 20), tuple(corner))
-    paste(canvas, name, scale, rng.uniform(-20, 20), (across, down))
+        paste(canvas, other, rng.uniform(0.25, 0.32), rng.uniform(-15, 15), tuple(corner))
+    paste(canvas, name, scale, rng.uniform(-15, 15), (across, down))
     pattern = rng.choice([p for p in patterns if has_other or "{other}" not in p])
     caption = pattern.format(
         object=name,
         other=other,
         ground=colour,
-        size="large" if scale > 0.75 else "small",
+        size="large" if scale > 0.775 else "small",
         side="left" if across < 0.5 else "right",
     )
     return canvas.reduce(2), re.sub(r"\ba (?=[aeiou])", "an ", caption), str(name)
