@@ -25,16 +25,15 @@ def option(meaning: str, default: Any = dataclasses.MISSING, choices: Sequence[s
     return dataclasses.field(default=default, metadata={"help": meaning, "choices": choices})
 
 
-def flags(values: Mapping[str, Any], only: type | None = None) -> str:
-    """Config values as shell-quoted flags; with `only`, those that the options class `only` has.
+def flags(values: Mapping[str, Any]) -> str:
+    """Config values as shell-quoted flags; None is left out. Numbers must not be negative, nor words begin with `-`.
 
     >>> flags({"pool_size": 800, "augment_images": True, "captions": None, "seeds": [0, 1]})
     '--pool_size 800 --augment_images true --seeds 0 1'
     """
-    names = {field.name for field in dataclasses.fields(only)} if only else values
     words = []
     for name, value in values.items():
-        if value is None or name not in names:
+        if value is None:
             continue
         items = value if isinstance(value, (list, tuple)) else [value]
         words += [f"--{name}", *(str(v).lower() if isinstance(v, bool) else shlex.quote(str(v)) for v in items)]

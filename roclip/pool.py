@@ -1,4 +1,4 @@
-"""The pool of caption features that matching epochs draw from (paper section 4.1)."""
+"""The pool of caption features that matching epochs of RoCLIP draw from (arXiv 2303.06854, figure 1)."""
 
 import torch
 from torch import Tensor
