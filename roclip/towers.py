@@ -76,9 +76,8 @@ def encode_images(model: torch.nn.Module, images: np.ndarray, runtime: Runtime, 
         parts = [
             model.encode_image(normalise(to_pixels(part.to(runtime.device)))).float().cpu()
             for part in torch.from_numpy(images).split(batch)
-            if len(part)
         ]
-    return torch.cat(parts) if parts else torch.empty(0, model.visual.output_dim)
+    return torch.cat(parts)
 
 
 def encode_tokens(model: torch.nn.Module, tokens: Tensor, runtime: Runtime, batch: int = 500) -> Tensor:

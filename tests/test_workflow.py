@@ -137,7 +137,7 @@ def test_a_stage_runs_by_file_and_by_the_command_that_is_printed(project):
 
 
 def test_the_report_needs_no_network_and_shows_every_figure(project):
-    snakemake(project, "--report", "report.html")
+    snakemake(project, "--cores", "1", "--report", "report.html")
     page = (project / "report.html").read_text()
     assert not re.findall(r"<(?:script|img|link|iframe)[^>]+(?:src|href)=[\"']?https?:", page)
     for name in ("attack_success", "utility", "saw_tooth", "contact_sheet"):
