@@ -1,7 +1,7 @@
 """Stage: encode every image list and the prompts with both checkpoints of a model, each image once.
 
-Writes `features.npz`, all that the measures read: `classes` (c,) names; for each exam `EXAM/labels` (n,) class numbers; and for
-each checkpoint `CHECKPOINT/class_features` (c, d) and `CHECKPOINT/EXAM` (n, d), un-normalised. Exams are `test`, `probe` and
+Writes `features.npz`, all that the measures read: for each exam `EXAM/labels` (n,) class numbers; and for each
+checkpoint `CHECKPOINT/class_features` (c, d) and `CHECKPOINT/EXAM` (n, d), un-normalised. Exams are `test`, `probe` and
 the name of every attack that has an exam.
 """
 
@@ -44,7 +44,7 @@ def run(options: EncodeOptions) -> None:
     classes = read_lines(options.classes)
     models = {path.stem: towers.load(path) for path in paths}
     config = next(iter(models.values()))[1]["model_config"]
-    arrays = {"classes": np.array(classes)}
+    arrays = {}
     prompt_tokens = Captions(prompts(classes, read_lines(options.templates)), towers.tokenizer(config)).tokens()
     for checkpoint, (model, _) in models.items():
         model.to(runtime.device)

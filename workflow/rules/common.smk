@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import yaml
@@ -11,12 +12,14 @@ sys.path.insert(0, workflow.basedir)
 from roclip.config import check
 from roclip.errors import UserError
 from roclip.options import flags
+from roclip.times import run_times
 
 try:
     check(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
 except UserError as error:
     sys.exit(f"config: {error}")
 
+STARTED = time.time()
 RESULTS = f"results/{config['experiment']}"
 
 # `python` in the rules is the interpreter that runs Snakemake, in an activated environment or not
@@ -96,3 +99,7 @@ onstart:
     # the merged config of a run lies beside its results
     Path(RESULTS).mkdir(parents=True, exist_ok=True)
     Path(RESULTS, "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
+
+
+onsuccess:
+    print(run_times(Path(RESULTS), STARTED, time.time()))
