@@ -68,7 +68,7 @@ def plain_epoch(options: TrainOptions, rows: list[dict[str, str]], matching: boo
     pairs = PlainPairs(rows, towers.tokenizer(config), options.augment_images)
     pool = Pool(options.pool_size, config["embed_dim"])
     pool.push(
-        torch.nn.functional.normalize(torch.randn(options.pool_size, config["embed_dim"])), torch.arange(options.pool_size)
+        torch.nn.functional.normalize(torch.randn(options.pool_size, config["embed_dim"])), torch.arange(options.pool_size), 0
     )
     started, seen = time.perf_counter(), 0
     for pixels, tokens in DataLoader(pairs, options.batch_size, shuffle=True, drop_last=True):
@@ -79,7 +79,7 @@ def plain_epoch(options: TrainOptions, rows: list[dict[str, str]], matching: boo
         clip_loss(image_features, matched, model.logit_scale.exp()).backward()
         optimizer.step()
         if matching:
-            pool.push(text_features, torch.arange(len(tokens)))
+            pool.push(text_features, torch.arange(len(tokens)), seen)
         seen += len(tokens)
     return seen / (time.perf_counter() - started)
 

@@ -16,6 +16,8 @@ def run(options: MeasureOptions) -> None:
         for exam in features.attacks():
             found = ranks(features.images(checkpoint, exam), features.class_features(checkpoint), features.labels(exam))
             rows += top_counts(checkpoint, exam, "attack_success", found)
+            # which images were hits, to compare models on the same images
+            rows[-3]["outcomes"] = "".join(str(int(rank == 0)) for rank in found)
     write_json(options.out, rows)
 
 

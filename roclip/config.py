@@ -8,6 +8,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from roclip.errors import UserError
+from roclip.plan import plan
 from roclip.tables import read_json, read_lines, read_table
 
 
@@ -33,11 +34,7 @@ def check_schema(config: Mapping[str, Any], schema: Path) -> None:
 
 
 def _impossible(config: Mapping[str, Any]) -> Iterator[str]:
-    data, train = config["data"], config["train"]
-    for key, kind in (("attacks", "attack"), ("methods", "method")):
-        for name in config[key]:
-            if name not in config[kind]:
-                yield f"{key}: '{name}' is not defined under '{kind}'; defined are {', '.join(config[kind])}"
+    data, train, planned = config["data"], config["train"], plan(config)
     classes = read_lines(Path(data["classes"]))
     for template in read_lines(Path(data["templates"])):
         if template.count("{}") != 1:
@@ -59,17 +56,18 @@ def _impossible(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"train.model: {train['model']} has no vision_cfg.image_size; it must be in open_clip's model format"
     if train["batch_size"] > pairs:
         yield f"train.batch_size: {train['batch_size']} is more than the {pairs} training pairs"
-    steps = train["epochs"] * (pairs // train["batch_size"])
-    if train["warmup_steps"] >= steps:
-        yield f"train.warmup_steps: {train['warmup_steps']} is not less than the {steps} steps of the training"
-    for name in config["methods"]:
-        method = config["method"].get(name, {"match_every": 0})
+    for name in planned.methods():
+        method = planned.method[name]
+        steps = method["epochs"] * (pairs // train["batch_size"])
+        if train["warmup_steps"] >= steps:
+            yield f"train.warmup_steps: {train['warmup_steps']} is not less than the {steps} steps of method '{name}'"
         if method["match_every"] and method["pool_size"] > pairs:
             yield f"method.{name}.pool_size: {method['pool_size']} is more than the {pairs} training pairs"
-        if method["match_every"] > train["epochs"]:
-            yield f"method.{name}.match_every: {method['match_every']} is more than the {train['epochs']} epochs"
-    for name in config["attacks"]:
-        attack = config["attack"].get(name, {"kind": "clean"})
+        for key in ("match_every", "match_from"):
+            if method[key] > method["epochs"]:
+                yield f"method.{name}.{key}: {method[key]} is more than the {method['epochs']} epochs"
+    for name in planned.attacks():
+        attack = planned.attack[name]
         if attack["kind"] == "backdoor":
             if attack["target_class"] not in classes:
                 yield f"attack.{name}.target_class: '{attack['target_class']}' is not in {data['classes']}"

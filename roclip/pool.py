@@ -7,16 +7,17 @@ from torch import Tensor
 class Pool:
     """A first-in-first-out store of caption features without gradient.
 
-    `features` is (size, dimension), L2-normalised; `rows` is (size,), the data set row of each caption. Once full, a push
-    overwrites the oldest captions.
+    `features` is (size, dimension), L2-normalised; `rows` is (size,), the data set row of each caption, -1 where there is none;
+    `steps` is (size,), the training step at which each caption came in. Once full, a push overwrites the oldest captions.
     """
 
     def __init__(self, size: int, dimension: int, device: torch.device | str = "cpu") -> None:
         self.features = torch.zeros(size, dimension, device=device)
         self.rows = torch.full((size,), -1, dtype=torch.long)
+        self.steps = torch.zeros(size, dtype=torch.long)
         self.oldest = 0  # where the next caption goes
 
-    def push(self, text_features: Tensor, rows: Tensor) -> None:
+    def push(self, text_features: Tensor, rows: Tensor, step: int) -> None:
         """Store captions in order, over the oldest ones. Of more captions than the pool holds, the last ones stay.
 
         text_features: (batch, dimension), normalised; rows: (batch,).
@@ -26,7 +27,12 @@ class Pool:
         slots = (self.oldest + torch.arange(count - kept, count)) % size
         self.features[slots.to(self.features.device)] = text_features[count - kept :].detach().to(self.features)
         self.rows[slots] = rows[count - kept :].cpu()
+        self.steps[slots] = step
         self.oldest = (self.oldest + count) % size
+
+    def fill_with_noise(self, generator: torch.Generator) -> None:
+        """Gaussian noise that is not normalised and stands for no caption: how the authors' release starts."""
+        self.features.copy_(torch.randn(self.features.shape, generator=generator))
 
     def nearest(self, image_features: Tensor) -> Tensor:
         """The slot of the most similar pool caption for each image: (batch, dimension) -> (batch,).

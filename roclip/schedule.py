@@ -2,17 +2,23 @@
 
 import math
 
-# columns of history.csv: `kind` is clip or matching, `loss` the mean over the epoch, `learning_rate` that of its last step;
-# attack_success, target_cosine and zero_shot are measured after it
+# columns of history.csv. `kind` is clip or matching, `loss` the mean over the epoch, `learning_rate` that of its last step.
+# From attack_success to poison_cosine: measured after the epoch. From distinct_neighbours to pool_age: means over the steps
+# of a matching epoch, empty in others
 HISTORY = (
-    "epoch", "kind", "loss", "learning_rate", "attack_success", "target_cosine", "zero_shot", "distinct_neighbours",
+    "epoch", "kind", "loss", "learning_rate",
+    "attack_success", "target_cosine", "zero_shot", "clean_cosine", "poison_cosine",
+    "distinct_neighbours", "own_captions", "adversary_captions", "poisons_in_pool", "pool_age",
     "pairs_per_second", "seconds",
 )  # fmt: skip
 
 
-def is_matching(epoch: int, match_every: int) -> bool:
-    """Whether an epoch, counted from 1, is a matching epoch: every `match_every`-th is; 0 means none (plain CLIP)."""
-    return match_every > 0 and epoch % match_every == 0
+def is_matching(epoch: int, match_every: int, match_from: int = 1) -> bool:
+    """Whether an epoch, counted from 1, is a matching epoch: every `match_every`-th is, from epoch `match_from` on.
+
+    A `match_every` of 0 means none (plain CLIP).
+    """
+    return match_every > 0 and epoch % match_every == 0 and epoch >= match_from
 
 
 def learning_rate(step: int, steps: int, warmup_steps: int, peak: float) -> float:

@@ -23,6 +23,7 @@ MODEL = ("attack", "method", "seed")
 @dataclass(frozen=True)
 class TableOptions:
     experiment: str = option("name of the experiment")
+    kinds: tuple[str, ...] = option("NAME=KIND of every attack")
     measures: tuple[Path, ...] = option("the measures' JSON files, in ATTACK/METHOD/seedN/")
     histories: tuple[Path, ...] = option("the models' history.csv files, in ATTACK/METHOD/seedN/")
     out: Path = option("folder of the tables")
@@ -53,12 +54,21 @@ def with_interval(row: dict, experiment: str) -> dict:
     return {"experiment": experiment, **named, **{key: f"{value:.6f}" for key, value in shares.items()}}
 
 
-def control_hits(rows: Sequence[dict], exam: str, method: str, checkpoint: str) -> tuple[int, int]:
-    """Hits and n of an attack's exam over all models of a method that were not trained on that attack."""
+def families(kinds: Sequence[str]) -> dict[str, str]:
+    """The family of each attack of `NAME=KIND`: targeted, clean, or backdoor.
+
+    Two attacks of one family can share target images, or trigger and target class, so one is no control for the other.
+    """
+    named = (kind.partition("=") for kind in kinds)
+    return {name: kind if kind in ("clean", "targeted") else "backdoor" for name, _, kind in named}
+
+
+def control_hits(rows: Sequence[dict], family: dict[str, str], exam: str, method: str, checkpoint: str) -> tuple[int, int]:
+    """Hits and n of an attack's exam over all models of a method that were trained on attacks of another family."""
     others = [
         r for r in rows
-        if r["exam"] == exam and r["attack"] != exam and r["method"] == method and r["checkpoint"] == checkpoint
-        and r["measure"] == "attack_success_top1"
+        if r["exam"] == exam and family[r["attack"]] != family[exam] and r["method"] == method
+        and r["checkpoint"] == checkpoint and r["measure"] == "attack_success_top1"
     ]  # fmt: skip
     return sum(r["hits"] for r in others), sum(r["n"] for r in others)
 
@@ -71,7 +81,7 @@ def percent(hits: int, n: int) -> str:
     return f"{100 * hits / n:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def markdown(rows: Sequence[dict]) -> str:
+def markdown(rows: Sequence[dict], family: dict[str, str]) -> str:
     """The rows of single seeds, pooled, as a Markdown table with a line for each attack, method and checkpoint."""
     found = {
         (r["attack"], r["method"], r["checkpoint"], r["exam"], r["measure"]): (r["hits"], r["n"])
@@ -86,7 +96,7 @@ def markdown(rows: Sequence[dict]) -> str:
         model = (attack, method, checkpoint)
         cells = [
             percent(*found.get((*model, attack, "attack_success_top1"), (0, 0))),
-            percent(*control_hits(rows, attack, method, checkpoint)),
+            percent(*control_hits(rows, family, attack, method, checkpoint)),
             percent(*found.get((*model, "test", "zero_shot_top1"), (0, 0))),
             percent(*found.get((*model, "test", "linear_probe"), (0, 0))),
         ]
@@ -95,7 +105,7 @@ def markdown(rows: Sequence[dict]) -> str:
     lines += [
         "",
         f"Percent, top 1, with 95% Clopper-Pearson intervals, pooled over seeds {', '.join(seeds)}. "
-        "Control: the same exam sat by models of the same method that were trained on another attack.",
+        "Control: the same exam sat by models of the same method that were trained on an attack of another family (targeted, backdoor, clean).",
     ]
     return "\n".join(lines) + "\n"
 
@@ -106,7 +116,7 @@ def run(options: TableOptions) -> None:
     histories = [model_of(path) | row for path in options.histories for row in read_table(path, HISTORY)]
     write_table(options.out / "history.csv", (*MODEL, *HISTORY), histories)
     with atomic(options.out / "measures.md") as temporary:
-        temporary.write_text(markdown(rows), encoding="utf-8")
+        temporary.write_text(markdown(rows, families(options.kinds)), encoding="utf-8")
 
 
 if __name__ == "__main__":

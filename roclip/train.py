@@ -4,7 +4,8 @@ One loop for both: every `match_every`-th epoch, counted from 1, is a matching e
 most similar caption of the pool instead of its own; `match_every` 0 is plain CLIP.
 
 Writes `history.csv` (a row an epoch), `matches.csv` (for every row of the data, the row whose caption it was last matched
-with) and `weights/last_clip.safetensors`, `weights/last_matching.safetensors` (those that the schedule has).
+with), `cosines.csv` (after every epoch the cosine of some pairs) and `weights/last_clip.safetensors`,
+`weights/last_matching.safetensors` (those that the schedule has).
 """
 
 import dataclasses
@@ -22,7 +23,6 @@ from tqdm import tqdm
 from roclip import augment, towers
 from roclip.captions import Captions
 from roclip.errors import UserError
-from roclip.exam import class_features, labels_of, prompts, ranks
 from roclip.images import load_images
 from roclip.loss import clip_loss
 from roclip.options import option, run_stage
@@ -31,9 +31,13 @@ from roclip.pool import Pool
 from roclip.provenance import provenance
 from roclip.randomness import generator
 from roclip.schedule import HISTORY, is_matching, learning_rate
-from roclip.tables import read_lines, read_table, write_table
+from roclip.tables import read_table, write_table
+from roclip.telemetry import Draws, Measurement, Poisons
 
 log = logging.getLogger(__name__)
+
+# random captions of the data, as the towers see them at the start of every matching epoch, or of the first one; or noise
+POOL_FILLS = ("each_matching_epoch", "once", "noise")
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,12 @@ class TrainOptions:
     max_bad_fraction: float = option("share of images that may be missing or broken")
     precision: str = option("arithmetic of the towers", choices=("bf16", "float32"))
     match_every: int = option("every so many epochs is a matching epoch; 0: none, plain CLIP")
+    match_from: int = option("first epoch that may be a matching epoch")
     pool_size: int = option("captions in the pool")
+    pool_fill: str = option("what the pool holds before the first batch enters it", choices=POOL_FILLS)
+    caption_gradient: str = option("what AdamW sees of the caption tower in matching epochs", choices=("none", "zeros"))
     augment_images: bool = option("augment the images, anew each epoch")
-    augment_captions: bool = option("augment the captions, anew each epoch")
+    augment_captions: str = option("augment the captions", choices=("never", "once", "each_epoch"))
     threads: int = option("CPU threads", default=1)
 
 
@@ -75,36 +82,9 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
     ]
 
 
-class Measurement:
-    """What is measured after every epoch: attack success and zero-shot accuracy, on images that are not trained on."""
-
-    def __init__(self, options: TrainOptions, config: dict, size: int) -> None:
-        classes = read_lines(options.classes)
-        self.classes = len(classes)
-        self.prompt_tokens = Captions(prompts(classes, read_lines(options.templates)), towers.tokenizer(config)).tokens()
-        self.targets = self._exam(options.targets, None, classes, size, options)
-        self.validation = self._exam(options.validation, options.validation_images, classes, size, options)
-
-    @staticmethod
-    def _exam(
-        path: Path, limit: int | None, classes: list[str], size: int, options: TrainOptions
-    ) -> tuple[np.ndarray, np.ndarray]:
-        rows = read_table(path, ("path", "label"))[:limit]
-        images, good = load_images(path, [row["path"] for row in rows], size, options.max_bad_fraction, options.threads)
-        return images, labels_of(path, rows, classes)[good]
-
-    def measure(self, model: torch.nn.Module, runtime: towers.Runtime) -> dict[str, float]:
-        """attack_success, target_cosine and zero_shot of the model as it is; nan where there is no image."""
-        model.eval()
-        texts = class_features(towers.encode_tokens(model, self.prompt_tokens, runtime).numpy(), self.classes)
-        measures = {}
-        for name, (images, labels) in (("attack_success", self.targets), ("zero_shot", self.validation)):
-            features = torch.nn.functional.normalize(towers.encode_images(model, images, runtime), dim=-1).numpy()
-            measures[name] = float((ranks(features, texts, labels) == 0).mean()) if len(labels) else math.nan
-            if name == "attack_success":
-                measures["target_cosine"] = float((features * texts[labels]).sum(1).mean()) if len(labels) else math.nan
-        model.train()
-        return measures
+def caption_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The parameters of the caption tower: all but the image tower's and logit_scale."""
+    return [p for name, p in model.named_parameters() if not name.startswith("visual.") and name != "logit_scale"]
 
 
 class Training:
@@ -129,7 +109,8 @@ class Training:
             )
         if options.match_every and options.pool_size > len(self.rows):
             raise UserError(f"method.pool_size: {options.pool_size} is more than the {len(self.rows)} pairs of {options.pairs}")
-        self.measurement = Measurement(options, config, size)
+        self.poisons = Poisons([rows[row] for row in self.rows])
+        self.measurement = Measurement(options, config, [rows[row] for row in self.rows], self.images, self.poisons)
         self.config = config
 
         with torch.random.fork_rng():
@@ -142,23 +123,36 @@ class Training:
         )  # fmt: skip
         self.pool = Pool(options.pool_size if options.match_every else 0, config["embed_dim"], self.runtime.device)
         self.matches = torch.full((len(self.rows),), -1, dtype=torch.long)
+        self.caption_parameters = caption_parameters(self.model)
+        self.steps_taken = 0
+
+        if options.pool_fill == "noise":
+            self.pool.fill_with_noise(generator("pool", options.seed, 0))
 
     def fill_pool(self, tokens: Tensor, epoch: int) -> None:
-        """Fill the pool with the features of random captions of the data, as the towers see them now."""
+        """When `pool_fill` says so, fill the pool with features of random captions, as the towers see them now."""
+        if self.options.pool_fill == "noise" or (self.options.pool_fill == "once" and self.pool.rows[0] >= 0):
+            return
         chosen = torch.randperm(len(tokens), generator=generator("pool", self.options.seed, epoch))[: len(self.pool.rows)]
-        self.pool.push(towers.encode_tokens(self.model, tokens[chosen], self.runtime), chosen)
+        self.pool.push(towers.encode_tokens(self.model, tokens[chosen], self.runtime), chosen, self.steps_taken)
+
+    def tokens(self, epoch: int) -> Tensor:
+        """The tokens of all captions in an epoch, augmented or not: (pairs, context)."""
+        if self.options.augment_captions == "never":
+            return self.captions.tokens()
+        return self.captions.tokens(self.options.seed, 0 if self.options.augment_captions == "once" else epoch)
 
     def epoch(self, epoch: int) -> dict[str, float | str]:
         """Train for one epoch, counted from 1; its row of the history, without what is measured."""
         options, runtime, model = self.options, self.runtime, self.model
-        matching = is_matching(epoch, options.match_every)
+        matching = is_matching(epoch, options.match_every, options.match_from)
         started = time.perf_counter()
-        tokens = self.captions.tokens(options.seed if options.augment_captions else None, epoch)
+        tokens = self.tokens(epoch)
         draws = augment.epoch_draws(len(self.rows), options.seed, epoch) if options.augment_images else None
         order = torch.randperm(len(self.rows), generator=generator("order", options.seed, epoch))
         if matching:
             self.fill_pool(tokens, epoch)
-        losses, distinct = [], []
+        losses, drawn = [], Draws(self.poisons)
         steps = range(self.steps_per_epoch)
         bar = tqdm(
             steps, f"epoch {epoch}/{options.epochs}", unit_scale=options.batch_size, unit="pair", leave=False, disable=None
@@ -169,27 +163,30 @@ class Training:
             if draws is not None:
                 pixels = augment.augment(pixels, draws[batch].to(runtime.device), options.crop_area)
             rate = learning_rate(
-                (epoch - 1) * self.steps_per_epoch + step, options.epochs * self.steps_per_epoch, options.warmup_steps,
-                options.learning_rate,
-            )  # fmt: skip
+                self.steps_taken, options.epochs * self.steps_per_epoch, options.warmup_steps, options.learning_rate
+            )
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             with runtime.autocast(), runtime.attention():
                 image_features = model.encode_image(normalise(pixels), normalize=True)
-                # no gradient reaches the caption tower in a matching epoch, and AdamW leaves it as it is
+                # no gradient reaches the caption tower in a matching epoch
                 with torch.set_grad_enabled(not matching):
                     text_features = model.encode_text(tokens[batch].to(runtime.device), normalize=True)
                 if matching:
                     slots = self.pool.nearest(image_features)
                     loss = clip_loss(image_features, self.pool.features[slots], model.logit_scale.exp())
-                    distinct.append(slots.unique().numel() / len(slots))
+                    drawn.note(self.pool, batch, slots, self.steps_taken)
                     self.matches[batch] = self.pool.rows[slots.cpu()]
-                    self.pool.push(text_features, batch)
+                    self.pool.push(text_features, batch, self.steps_taken)
                 else:
                     loss = clip_loss(image_features, text_features, model.logit_scale.exp())
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
+            if matching and options.caption_gradient == "zeros":
+                for parameter in self.caption_parameters:
+                    parameter.grad = torch.zeros_like(parameter)
             self.optimizer.step()
+            self.steps_taken += 1
             with torch.no_grad():
                 model.logit_scale.clamp_(0, towers.MAX_LOGIT_SCALE)
             losses.append(loss.detach())
@@ -202,7 +199,7 @@ class Training:
             "kind": "matching" if matching else "clip",
             "loss": mean_loss,
             "learning_rate": rate,
-            "distinct_neighbours": float(np.mean(distinct)) if matching else math.nan,
+            **drawn.means(),
             "pairs_per_second": self.steps_per_epoch * options.batch_size / seconds,
             "seconds": seconds,
         }
@@ -210,8 +207,8 @@ class Training:
     def save(self, epoch: int) -> None:
         """Keep the weights when this is the last epoch of its kind."""
         options = self.options
-        kind = is_matching(epoch, options.match_every)
-        if any(is_matching(later, options.match_every) == kind for later in range(epoch + 1, options.epochs + 1)):
+        kind, *later = (is_matching(e, options.match_every, options.match_from) for e in range(epoch, options.epochs + 1))
+        if kind in later:
             return
         record = {
             "model_config": self.config,
@@ -227,10 +224,13 @@ class Training:
 def run(options: TrainOptions) -> list[dict]:
     """Train; the rows of the history. Raises UserError for data that does not fit the options."""
     training = Training(options)
-    history = []
+    history, cosines = [], []
     for epoch in range(1, options.epochs + 1):
-        row = training.epoch(epoch) | training.measurement.measure(training.model, training.runtime)
+        row = training.epoch(epoch)
+        measures, pairs = training.measurement.measure(training.model, training.runtime)
+        row |= measures
         history.append(row)
+        cosines += [{**pair, "epoch": epoch, "row": int(training.rows[pair["row"]])} for pair in pairs]
         log.info(
             "epoch %d/%d %-8s loss %.3f  attack success %.3f  zero-shot %.3f  %.0f pairs/s  %.0f s left",
             epoch, options.epochs, row["kind"], row["loss"], row["attack_success"], row["zero_shot"], row["pairs_per_second"],
@@ -244,6 +244,7 @@ def run(options: TrainOptions) -> list[dict]:
         if match >= 0
     ]
     write_table(options.out / "matches.csv", ("row", "caption_row"), matches)
+    write_table(options.out / "cosines.csv", ("epoch", "row", "is_poison", "cosine"), cosines)
     return history
 
 

@@ -47,7 +47,7 @@ def test_every_property_has_a_description():
     def walk(node, name):
         if isinstance(node, dict):
             for key, value in node.get("properties", {}).items():
-                assert value == {} or {"description", "const", "properties"} & set(value), f"{name}.{key}"
+                assert value == {} or {"description", "const", "properties", "$ref"} & set(value), f"{name}.{key}"
                 walk(value, f"{name}.{key}")
             for key, value in node.items():
                 if key != "properties":

@@ -11,6 +11,11 @@ def test_matching_epochs(match_every, matching):
     assert [epoch for epoch in range(1, 7) if is_matching(epoch, match_every)] == matching
 
 
+def test_no_matching_epoch_before_the_first_allowed():
+    assert [epoch for epoch in range(1, 9) if is_matching(epoch, 2, match_from=4)] == [4, 6, 8]
+    assert [epoch for epoch in range(1, 9) if is_matching(epoch, 3, match_from=4)] == [6]
+
+
 def test_learning_rate_rises_linearly_and_falls_as_torchs_cosine():
     rates = [learning_rate(step, 100, 10, 1.0) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])

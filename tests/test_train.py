@@ -39,8 +39,9 @@ def options(poisoned, scenes, out, **changes) -> TrainOptions:
         "classes": SCENES / "classes.txt", "templates": SCENES / "templates.txt", "out": out, "seed": 3,
         "model": "config/models/small.json", "epochs": 2, "batch_size": 64, "learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999,
         "eps": 1e-8, "weight_decay": 0.1, "warmup_steps": 4, "crop_area": 0.5, "validation_images": 20,
-        "max_bad_fraction": 0.01, "precision": "float32", "match_every": 2, "pool_size": 100, "augment_images": True,
-        "augment_captions": True,
+        "max_bad_fraction": 0.01, "precision": "float32", "match_every": 2, "match_from": 1, "pool_size": 100,
+        "pool_fill": "each_matching_epoch", "caption_gradient": "none", "augment_images": True,
+        "augment_captions": "each_epoch",
     }  # fmt: skip
     return TrainOptions(**(values | changes))
 
@@ -55,7 +56,7 @@ def same(first, second) -> bool:
 
 def test_match_every_0_is_plain_clip_to_the_bit(poisoned, scenes, tmp_path):
     """Against a CLIP loop written out here."""
-    o = options(poisoned, scenes, tmp_path, match_every=0, augment_images=False, augment_captions=False)
+    o = options(poisoned, scenes, tmp_path, match_every=0, augment_images=False, augment_captions="never")
     train.run(o)
 
     rows = read_table(o.pairs, ("path", "caption"))
@@ -108,6 +109,40 @@ def test_a_matching_epoch_moves_the_image_tower_only(poisoned, scenes, tmp_path)
     assert any(not torch.equal(before[n], after[n]) for n in before if n.startswith("visual."))
 
 
+def test_zero_gradients_let_adamw_move_the_caption_tower(poisoned, scenes, tmp_path):
+    training = Training(options(poisoned, scenes, tmp_path, caption_gradient="zeros"))
+    training.epoch(1)
+    before = training.model.text_projection.detach().clone()
+    training.epoch(2)
+    assert not torch.equal(before, training.model.text_projection)
+    assert training.model.text_projection.grad.count_nonzero() == 0
+
+
+@pytest.mark.parametrize(("fill", "fills"), [("each_matching_epoch", [1, 3]), ("once", [1]), ("noise", [])])
+def test_the_pool_is_filled_when_its_setting_says_so(poisoned, scenes, tmp_path, monkeypatch, fill, fills):
+    training = Training(options(poisoned, scenes, tmp_path, match_every=1, epochs=3, pool_fill=fill, match_from=1))
+    held = training.pool.features.clone()
+    assert (held.norm(dim=1) > 2).all() if fill == "noise" else not held.any()
+    sizes = []
+    push = training.pool.push
+    monkeypatch.setattr(training.pool, "push", lambda f, rows, step: (sizes.append((len(rows), step)), push(f, rows, step)))
+    training.epoch(1)
+    training.epoch(3)
+    steps = training.steps_per_epoch
+    filled = [step for size, step in sizes if size == 100]  # the pool's size; a batch has 64
+    assert filled == [(epoch // 3) * steps for epoch in fills]
+
+
+def test_captions_augmented_once_stay_the_same(poisoned, scenes, tmp_path):
+    training = {
+        when: Training(options(poisoned, scenes, tmp_path, augment_captions=when)) for when in ("never", "once", "each_epoch")
+    }
+    assert torch.equal(training["never"].tokens(1), training["never"].captions.tokens())
+    assert torch.equal(training["once"].tokens(1), training["once"].tokens(2))
+    assert not torch.equal(training["once"].tokens(1), training["never"].tokens(1))
+    assert not torch.equal(training["each_epoch"].tokens(1), training["each_epoch"].tokens(2))
+
+
 def test_a_batch_is_searched_for_before_it_enters_the_pool(poisoned, scenes, tmp_path, monkeypatch):
     training = Training(options(poisoned, scenes, tmp_path))
     training.epoch(1)
@@ -120,9 +155,9 @@ def test_a_batch_is_searched_for_before_it_enters_the_pool(poisoned, scenes, tmp
         found.append(training.pool.rows[slots])
         return slots
 
-    def watched_push(features, rows):
+    def watched_push(features, rows, step):
         calls.append("push")
-        push(features, rows)
+        push(features, rows, step)
 
     monkeypatch.setattr(training.pool, "nearest", watched_nearest)
     monkeypatch.setattr(training.pool, "push", watched_push)
@@ -144,7 +179,8 @@ def test_the_last_epoch_of_each_kind_is_kept(poisoned, scenes, tmp_path):
 @pytest.mark.parametrize("augment", [False, True])
 def test_a_seed_fixes_the_weights_and_another_changes_them(poisoned, scenes, tmp_path, augment):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        changes = {"augment_images": augment, "augment_captions": augment, "epochs": 1, "match_every": 0}
+        captions = "each_epoch" if augment else "never"
+        changes = {"augment_images": augment, "augment_captions": captions, "epochs": 1, "match_every": 0}
         train.run(options(poisoned, scenes, tmp_path / name, seed=seed, **changes))
     a, b, c = (weights(tmp_path / name / "weights/last_clip.safetensors") for name in "abc")
     assert same(a, b)
@@ -152,7 +188,7 @@ def test_a_seed_fixes_the_weights_and_another_changes_them(poisoned, scenes, tmp
 
 
 def test_learns(poisoned, scenes, tmp_path):
-    changes = {"epochs": 12, "match_every": 0, "augment_images": False, "augment_captions": False}
+    changes = {"epochs": 12, "match_every": 0, "augment_images": False, "augment_captions": "never"}
     history = train.run(options(poisoned, scenes, tmp_path, **changes))
     assert history[-1]["loss"] < history[0]["loss"] / 2
 
@@ -173,6 +209,21 @@ def test_the_history_measures_what_the_weights_can(poisoned, scenes, tmp_path):
         guesses = (model.encode_image(normalise(to_pixels(torch.from_numpy(images)))) @ texts.T).argmax(1)
     expected = np.mean([classes[g] == r["label"] for g, r in zip(guesses, exam, strict=True)])
     assert history[-1]["zero_shot"] == pytest.approx(expected)
+
+    pairs = read_table(o.pairs, ("path", "caption", "is_poison"))
+    noted = read_table(tmp_path / "cosines.csv", ("epoch", "row", "is_poison", "cosine"))
+    assert len(noted) == len(pairs)  # fewer than a thousand
+    images, _ = load_images(o.pairs, [pair["path"] for pair in pairs], 32, 0, 1)
+    with torch.no_grad():
+        image_features = model.encode_image(normalise(to_pixels(torch.from_numpy(images))), normalize=True)
+        text_features = model.encode_text(tokenizer([pair["caption"] for pair in pairs]), normalize=True)
+    cosines = (image_features * text_features).sum(1).numpy()
+    for pair in noted:
+        assert float(pair["cosine"]) == pytest.approx(cosines[int(pair["row"])], abs=1e-3)
+        assert pair["is_poison"] == pairs[int(pair["row"])]["is_poison"]
+    poisoned_rows = np.array([pair["is_poison"] == "1" for pair in pairs])
+    assert history[-1]["poison_cosine"] == pytest.approx(cosines[poisoned_rows].mean(), abs=1e-3)
+    assert history[-1]["clean_cosine"] == pytest.approx(cosines[~poisoned_rows].mean(), abs=1e-3)
 
 
 @pytest.mark.parametrize(

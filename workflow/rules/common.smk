@@ -12,6 +12,7 @@ sys.path.insert(0, workflow.basedir)
 from roclip.config import check
 from roclip.errors import UserError
 from roclip.options import flags
+from roclip.plan import base, plan
 from roclip.times import run_times
 
 try:
@@ -27,21 +28,17 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.ge
 
 
 wildcard_constraints:
-    attack="[a-z0-9_]+",
-    method="[a-z0-9_]+",
+    attack="[a-z0-9_.~]+",
+    method="[a-z0-9_.~]+",
     seed=r"\d+",
 
 
-MODEL = expand(
-    "{attack}/{method}/seed{seed}",
-    attack=config["attacks"],
-    method=config["methods"],
-    seed=config["seeds"],
-)
+PLAN = plan(config)
+MODEL = [f"{attack}/{method}/seed{seed}" for seed in config["seeds"] for attack, method in PLAN.runs]
 DATA = [f"{RESULTS}/data/{split}.csv" for split in ("train", "validation", "test", "probe")]
 ATTACKS = expand(
     f"{RESULTS}/attacks/{{attack}}/seed{{seed}}/train.csv",
-    attack=config["attacks"],
+    attack=PLAN.attacks(),
     seed=config["seeds"],
 )
 MODELS = [f"{RESULTS}/models/{model}/history.csv" for model in MODEL]
@@ -68,22 +65,26 @@ FIGURES = expand(
 
 
 def attack_kind(wildcards):
-    return config["attack"][wildcards.attack]["kind"]
+    return PLAN.attack[wildcards.attack]["kind"]
 
 
 def attack_flags(wildcards):
-    settings = dict(config["attack"][wildcards.attack])
+    settings = dict(PLAN.attack[wildcards.attack])
     del settings["kind"]
     return flags(settings)
 
 
 def train_flags(wildcards):
-    return flags(config["train"] | config["method"][wildcards.method])
+    return flags(config["train"] | PLAN.method[wildcards.method])
+
+
+def exam_names(wildcards):
+    """The exams that a model sits: its own attack's, and those of all attacks that are not variants of another."""
+    return list(dict.fromkeys([wildcards.attack, *(name for name in PLAN.attacks() if name == base(name))]))
 
 
 def exams(wildcards):
-    """The exams of all attacks of a seed: every model sits every one."""
-    return expand(f"{RESULTS}/attacks/{{attack}}/seed{wildcards.seed}/targets.csv", attack=config["attacks"])
+    return expand(f"{RESULTS}/attacks/{{attack}}/seed{wildcards.seed}/targets.csv", attack=exam_names(wildcards))
 
 
 def figure_table(wildcards):
@@ -91,7 +92,7 @@ def figure_table(wildcards):
 
 
 def exam_flags(wildcards):
-    tables = [f"{attack}={table}" for attack, table in zip(config["attacks"], exams(wildcards))]
+    tables = [f"{attack}={table}" for attack, table in zip(exam_names(wildcards), exams(wildcards))]
     return flags({"exams": [f"test={RESULTS}/data/test.csv", f"probe={RESULTS}/data/probe.csv", *tables]})
 
 

@@ -81,10 +81,11 @@ rule table:
         "../../environment.yml"
     params:
         experiment=config["experiment"],
+        kinds=flags({"kinds": [f"{name}={settings['kind']}" for name, settings in PLAN.attack.items()]}),
     shell:
         """
         python -m roclip.table \
-            --experiment {params.experiment} \
+            --experiment {params.experiment} {params.kinds} \
             --measures {input.measures:q} \
             --histories {input.histories:q} \
             --out "$(dirname {output.measures:q})" 2>&1 | tee {log:q}

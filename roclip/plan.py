@@ -1,0 +1,95 @@
+"""The plan of an experiment: which attacks and methods are run together, the variants that sweeps make of them included.
+
+A sweep is a table of runs, the product of its attacks, methods and axes. An axis is a setting with the values that it takes;
+a value that is a mapping changes several settings together. A variant is named after what differs from its base, such as
+`roclip~pool_size~400`; one whose settings already have a name goes by that name, so no run is made twice.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from roclip.errors import UserError
+
+
+@dataclass(frozen=True)
+class Point:
+    """A run of a sweep: what it changes, of which attack and method, and under which names it is run."""
+
+    changes: dict[str, Any]
+    base_attack: str
+    base_method: str
+    attack: str
+    method: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings of every attack and method by name; the runs (attack, method), in order and each once; the sweeps' points."""
+
+    attack: dict[str, dict[str, Any]]
+    method: dict[str, dict[str, Any]]
+    runs: list[tuple[str, str]]
+    sweeps: dict[str, list[Point]]
+
+    def attacks(self) -> list[str]:
+        return list(dict.fromkeys(attack for attack, _ in self.runs))
+
+    def methods(self) -> list[str]:
+        return list(dict.fromkeys(method for _, method in self.runs))
+
+
+def base(name: str) -> str:
+    """The attack or method that a variant was made of; of any other its own name."""
+    return name.partition("~")[0]
+
+
+def _variant(defined: dict[str, dict[str, Any]], name: str, changes: Mapping[str, Any]) -> str:
+    """The name of what `changes` make of an attack or method; it is defined when it is not yet."""
+    changed = {key: value for key, value in changes.items() if key in defined[name] and defined[name][key] != value}
+    settings = defined[name] | changed
+    for known, others in defined.items():
+        if settings == others:
+            return known
+    variant = "~".join([name, *(f"{key}~{str(value).lower()}" for key, value in changed.items())])
+    defined[variant] = settings
+    return variant
+
+
+def _points(axes: Mapping[str, Iterable[Any]]) -> Iterable[dict[str, Any]]:
+    """The settings of every point of a grid."""
+    for values in product(*axes.values()):
+        point: dict[str, Any] = {}
+        for axis, value in zip(axes, values, strict=True):
+            point |= value if isinstance(value, Mapping) else {axis: value}
+        yield point
+
+
+def plan(config: Mapping[str, Any]) -> Plan:
+    """The plan of a config that the schema has accepted. Raises UserError for an unknown name or a setting nobody has."""
+    attack = {name: dict(settings) for name, settings in config["attack"].items()}
+    # a method may name its own epochs, so the sweeps compare with what it would be trained for
+    method = {name: {"epochs": config["train"]["epochs"], **settings} for name, settings in config["method"].items()}
+    runs = dict.fromkeys(_product(config, "attacks", "methods", config["attacks"], config["methods"]))
+    sweeps: dict[str, list[Point]] = {}
+    for name, sweep in config["sweeps"].items():
+        where = f"sweeps.{name}"
+        pairs = _product(config, f"{where}.attacks", f"{where}.methods", sweep["attacks"], sweep["methods"])
+        sweeps[name] = []
+        for (base_attack, base_method), changes in product(pairs, list(_points(sweep.get("axes", {})))):
+            for key in changes:
+                if key not in attack[base_attack] and key not in method[base_method]:
+                    raise UserError(f"{where}.axes: neither attack '{base_attack}' nor method '{base_method}' has '{key}'")
+            run = _variant(attack, base_attack, changes), _variant(method, base_method, changes)
+            sweeps[name].append(Point(changes, base_attack, base_method, *run))
+            runs[run] = None
+    return Plan(attack, method, list(runs), sweeps)
+
+
+def _product(config: Mapping[str, Any], attacks_key: str, methods_key: str, attacks, methods) -> list[tuple[str, str]]:
+    for key, kind, names in ((attacks_key, "attack", attacks), (methods_key, "method", methods)):
+        for name in names:
+            if name not in config[kind]:
+                raise UserError(f"{key}: '{name}' is not defined under '{kind}'; defined are {', '.join(config[kind])}")
+    return list(product(attacks, methods))

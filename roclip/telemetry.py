@@ -1,0 +1,123 @@
+"""What is noted of an epoch: what it drew from the pool, and what the model can do after it. None of it is trained on."""
+
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from roclip import towers
+from roclip.captions import Captions
+from roclip.exam import class_features, labels_of, prompts, ranks
+from roclip.images import load_images
+from roclip.naming import naming
+from roclip.pool import Pool
+from roclip.randomness import generator
+from roclip.tables import read_lines, read_table
+
+if TYPE_CHECKING:
+    from roclip.train import TrainOptions
+
+COSINE_PAIRS = 1000  # so many clean and at most so many poisoned pairs have their cosine taken after every epoch
+
+
+class Poisons:
+    """Which pairs are poisoned, and which captions name the class that a poisoned pair is meant to teach.
+
+    `is_poison` is (pairs,); both are false throughout when the table does not say.
+    """
+
+    def __init__(self, rows: list[dict[str, str]]) -> None:
+        self.is_poison = torch.tensor([row.get("is_poison") == "1" for row in rows])
+        classes = sorted({row["adversary_class"] for row in rows if row.get("adversary_class")})
+        number = {name: i for i, name in enumerate(classes)}
+        self._class = torch.tensor([number.get(row.get("adversary_class"), -1) for row in rows])
+        self._named = torch.zeros(len(classes) + 1, len(rows), dtype=torch.bool)  # the last line: of no class
+        for name, i in number.items():
+            self._named[i, naming(rows, name)] = True
+
+    def adversary_captions(self, images: Tensor, captions: Tensor) -> Tensor:
+        """Whether a caption names the class that the adversary wants, for the poisoned among matched images: (poisoned,).
+
+        images, captions: (matched,), their rows; a caption of row -1 names nothing.
+        """
+        poisoned = self.is_poison[images]
+        images, captions = images[poisoned], captions[poisoned]
+        return self._named[self._class[images], captions] & (captions >= 0)
+
+
+class Draws:
+    """Running means over the steps of a matching epoch, in the columns of the history."""
+
+    def __init__(self, poisons: Poisons) -> None:
+        self.poisons = poisons
+        self.values: dict[str, list[Tensor]] = defaultdict(list)
+
+    def note(self, pool: Pool, batch: Tensor, slots: Tensor, step: int) -> None:
+        """A batch (rows, (batch,)) that drew `slots` (batch,) of the pool, before it enters the pool itself."""
+        slots, captions = slots.cpu(), pool.rows[slots.cpu()]
+        held = pool.rows[pool.rows >= 0]
+        self.values["distinct_neighbours"].append(torch.tensor(slots.unique().numel() / len(slots)))
+        self.values["own_captions"].append((captions == batch).float())
+        self.values["adversary_captions"].append(self.poisons.adversary_captions(batch, captions).float())
+        self.values["poisons_in_pool"].append(self.poisons.is_poison[held].float().sum() / len(pool.rows))
+        self.values["pool_age"].append((step - pool.steps).float().mean())
+
+    def means(self) -> dict[str, float]:
+        """nan for what never happened: no matching step, no poisoned image."""
+        columns = ("distinct_neighbours", "own_captions", "adversary_captions", "poisons_in_pool", "pool_age")
+        values = {name: torch.cat([v.reshape(-1) for v in self.values[name]] or [torch.empty(0)]) for name in columns}
+        return {name: value.mean().item() if len(value) else math.nan for name, value in values.items()}
+
+
+class Measurement:
+    """What is measured after every epoch: attack success and zero-shot accuracy, and the cosines of training pairs."""
+
+    def __init__(
+        self, options: "TrainOptions", config: dict, rows: list[dict[str, str]], images: Tensor, poisons: Poisons
+    ) -> None:
+        classes = read_lines(options.classes)
+        size = config["vision_cfg"]["image_size"]
+        self.classes = len(classes)
+        self.prompt_tokens = Captions(prompts(classes, read_lines(options.templates)), towers.tokenizer(config)).tokens()
+        self.targets = self._exam(options.targets, None, classes, size, options)
+        self.validation = self._exam(options.validation, options.validation_images, classes, size, options)
+        self.is_poison = poisons.is_poison
+        shuffled = torch.randperm(len(self.is_poison), generator=generator("cosines", options.seed))
+        clean, poisoned = shuffled[~self.is_poison[shuffled]], shuffled[self.is_poison[shuffled]]
+        self.pairs = torch.cat([clean[:COSINE_PAIRS], poisoned[:COSINE_PAIRS]]).sort().values
+        self.pair_images = images[self.pairs].numpy()
+        self.pair_tokens = Captions([rows[row]["caption"] for row in self.pairs], towers.tokenizer(config)).tokens()
+
+    @staticmethod
+    def _exam(
+        path: Path, limit: int | None, classes: list[str], size: int, options: "TrainOptions"
+    ) -> tuple[np.ndarray, np.ndarray]:
+        rows = read_table(path, ("path", "label"))[:limit]
+        images, good = load_images(path, [row["path"] for row in rows], size, options.max_bad_fraction, options.threads)
+        return images, labels_of(path, rows, classes)[good]
+
+    def measure(self, model: torch.nn.Module, runtime: towers.Runtime) -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """The model as it is: the history's measures, nan where there is no image; and row, is_poison, cosine of some pairs.
+
+        The cosine is that of image and own caption, neither augmented.
+        """
+        model.eval()
+        texts = class_features(towers.encode_tokens(model, self.prompt_tokens, runtime).numpy(), self.classes)
+        measures = {}
+        for name, (images, labels) in (("attack_success", self.targets), ("zero_shot", self.validation)):
+            features = normalize(towers.encode_images(model, images, runtime), dim=-1).numpy()
+            measures[name] = float((ranks(features, texts, labels) == 0).mean()) if len(labels) else math.nan
+            if name == "attack_success":
+                measures["target_cosine"] = float((features * texts[labels]).sum(1).mean()) if len(labels) else math.nan
+        image_features = normalize(towers.encode_images(model, self.pair_images, runtime), dim=-1)
+        cosines = (image_features * towers.encode_tokens(model, self.pair_tokens, runtime)).sum(1)
+        model.train()
+        poisoned = self.is_poison[self.pairs]
+        measures["clean_cosine"], measures["poison_cosine"] = cosines[~poisoned].mean().item(), cosines[poisoned].mean().item()
+        pairs = zip(self.pairs.tolist(), poisoned.int().tolist(), cosines.tolist(), strict=True)
+        return measures, [{"row": row, "is_poison": poison, "cosine": f"{cosine:.4f}"} for row, poison, cosine in pairs]
