@@ -33,6 +33,14 @@ def check_schema(config: Mapping[str, Any], schema: Path) -> None:
         raise UserError(_readable(error))
 
 
+def pair_count(config: Mapping[str, Any]) -> int:
+    """The training pairs of the data set, before any is lost in the download."""
+    data = config["data"]
+    if not data["url_list"]:
+        return data["train_scenes"]
+    return sum(row["split"] == "train" for row in read_table(Path(data["url_list"]), ("split", "url", "caption", "label")))
+
+
 def _impossible(config: Mapping[str, Any]) -> Iterator[str]:
     data, train, planned = config["data"], config["train"], plan(config)
     classes = read_lines(Path(data["classes"]))
@@ -41,10 +49,7 @@ def _impossible(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"data.templates: '{template}' must hold {{}} once, for the class name"
     if len(set(classes)) < len(classes):
         yield f"data.classes: {data['classes']} lists a class twice"
-    if data["url_list"]:
-        pairs = sum(row["split"] == "train" for row in read_table(Path(data["url_list"]), ("split", "url", "caption", "label")))
-    else:
-        pairs = data["train_scenes"]
+    pairs = pair_count(config)
 
     side = None
     if train["model"].endswith(".json"):

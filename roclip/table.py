@@ -105,7 +105,8 @@ def markdown(rows: Sequence[dict], family: dict[str, str]) -> str:
     lines += [
         "",
         f"Percent, top 1, with 95% Clopper-Pearson intervals, pooled over seeds {', '.join(seeds)}. "
-        "Control: the same exam sat by models of the same method that were trained on an attack of another family (targeted, backdoor, clean).",
+        "Control: the same exam sat by models of the same method that were trained on an attack of another family "
+        "(targeted, backdoor, clean).",
     ]
     return "\n".join(lines) + "\n"
 

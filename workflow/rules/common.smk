@@ -9,11 +9,11 @@ import yaml
 
 sys.path.insert(0, workflow.basedir)
 
-from roclip.config import check
+from roclip.config import check, pair_count
 from roclip.errors import UserError
 from roclip.options import flags
 from roclip.plan import base, plan
-from roclip.times import run_times
+from roclip.times import expected_time, run_times
 
 try:
     check(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
@@ -34,6 +34,7 @@ wildcard_constraints:
 
 
 PLAN = plan(config)
+PAIRS = pair_count(config)
 MODEL = [f"{attack}/{method}/seed{seed}" for seed in config["seeds"] for attack, method in PLAN.runs]
 DATA = [f"{RESULTS}/data/{split}.csv" for split in ("train", "validation", "test", "probe")]
 ATTACKS = expand(
@@ -96,10 +97,19 @@ def exam_flags(wildcards):
     return flags({"exams": [f"test={RESULTS}/data/test.csv", f"probe={RESULTS}/data/probe.csv", *tables]})
 
 
+def pairs_to_train():
+    """For each training that will run, the pairs that it sees in all its epochs."""
+    jobs = [job.wildcards for job in workflow.dag.needrun_jobs() if job.rule.name == "train"]
+    return [
+        PLAN.method[job.method]["epochs"] * (PLAN.attack[job.attack].get("clean_pairs") or PAIRS) for job in jobs
+    ]
+
+
 onstart:
     # the merged config of a run lies beside its results
     Path(RESULTS).mkdir(parents=True, exist_ok=True)
     Path(RESULTS, "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
+    print(expected_time(Path(RESULTS), pairs_to_train(), max(1, workflow.cores // config["train"]["threads"])))
 
 
 onsuccess:
