@@ -9,12 +9,13 @@ import yaml
 
 sys.path.insert(0, workflow.basedir)
 
-from roclip.config import check
+from roclip.config import check, check_duplicates
 from roclip.errors import UserError
 from roclip.options import flags
 from roclip.times import run_times
 
 try:
+    check_duplicates(workflow.configfiles)
     check(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
 except UserError as error:
     sys.exit(f"config: {error}")
