@@ -4,7 +4,7 @@ Sizes are shares of the image's, so that a trigger looks the same at any resolut
 """
 
 import numpy as np
-from scipy.ndimage import map_coordinates, zoom
+from scipy.ndimage import map_coordinates
 
 PLACES = ("corner", "random")
 PATTERNS = ("fixed", "per_image")
@@ -58,12 +58,15 @@ def sinusoid(image: np.ndarray, amplitude: float, frequency: float) -> np.ndarra
 def warp_field(side: int, grid: int, strength: float, rng: np.random.Generator) -> np.ndarray:
     """A smooth random displacement field, float (side, side, 2), in pixels (WaNet: Nguyen and Tran, ICLR 2021, section 3.2).
 
-    grid x grid control points are drawn from -1 to 1, divided by their mean absolute value, and interpolated by cubic splines
-    from corner to corner. strength: the mean displacement of the control points along an axis, as a share of the side.
+    grid x grid control points are drawn from -1 to 1, divided by their mean absolute value, and interpolated by cubic splines,
+    the outer points on the edges of the image, which makes it the same field at any size. strength: the mean displacement of
+    the control points along an axis, as a share of the side.
     """
     control = rng.uniform(-1, 1, (grid, grid, 2))
     control /= np.abs(control).mean()
-    axes = [zoom(control[..., axis], side / grid, order=3, mode="nearest") for axis in (0, 1)]
+    along = (np.arange(side) + 0.5) / side * (grid - 1)
+    places = np.meshgrid(along, along, indexing="ij")
+    axes = [map_coordinates(control[..., axis], places, order=3, mode="nearest") for axis in (0, 1)]
     return strength * side * np.stack(axes, axis=-1)
 
 
