@@ -1,5 +1,5 @@
-"""Stage: draw a contact sheet of what the attacks did: clean pairs, poisoned pairs, exam images, and the pool captions that
-poisoned images were matched with in the last matching epoch."""
+"""Stage: draw a contact sheet of what the attacks did: clean pairs, one image with every trigger, poisoned pairs, exam images,
+and the pool captions that poisoned images were matched with in the last matching epoch."""
 
 import textwrap
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ COLUMNS = 6
 class ContactSheetOptions:
     attacks: tuple[Path, ...] = option("folders of the attacks, .../ATTACK/seedN")
     matches: tuple[Path, ...] = option("matches.csv of models, .../ATTACK/METHOD/seedN/matches.csv")
+    test: Path = option("table of labelled test images (path, label); the first is shown with every trigger")
     image_size: int = option("side in pixels to which images are brought")
     out: Path = option("the file to write, without its suffix")
 
@@ -28,6 +29,18 @@ class ContactSheetOptions:
 def spread(rows: list, count: int = COLUMNS) -> list:
     """Up to `count` of the rows, evenly spread."""
     return [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))] if rows else []
+
+
+def triggers(options: ContactSheetOptions) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The first test image, clean and as the `sample.png` of each backdoor, in as many rows as it takes; none without one."""
+    cells = [(str(path), folder.parent.name) for folder in options.attacks if (path := folder / "sample.png").exists()]
+    if not cells:
+        return []
+    cells.insert(0, (read_table(options.test, ("path", "label"))[0]["path"], "no trigger"))
+    return [
+        ("" if start else "the same image with every trigger", cells[start : start + COLUMNS])
+        for start in range(0, len(cells), COLUMNS)
+    ]
 
 
 def strips(options: ContactSheetOptions) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -40,6 +53,7 @@ def strips(options: ContactSheetOptions) -> list[tuple[str, list[tuple[str, str]
         poisons = [number for number, row in enumerate(rows) if row["is_poison"] == "1"]
         if not sheet:
             sheet.append(("clean pairs", [(row["path"], row["caption"]) for row in spread(clean)]))
+            sheet += triggers(options)
         if not poisons:
             continue
         sheet.append((f"{name}: poisoned pairs", [(rows[n]["path"], rows[n]["caption"]) for n in spread(poisons)]))

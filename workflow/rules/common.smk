@@ -9,13 +9,14 @@ import yaml
 
 sys.path.insert(0, workflow.basedir)
 
-from roclip.config import check, pair_count
+from roclip.config import check, check_duplicates, pair_count
 from roclip.errors import UserError
 from roclip.options import flags
 from roclip.plan import base, plan
 from roclip.times import expected_time, run_times
 
 try:
+    check_duplicates(workflow.configfiles)
     check(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
 except UserError as error:
     sys.exit(f"config: {error}")
@@ -34,7 +35,6 @@ wildcard_constraints:
 
 
 PLAN = plan(config)
-PAIRS = pair_count(config)
 MODEL = [f"{attack}/{method}/seed{seed}" for seed in config["seeds"] for attack, method in PLAN.runs]
 DATA = [f"{RESULTS}/data/{split}.csv" for split in ("train", "validation", "test", "probe")]
 ATTACKS = expand(
@@ -99,9 +99,10 @@ def exam_flags(wildcards):
 
 def pairs_to_train():
     """For each training that will run, the pairs that it sees in all its epochs."""
+    everything = pair_count(config)
     jobs = [job.wildcards for job in workflow.dag.needrun_jobs() if job.rule.name == "train"]
     return [
-        PLAN.method[job.method]["epochs"] * (PLAN.attack[job.attack].get("clean_pairs") or PAIRS) for job in jobs
+        PLAN.method[job.method]["epochs"] * (PLAN.attack[job.attack].get("clean_pairs") or everything) for job in jobs
     ]
 
 
