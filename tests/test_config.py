@@ -46,6 +46,10 @@ def changed(key: str, value) -> dict:
     return config
 
 
+def sweep(**changes) -> dict:
+    return {"attacks": ["targeted"], "methods": ["roclip"]} | changes
+
+
 def test_the_default_config_is_legal_and_complete():
     check(CONFIG, SCHEMA)
     schema = yaml.safe_load(SCHEMA.read_text())
@@ -154,6 +158,18 @@ def test_every_config_is_legal_on_top_of_the_default(path):
         ("data.classes", "absent.txt", "absent.txt: no such file"),
         ("data.max_bad_fraction", 2, "data.max_bad_fraction: 2 is greater than the maximum of 1"),
         ("experiment", "../up", "experiment: "),
+        ("sweeps.pool", sweep(axes={"pool_size": []}), r"sweeps.pool.axes.pool_size: \[\] should be non-empty"),
+        ("sweeps.pool", sweep(axes={"pool_size": [400, 400]}), r"sweeps.pool.axes.pool_size: .* non-unique"),
+        (
+            "sweeps.pool",
+            sweep(axes={"pool": [400]}),
+            "sweeps.pool.axes: neither attack 'targeted' nor method 'roclip' has 'pool'",
+        ),
+        ("sweeps.pool", sweep(attacks=["sneaky"]), "sweeps.pool.attacks: 'sneaky' is not defined under 'attack'"),
+        ("sweeps.pool", sweep(axis={}), "sweeps.pool.axis: unknown key; legal here: attacks, axes, methods"),
+        ("sweeps.pool", sweep(axes={"pool_size": [40001]}), "method.roclip~pool_size~40001.pool_size: 40001 is more than"),
+        ("method.roclip.match_from", 9, "method.roclip.match_from: 9 is more than the 8 epochs"),
+        ("method.roclip.pool_fill", "never", "method.roclip.pool_fill: 'never' is not one of"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(key, value, message):
