@@ -241,5 +241,5 @@ def test_clean_pairs_are_the_first_and_too_many_are_refused(scenes, tmp_path):
     assert clean == read_table(whole / "train.csv", ("path", "caption", "is_poison"))[:400]
     captions = {row["caption"] for row in clean}
     assert {row["caption"] for row in rows if row["is_poison"] == "1"} <= captions  # the adversary sees no more than that
-    with pytest.raises(UserError, match="attack.clean_pairs: 601 is more than the 600 pairs"):
+    with pytest.raises(UserError, match=r"attack.clean_pairs: 601 is more than the 600 pairs"):
         poison_targets(scenes, tmp_path / "more", clean_pairs=601)
