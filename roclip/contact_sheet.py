@@ -15,6 +15,7 @@ from roclip.options import option, run_stage
 from roclip.tables import read_table
 
 COLUMNS = 6
+SIDE, ACROSS, DOWN = 1.45, 0.3, 0.95  # inches: an image, and the room beside and below it
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,10 @@ def strips(options: ContactSheetOptions) -> list[tuple[str, list[tuple[str, str]
 def run(options: ContactSheetOptions) -> None:
     """Raises UserError when an image cannot be decoded."""
     sheet = strips(options)
-    figure, axes = plt.subplots(len(sheet), COLUMNS, figsize=(1.75 * COLUMNS, 2.45 * len(sheet)), squeeze=False)
+    size = (COLUMNS * (SIDE + ACROSS) - ACROSS, len(sheet) * (SIDE + DOWN) - DOWN)
+    # fixed places: tight_layout shrinks the images to dots when there are many rows
+    places = {"left": 0, "right": 1, "bottom": 0, "top": 1, "wspace": ACROSS / SIDE, "hspace": DOWN / SIDE}
+    figure, axes = plt.subplots(len(sheet), COLUMNS, figsize=size, squeeze=False, gridspec_kw=places)
     for line, (title, cells) in zip(axes, sheet, strict=True):
         line[0].set_title(title, loc="left", fontsize=10, fontweight="bold", pad=8)
         for axis in line:
@@ -86,7 +90,6 @@ def run(options: ContactSheetOptions) -> None:
             except OSError as error:
                 raise UserError(f"{path}: cannot be decoded ({error})") from None
             axis.text(0.5, -0.06, textwrap.fill(text, 24), transform=axis.transAxes, ha="center", va="top", fontsize=7.5)
-    figure.tight_layout(h_pad=1.5)
     save(figure, options.out)
 
 
