@@ -46,6 +46,16 @@ def changed(key: str, value) -> dict:
     return config
 
 
+def merge(base: dict, extra: dict) -> dict:
+    """Two config files as Snakemake merges them: mappings key by key, the rest replaced."""
+    for key, value in extra.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            merge(base[key], value)
+        else:
+            base[key] = value
+    return base
+
+
 def sweep(**changes) -> dict:
     return {"attacks": ["targeted"], "methods": ["roclip"]} | changes
 
@@ -103,14 +113,6 @@ def test_every_key_of_an_attack_is_required(name, key):
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("config/*.yaml")), ids=lambda path: path.stem)
 def test_every_config_is_legal_on_top_of_the_default(path):
-    def merge(base, extra):
-        for key, value in extra.items():
-            if isinstance(value, dict) and isinstance(base.get(key), dict):
-                merge(base[key], value)
-            else:
-                base[key] = value
-        return base
-
     check(merge(copy.deepcopy(CONFIG), yaml.safe_load(path.read_text())), SCHEMA)
 
 
