@@ -48,7 +48,14 @@ MEASURES = [
     for model in MODEL
     for measure in ("attack_success", "zero_shot", "linear_probe")
 ]
-TABLES = [f"{RESULTS}/tables/{name}" for name in ("measures.csv", "history.csv", "measures.md")]
+PAPER_TABLES = ["attacks", "utility"]
+if any("captions_per_target" in point.changes for points in PLAN.sweeps.values() for point in points):
+    PAPER_TABLES.append("strong_attack")
+GATHERED = ["measures.csv", "results.csv", "differences.csv", "sweeps.csv", "history.csv", "measures.md", "claims.json"]
+TABLES = [
+    f"{RESULTS}/tables/{name}"
+    for name in GATHERED + expand("{table}.{kind}", table=PAPER_TABLES, kind=["md", "tex", "csv"])
+]
 # the contact sheet shows one seed
 FIRST_SEED_ATTACKS = expand(
     f"{RESULTS}/attacks/{{attack}}/seed{config['seeds'][0]}/train.csv", attack=config["attacks"]
@@ -73,6 +80,10 @@ def attack_flags(wildcards):
     settings = dict(PLAN.attack[wildcards.attack])
     del settings["kind"]
     return flags(settings)
+
+
+def kind_flags():
+    return flags({"kinds": [f"{name}={settings['kind']}" for name, settings in PLAN.attack.items()]})
 
 
 def train_flags(wildcards):
