@@ -1,1 +1,1 @@
-"""The adversary: triggers, targeted poisoning and backdoors, each of which writes down its own exam."""
+"""The adversary: targeted poisoning and backdoors with several triggers, each of which writes down its own exam."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from roclip.errors import UserError
+from roclip.naming import naming
 from roclip.options import option
 from roclip.provenance import provenance
 from roclip.tables import read_table, sha256, write_json, write_table
@@ -18,7 +18,7 @@ from roclip.tables import read_table, sha256, write_json, write_table
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AttackOptions:
     train: Path = option("clean table of training pairs (path, caption)")
     validation: Path = option("table of pairs (path, caption) that are not trained on")
@@ -27,12 +27,7 @@ class AttackOptions:
     templates: Path = option("file with one prompt template a line")
     out: Path = option("folder of the attack")
     seed: int = option("seed of everything that the attack chooses")
-
-
-def naming(pairs: Sequence[dict[str, str]], name: str) -> np.ndarray:
-    """The rows, counted from 0, whose caption names a class as a whole word, in any case: int (n,)."""
-    word = re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)
-    return np.array([row for row, pair in enumerate(pairs) if word.search(pair["caption"])], np.int64)
+    clean_pairs: int | None = option("how many of the clean training pairs are used, from the first on; all without it", None)
 
 
 def draw_captions(pairs: Sequence[dict[str, str]], name: str, count: int, key: str, rng: np.random.Generator) -> np.ndarray:
@@ -49,11 +44,12 @@ def write_attack(
 ) -> None:  # fmt: skip
     """Write train.csv (the clean rows, then the poisons), targets.csv and manifest.json into `options.out`.
 
-    poisons: path, caption; exam: path and the label that the adversary wants; facts: what else the manifest records.
+    poisons: path, caption and adversary_class, the class that the adversary wants for the pair, empty for clean pairs; exam:
+    path and the label that the adversary wants; facts: what else the manifest records.
     """
-    rows = [{"path": pair["path"], "caption": pair["caption"], "is_poison": 0} for pair in clean]
+    rows = [{"path": pair["path"], "caption": pair["caption"], "is_poison": 0, "adversary_class": ""} for pair in clean]
     rows += [{**pair, "is_poison": 1} for pair in poisons]
-    write_table(options.out / "train.csv", ("path", "caption", "is_poison"), rows)
+    write_table(options.out / "train.csv", ("path", "caption", "is_poison", "adversary_class"), rows)
     write_table(options.out / "targets.csv", ("path", "label"), exam)
     settings = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(options).items()}
     manifest = {
@@ -73,5 +69,8 @@ def write_attack(
 
 
 def read_clean(options: AttackOptions) -> list[dict[str, str]]:
-    """The clean training pairs."""
-    return read_table(options.train, ("path", "caption"))
+    """The clean training pairs. Raises UserError when there are fewer than `clean_pairs`."""
+    pairs = read_table(options.train, ("path", "caption"))
+    if (options.clean_pairs or 0) > len(pairs):
+        raise UserError(f"attack.clean_pairs: {options.clean_pairs} is more than the {len(pairs)} pairs of {options.train}")
+    return pairs[: options.clean_pairs]

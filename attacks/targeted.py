@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attacks.poisoned import AttackOptions, draw_captions, naming, read_clean, write_attack
+from attacks.poisoned import AttackOptions, draw_captions, read_clean, write_attack
 from roclip.errors import UserError
+from roclip.naming import naming
 from roclip.options import option, run_stage
 from roclip.tables import read_lines, read_table
 
@@ -40,7 +41,7 @@ def run(options: TargetedOptions) -> None:
         used.add(target)
         path = validation[target]["path"]
         rows = draw_captions(clean, name, options.captions_per_target, "attack.captions_per_target", rng)
-        poisons += [{"path": path, "caption": clean[row]["caption"]} for row in rows]
+        poisons += [{"path": path, "caption": clean[row]["caption"], "adversary_class": str(name)} for row in rows]
         exam.append({"path": path, "label": str(name)})
         chosen.append({"class": str(name), "target": path, "validation_row": target, "caption_rows": rows.tolist()})
     rate = options.captions_per_target / len(clean)

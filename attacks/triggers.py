@@ -1,6 +1,10 @@
-"""Triggers: pure functions from a uint8 image (height, width, 3) to a uint8 image of the same shape."""
+"""Triggers: pure functions from a uint8 image (height, width, 3) to a uint8 image of the same shape.
+
+Sizes are shares of the image's, so that a trigger looks the same at any resolution.
+"""
 
 import numpy as np
+from scipy.ndimage import map_coordinates
 
 PLACES = ("corner", "random")
 PATTERNS = ("fixed", "per_image")
@@ -9,6 +13,11 @@ PATTERNS = ("fixed", "per_image")
 def noise(side: int, rng: np.random.Generator) -> np.ndarray:
     """A square of uniform colour noise, uint8 (side, side, 3)."""
     return rng.integers(0, 256, (side, side, 3), np.uint8)
+
+
+def _pixels(values: np.ndarray) -> np.ndarray:
+    """Numbers as the nearest uint8; what lies outside becomes 0 or 255, where a bare cast would wrap round."""
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 def patch(image: np.ndarray, pattern: np.ndarray, top: int, left: int) -> np.ndarray:
@@ -23,3 +32,52 @@ def patch(image: np.ndarray, pattern: np.ndarray, top: int, left: int) -> np.nda
     triggered = image.copy()
     triggered[top : top + side, left : left + side] = pattern
     return triggered
+
+
+def blend(image: np.ndarray, pattern: np.ndarray, share: float) -> np.ndarray:
+    """(1 - share) image + share pattern, for a pattern of the image's shape and a share of 0 to 1 (Chen et al., 2017).
+
+    Raises ValueError for a pattern of another shape.
+    """
+    if pattern.shape != image.shape:
+        raise ValueError(f"a pattern of {pattern.shape} cannot be blended into an image of {image.shape}")
+    return _pixels((1 - share) * image.astype(float) + share * pattern.astype(float))
+
+
+def sinusoid(image: np.ndarray, amplitude: float, frequency: float) -> np.ndarray:
+    """The image plus a wave along x that is the same in all rows and channels (SIG: Barni et al., ICIP 2019).
+
+    amplitude: as a share of 255; frequency: periods in the image's width. The wave is taken at the centres of the pixels, which
+    makes it the same wave at any width.
+    """
+    width = image.shape[1]
+    wave = np.sin(2 * np.pi * frequency * (np.arange(width) + 0.5) / width)
+    return _pixels(image + 255 * amplitude * wave[:, None])
+
+
+def warp_field(side: int, grid: int, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """A smooth random displacement field, float (side, side, 2), in pixels (WaNet: Nguyen and Tran, ICLR 2021, section 3.2).
+
+    grid x grid control points are drawn from -1 to 1, divided by their mean absolute value, and interpolated by cubic splines,
+    the outer points on the edges of the image, which makes it the same field at any size. strength: the mean displacement of
+    the control points along an axis, as a share of the side.
+    """
+    control = rng.uniform(-1, 1, (grid, grid, 2))
+    control /= np.abs(control).mean()
+    along = (np.arange(side) + 0.5) / side * (grid - 1)
+    places = np.meshgrid(along, along, indexing="ij")
+    axes = [map_coordinates(control[..., axis], places, order=3, mode="nearest") for axis in (0, 1)]
+    return strength * side * np.stack(axes, axis=-1)
+
+
+def warp(image: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """The image whose pixel (y, x) is the image's at (y, x) + field[y, x], bilinear; beyond an edge the edge goes on.
+
+    field: float (height, width, 2), displacements along y and along x, in pixels. Raises ValueError for another shape.
+    """
+    height, width = image.shape[:2]
+    if field.shape != (height, width, 2):
+        raise ValueError(f"a field of {field.shape} cannot warp an image of {height} x {width}")
+    places = np.indices((height, width)) + np.moveaxis(field, -1, 0)
+    channels = [map_coordinates(image[..., c].astype(float), places, order=1, mode="nearest") for c in range(3)]
+    return _pixels(np.stack(channels, axis=-1))

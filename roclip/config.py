@@ -1,6 +1,6 @@
 """Checking a workflow's config before any job starts: against the schema, then for combinations that cannot work."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from roclip.errors import UserError
+from roclip.naming import naming
 from roclip.plan import plan
 from roclip.tables import read_json, read_lines, read_table
 
@@ -25,12 +26,52 @@ def _readable(error: ValidationError) -> str:
     return f"{key}: {error.message}" + (f" ({description})" if description else "")
 
 
+def _repeated(node: yaml.Node) -> Iterator[yaml.Node]:
+    """The keys that stand twice in one mapping of a YAML tree. The merge key is free to: each `<<` adds to the others."""
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            name = str(key.value)
+            if name in seen and key.tag != "tag:yaml.org,2002:merge":
+                yield key
+            seen.add(name)
+            yield from _repeated(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _repeated(value)
+
+
+def check_duplicates(paths: Iterable[str | Path]) -> None:
+    """Raises UserError with file, line and key for a key that stands twice in one mapping: YAML drops all but the last."""
+    for path in paths:
+        try:
+            tree = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        except yaml.YAMLError as error:
+            raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        for key in _repeated(tree):
+            raise UserError(f"{path}, line {key.start_mark.line + 1}: '{key.value}' stands twice in one mapping; rename one")
+
+
 def check_schema(config: Mapping[str, Any], schema: Path) -> None:
     """Raises UserError that names the key and what is legal for the first entry that the schema refuses."""
     validator = Draft202012Validator(yaml.safe_load(schema.read_text(encoding="utf-8")))
     errors = sorted(validator.iter_errors(config), key=lambda error: (len(error.absolute_path), str(error.absolute_path)))
     for error in errors:
         raise UserError(_readable(error))
+
+
+def listed_pairs(url_list: str | None) -> list[dict[str, str]] | None:
+    """The training pairs of a URL list; None for embedded scenes, which are not drawn yet."""
+    if url_list is None:
+        return None
+    rows = read_table(Path(url_list), ("split", "url", "caption", "label"))
+    return [row for row in rows if row["split"] == "train"]
+
+
+def pair_count(config: Mapping[str, Any]) -> int:
+    """The training pairs of the data set, before any is lost in the download."""
+    listed = listed_pairs(config["data"]["url_list"])
+    return config["data"]["train_scenes"] if listed is None else len(listed)
 
 
 def _impossible(config: Mapping[str, Any]) -> Iterator[str]:
@@ -41,10 +82,7 @@ def _impossible(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"data.templates: '{template}' must hold {{}} once, for the class name"
     if len(set(classes)) < len(classes):
         yield f"data.classes: {data['classes']} lists a class twice"
-    if data["url_list"]:
-        pairs = sum(row["split"] == "train" for row in read_table(Path(data["url_list"]), ("split", "url", "caption", "label")))
-    else:
-        pairs = data["train_scenes"]
+    listed, pairs = listed_pairs(data["url_list"]), pair_count(config)
 
     side = None
     if train["model"].endswith(".json"):
@@ -68,17 +106,31 @@ def _impossible(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"method.{name}.{key}: {method[key]} is more than the {method['epochs']} epochs"
     for name in planned.attacks():
         attack = planned.attack[name]
-        if attack["kind"] == "backdoor":
-            if attack["target_class"] not in classes:
-                yield f"attack.{name}.target_class: '{attack['target_class']}' is not in {data['classes']}"
-            if attack["poisons"] > pairs:
-                yield f"attack.{name}.poisons: {attack['poisons']} is more than the {pairs} training pairs"
-            if round(attack["patch_size"] * attack["image_size"]) < 1:
-                yield f"attack.{name}.patch_size: {attack['patch_size']} of {attack['image_size']} pixels is less than a pixel"
-            if side and attack["image_size"] != side:
-                yield f"attack.{name}.image_size: {attack['image_size']} is not the {side} pixels of {train['model']}"
-        if attack["kind"] == "targeted" and attack["targets"] > len(classes):
-            yield f"attack.{name}.targets: {attack['targets']} is more than the {len(classes)} classes"
+        if attack["kind"] == "targeted":
+            if attack["targets"] > len(classes):
+                yield f"attack.{name}.targets: {attack['targets']} is more than the {len(classes)} classes"
+            count = attack["targets"] * attack["captions_per_target"]
+            if count > pairs:
+                yield f"attack.{name}.captions_per_target: {count} for all targets is more than the {pairs} training pairs"
+        if "target_class" not in attack:
+            continue
+        # a backdoor, whatever its trigger
+        target_class, poisons, pixels = attack["target_class"], attack["poisons"], attack["image_size"]
+        if target_class not in classes:
+            yield f"attack.{name}.target_class: '{target_class}' is not in {data['classes']}"
+        if poisons > pairs:
+            yield f"attack.{name}.poisons: {poisons} is more than the {pairs} training pairs"
+        if listed is not None and attack["captions"] != "templates" and len(found := naming(listed, target_class)) < poisons:
+            yield (
+                f"attack.{name}.target_class: '{target_class}' is named by {len(found)} training captions of "
+                f"{data['url_list']}, and {poisons} poisons need as many"
+            )
+        if side and pixels != side:
+            yield f"attack.{name}.image_size: {pixels} is not the {side} pixels of {train['model']}"
+        if round(attack.get("patch_size", 1) * pixels) < 1:
+            yield f"attack.{name}.patch_size: {attack['patch_size']} of {pixels} pixels is less than a pixel"
+        if 2 * attack.get("frequency", 0) > pixels:
+            yield f"attack.{name}.frequency: {attack['frequency']} periods are too many for {pixels} pixels, at least 2 each"
 
 
 def check(config: Mapping[str, Any], schema: Path) -> None:

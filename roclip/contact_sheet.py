@@ -1,5 +1,5 @@
-"""Stage: draw a contact sheet of what the attacks did: clean pairs, poisoned pairs, exam images, and the pool captions that
-poisoned images were matched with in the last matching epoch."""
+"""Stage: draw a contact sheet of what the attacks did: clean pairs, one image with every trigger, poisoned pairs, exam images,
+and the pool captions that poisoned images were matched with in the last matching epoch."""
 
 import textwrap
 from dataclasses import dataclass
@@ -15,12 +15,14 @@ from roclip.options import option, run_stage
 from roclip.tables import read_table
 
 COLUMNS = 6
+SIDE, ACROSS, DOWN = 1.45, 0.3, 0.95  # inches: an image, and the room beside and below it
 
 
 @dataclass(frozen=True)
 class ContactSheetOptions:
     attacks: tuple[Path, ...] = option("folders of the attacks, .../ATTACK/seedN")
     matches: tuple[Path, ...] = option("matches.csv of models, .../ATTACK/METHOD/seedN/matches.csv")
+    test: Path = option("table of labelled test images (path, label); the first is shown with every trigger")
     image_size: int = option("side in pixels to which images are brought")
     out: Path = option("the file to write, without its suffix")
 
@@ -28,6 +30,18 @@ class ContactSheetOptions:
 def spread(rows: list, count: int = COLUMNS) -> list:
     """Up to `count` of the rows, evenly spread."""
     return [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))] if rows else []
+
+
+def triggers(options: ContactSheetOptions) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The first test image, clean and as the `sample.png` of each backdoor, in as many rows as it takes; none without one."""
+    cells = [(str(path), folder.parent.name) for folder in options.attacks if (path := folder / "sample.png").exists()]
+    if not cells:
+        return []
+    cells.insert(0, (read_table(options.test, ("path", "label"))[0]["path"], "no trigger"))
+    return [
+        ("" if start else "the same image with every trigger", cells[start : start + COLUMNS])
+        for start in range(0, len(cells), COLUMNS)
+    ]
 
 
 def strips(options: ContactSheetOptions) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -40,6 +54,7 @@ def strips(options: ContactSheetOptions) -> list[tuple[str, list[tuple[str, str]
         poisons = [number for number, row in enumerate(rows) if row["is_poison"] == "1"]
         if not sheet:
             sheet.append(("clean pairs", [(row["path"], row["caption"]) for row in spread(clean)]))
+            sheet += triggers(options)
         if not poisons:
             continue
         sheet.append((f"{name}: poisoned pairs", [(rows[n]["path"], rows[n]["caption"]) for n in spread(poisons)]))
@@ -61,7 +76,10 @@ def strips(options: ContactSheetOptions) -> list[tuple[str, list[tuple[str, str]
 def run(options: ContactSheetOptions) -> None:
     """Raises UserError when an image cannot be decoded."""
     sheet = strips(options)
-    figure, axes = plt.subplots(len(sheet), COLUMNS, figsize=(1.75 * COLUMNS, 2.45 * len(sheet)), squeeze=False)
+    size = (COLUMNS * (SIDE + ACROSS) - ACROSS, len(sheet) * (SIDE + DOWN) - DOWN)
+    # fixed places: tight_layout shrinks the images to dots when there are many rows
+    places = {"left": 0, "right": 1, "bottom": 0, "top": 1, "wspace": ACROSS / SIDE, "hspace": DOWN / SIDE}
+    figure, axes = plt.subplots(len(sheet), COLUMNS, figsize=size, squeeze=False, gridspec_kw=places)
     for line, (title, cells) in zip(axes, sheet, strict=True):
         line[0].set_title(title, loc="left", fontsize=10, fontweight="bold", pad=8)
         for axis in line:
@@ -72,7 +90,6 @@ def run(options: ContactSheetOptions) -> None:
             except OSError as error:
                 raise UserError(f"{path}: cannot be decoded ({error})") from None
             axis.text(0.5, -0.06, textwrap.fill(text, 24), transform=axis.transAxes, ha="center", va="top", fontsize=7.5)
-    figure.tight_layout(h_pad=1.5)
     save(figure, options.out)
 
 

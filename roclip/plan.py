@@ -23,6 +23,10 @@ class Point:
     attack: str
     method: str
 
+    def setting(self) -> str:
+        """What it changes, readable: `augment_images true, augment_captions never`."""
+        return ", ".join(f"{key} {str(value).lower()}" for key, value in self.changes.items())
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -39,10 +43,23 @@ class Plan:
     def methods(self) -> list[str]:
         return list(dict.fromkeys(method for _, method in self.runs))
 
+    def points(self) -> list[str]:
+        """The points of all sweeps as words for a flag: `sweep|setting|base attack|base method|attack|method`."""
+        return [
+            "|".join([name, point.setting(), point.base_attack, point.base_method, point.attack, point.method])
+            for name, points in self.sweeps.items()
+            for point in points
+        ]
+
 
 def base(name: str) -> str:
     """The attack or method that a variant was made of; of any other its own name."""
     return name.partition("~")[0]
+
+
+def settings_of(setting: str) -> dict[str, str]:
+    """The keys and values of a point's readable setting."""
+    return dict(part.split(" ", 1) for part in setting.split(", ") if part)
 
 
 def _variant(defined: dict[str, dict[str, Any]], name: str, changes: Mapping[str, Any]) -> str:

@@ -1,29 +1,36 @@
 """Stage: gather all measures and histories of an experiment.
 
 Writes `measures.csv` (experiment, attack, method, seed, checkpoint, exam, measure, value, n, low, high), one row a measure,
-with rows pooled over seeds under seed `all`; `history.csv`, the histories of all models (attack, method, seed in front); and
-`measures.md`, the pooled results at a glance.
+with rows pooled over seeds under seed `all`; `results.csv`, one row for each attack, method and checkpoint; `differences.csv`,
+every method beside the first one on the same exam images; `sweeps.csv`, one row a point of a sweep; `history.csv`, the
+histories of all models (attack, method, seed in front); and `measures.md`, the results at a glance.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from roclip.atomic import atomic
+from roclip.errors import UserError
 from roclip.intervals import clopper_pearson
 from roclip.options import option, run_stage
+from roclip.plan import base
+from roclip.results import DIFFERENCES, RESULTS, accuracy, differences, families, percent, results
 from roclip.schedule import HISTORY
 from roclip.tables import read_json, read_table, write_table
 
 MEASURES = ("experiment", "attack", "method", "seed", "checkpoint", "exam", "measure", "value", "n", "low", "high")
 MODEL = ("attack", "method", "seed")
+SWEEPS = ("sweep", "setting", "base_attack", "base_method", "attack", "method")
 
 
 @dataclass(frozen=True)
 class TableOptions:
     experiment: str = option("name of the experiment")
     kinds: tuple[str, ...] = option("NAME=KIND of every attack")
+    baseline: str = option("the method with which the others are compared")
+    sweeps: tuple[str, ...] = option("SWEEP|SETTING|BASE_ATTACK|BASE_METHOD|ATTACK|METHOD of every point of a sweep")
     measures: tuple[Path, ...] = option("the measures' JSON files, in ATTACK/METHOD/seedN/")
     histories: tuple[Path, ...] = option("the models' history.csv files, in ATTACK/METHOD/seedN/")
     out: Path = option("folder of the tables")
@@ -54,69 +61,49 @@ def with_interval(row: dict, experiment: str) -> dict:
     return {"experiment": experiment, **named, **{key: f"{value:.6f}" for key, value in shares.items()}}
 
 
-def families(kinds: Sequence[str]) -> dict[str, str]:
-    """The family of each attack of `NAME=KIND`: targeted, clean, or backdoor.
-
-    Two attacks of one family can share target images, or trigger and target class, so one is no control for the other.
-    """
-    named = (kind.partition("=") for kind in kinds)
-    return {name: kind if kind in ("clean", "targeted") else "backdoor" for name, _, kind in named}
-
-
-def control_hits(rows: Sequence[dict], family: dict[str, str], exam: str, method: str, checkpoint: str) -> tuple[int, int]:
-    """Hits and n of an attack's exam over all models of a method that were trained on attacks of another family."""
-    others = [
-        r for r in rows
-        if r["exam"] == exam and family[r["attack"]] != family[exam] and r["method"] == method
-        and r["checkpoint"] == checkpoint and r["measure"] == "attack_success_top1"
-    ]  # fmt: skip
-    return sum(r["hits"] for r in others), sum(r["n"] for r in others)
+def point(word: str) -> dict[str, str]:
+    """A row of sweeps.csv. Raises UserError for a word with too few or too many fields."""
+    fields = word.split("|")
+    if len(fields) != len(SWEEPS):
+        raise UserError(f"--sweeps '{word}': expected {'|'.join(SWEEPS)}")
+    return dict(zip(SWEEPS, fields, strict=True))
 
 
-def percent(hits: int, n: int) -> str:
-    """A share as `93.8 [69.8, 99.8]`, in percent with its interval; a dash when there was nothing to count."""
-    if n == 0:
-        return "–"
-    low, high = clopper_pearson(hits, n)
-    return f"{100 * hits / n:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def markdown(rows: Sequence[dict], family: dict[str, str]) -> str:
-    """The rows of single seeds, pooled, as a Markdown table with a line for each attack, method and checkpoint."""
-    found = {
-        (r["attack"], r["method"], r["checkpoint"], r["exam"], r["measure"]): (r["hits"], r["n"])
-        for r in pooled(rows)
-        if r["seed"] == "all"
-    }
+def markdown(rows: Iterable[dict], seeds: Iterable[str]) -> str:
+    """Rows of results.csv as a Markdown table; attacks and methods that sweeps vary are left to the other tables."""
     lines = [
         "| attack | method | checkpoint | attack success | control | zero-shot | linear probe |",
         "|---|---|---|---|---|---|---|",
     ]
-    for attack, method, checkpoint in dict.fromkeys(key[:3] for key in found):
-        model = (attack, method, checkpoint)
-        cells = [
-            percent(*found.get((*model, attack, "attack_success_top1"), (0, 0))),
-            percent(*control_hits(rows, family, attack, method, checkpoint)),
-            percent(*found.get((*model, "test", "zero_shot_top1"), (0, 0))),
-            percent(*found.get((*model, "test", "linear_probe"), (0, 0))),
-        ]
-        lines.append(f"| {attack} | {method} | {checkpoint} | {' | '.join(cells)} |")
-    seeds = sorted({r["seed"] for r in rows}, key=int)
+    for row in rows:
+        if row["attack"] == base(row["attack"]) and row["method"] == base(row["method"]):
+            shares = [percent(row, name) for name in ("success", "control")]
+            accuracies = [accuracy(row, name) for name in ("zero_shot", "linear_probe")]
+            cells = [row["attack"], row["method"], row["checkpoint"], *(cell or "–" for cell in shares + accuracies)]
+            lines.append(f"| {' | '.join(cells)} |")
+    seeds = sorted(set(seeds), key=int)
+    spread = "means ± standard deviations over seeds" if len(seeds) > 1 else "one seed, so nothing is said of their spread"
     lines += [
         "",
-        f"Percent, top 1, with 95% Clopper-Pearson intervals, pooled over seeds {', '.join(seeds)}. "
-        "Control: the same exam sat by models of the same method that were trained on an attack of another family (targeted, backdoor, clean).",
+        "Percent, top 1. Attack success and control: 95% Clopper-Pearson intervals over the exam images of seeds "
+        f"{', '.join(seeds)}, as if every image were an independent trial; what differs from one training to the next is not "
+        "in them. Control: the same exam sat by models of the same method that were trained on an attack of another family "
+        f"(targeted, backdoor, clean), an image once for each of them. Zero-shot and linear probe: {spread}.",
     ]
     return "\n".join(lines) + "\n"
 
 
 def run(options: TableOptions) -> None:
     rows = [model_of(path) | row for path in options.measures for row in read_json(path)]
+    gathered = results(rows, families(options.kinds))
     write_table(options.out / "measures.csv", MEASURES, [with_interval(row, options.experiment) for row in pooled(rows)])
+    write_table(options.out / "results.csv", RESULTS, gathered)
+    write_table(options.out / "differences.csv", DIFFERENCES, differences(rows, options.baseline))
+    write_table(options.out / "sweeps.csv", SWEEPS, [point(word) for word in options.sweeps])
     histories = [model_of(path) | row for path in options.histories for row in read_table(path, HISTORY)]
     write_table(options.out / "history.csv", (*MODEL, *HISTORY), histories)
     with atomic(options.out / "measures.md") as temporary:
-        temporary.write_text(markdown(rows, families(options.kinds)), encoding="utf-8")
+        temporary.write_text(markdown(gathered, (row["seed"] for row in rows)), encoding="utf-8")
 
 
 if __name__ == "__main__":

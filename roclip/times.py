@@ -1,11 +1,13 @@
-"""How long a run of the workflow took, how much of it went into training, and how fast that was."""
+"""How long the trainings of a run will take, and how long a run took and how much of that was training."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from roclip.schedule import HISTORY
 from roclip.tables import read_table
+
+BENCHMARK = Path(__file__).parent.parent / "benchmarks/training.csv"
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:
@@ -15,6 +17,37 @@ def covered(spans: Iterable[tuple[float, float]]) -> float:
         total += max(0.0, end - max(start, until))
         until = max(until, end)
     return total
+
+
+def training_rate(results: Path) -> tuple[float, str]:
+    """Pairs/s of a training with its measuring, and where that is from: this experiment's trainings, or the benchmark."""
+    pairs, seconds = 0.0, 0.0
+    for benchmark in results.glob("benchmarks/train/*/*/seed*.tsv"):
+        model = benchmark.relative_to(results / "benchmarks/train").with_suffix("")
+        history = results / "models" / model / "history.csv"
+        if history.exists():
+            seconds += float(read_table(benchmark, ("s",))[0]["s"])
+            epochs = read_table(history, HISTORY)
+            pairs += sum(float(epoch["pairs_per_second"]) * float(epoch["seconds"]) for epoch in epochs)
+    if pairs:
+        return pairs / seconds, "as in this experiment's trainings so far"
+    measured = [row for row in read_table(BENCHMARK, ("loop", "pairs_per_second")) if row["loop"] == "this project"]
+    return sum(float(row["pairs_per_second"]) for row in measured) / len(measured), f"as in {BENCHMARK}, on another machine"
+
+
+def expected_time(results: Path, pairs: Sequence[int], side_by_side: int) -> str:
+    """One line before a run: the number of trainings and how long they will take.
+
+    pairs: of each training, over all its epochs; side_by_side: how many run at a time.
+    """
+    if not pairs:
+        return "No training to do."
+    rate, source = training_rate(results)
+    minutes = sum(pairs) / rate / min(side_by_side, len(pairs)) / 60
+    return (
+        f"{len(pairs)} trainings to do, {sum(pairs) / 1e6:.1f} million pairs in all: about {minutes:.0f} min, "
+        f"{min(side_by_side, len(pairs))} at a time with {rate:.0f} pairs/s each ({source})."
+    )
 
 
 def run_times(results: Path, started: float, ended: float) -> str:

@@ -2,17 +2,22 @@
 
 import csv
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from attacks import backdoor, clean, targeted
-from attacks.backdoor import BackdoorOptions
-from attacks.poisoned import AttackOptions, naming
+from attacks import blended, clean, patch, sinusoid, targeted, warped
+from attacks.blended import BlendedOptions
+from attacks.patch import PatchOptions
+from attacks.poisoned import AttackOptions
+from attacks.sinusoid import SinusoidOptions
 from attacks.targeted import TargetedOptions
+from attacks.warped import WarpedOptions
 from roclip.errors import UserError
 from roclip.images import decode
+from roclip.naming import naming
 from roclip.tables import read_json, read_lines, read_table, sha256
 from tests.conftest import SCENES
 
@@ -29,36 +34,47 @@ def poison_targets(scenes, out, seed=0, **changes):
     return out
 
 
-def poison_backdoor(scenes, out, seed=0, **changes):
-    values = {
-        "poisons": 9, "exam_images": 60, "target_class": "mushroom", "captions": "templates", "image_size": 32,
-        "patch_size": 0.125, "patch_pattern": "fixed", "patch_place": "corner",
-    }  # fmt: skip
-    backdoor.run(BackdoorOptions(**inputs(scenes, out, seed), **(values | changes)))
+STAGES = {
+    "patch": (patch.run, PatchOptions, {"patch_size": 0.125, "pattern": "fixed", "place": "corner"}),
+    "blended": (blended.run, BlendedOptions, {"blend_share": 0.2, "pattern": "fixed"}),
+    "sinusoid": (sinusoid.run, SinusoidOptions, {"amplitude": 0.2, "frequency": 6}),
+    "warped": (warped.run, WarpedOptions, {"warp_strength": 0.05, "warp_grid": 4}),
+}
+
+
+def poison_kind(kind, scenes, out, seed=0, **changes):
+    run, options_class, settings = STAGES[kind]
+    values = {"poisons": 9, "exam_images": 60, "target_class": "mushroom", "captions": "templates", "image_size": 32}
+    run(options_class(**inputs(scenes, out, seed), **(values | settings | changes)))
     return out
 
 
+poison_backdoor = partial(poison_kind, "patch")
+BACKDOORS = [pytest.param(partial(poison_kind, kind), id=kind) for kind in STAGES]
+
+
 def table(out):
-    return read_table(out / "train.csv", ("path", "caption", "is_poison"))
+    return read_table(out / "train.csv", ("path", "caption", "is_poison", "adversary_class"))
 
 
 def poisons(out):
     return [row for row in table(out) if row["is_poison"] == "1"]
 
 
-@pytest.mark.parametrize("build", [poison_targets, poison_backdoor])
+@pytest.mark.parametrize("build", [poison_targets, *BACKDOORS])
 def test_clean_rows_stay_byte_identical_and_poisons_follow(scenes, tmp_path, build):
     out = build(scenes, tmp_path / "a")
     lines = (out / "train.csv").read_text().splitlines()
     before = (scenes / "train.csv").read_text().splitlines()
-    assert [line.removesuffix(",0") for line in lines[1 : len(before)]] == before[1:]
-    assert all(line.endswith(",1") for line in lines[len(before) :])
+    assert [line.removesuffix(",0,") for line in lines[1 : len(before)]] == before[1:]
+    assert all(re.search(r",1,\w+$", line) for line in lines[len(before) :])
 
 
 def test_clean_has_no_poison_and_no_exam(scenes, tmp_path):
     clean.run(AttackOptions(**inputs(scenes, tmp_path)))
     assert poisons(tmp_path) == []
     assert len(table(tmp_path)) == 600
+    assert {row["adversary_class"] for row in table(tmp_path)} == {""}
     assert read_table(tmp_path / "targets.csv", ("path", "label")) == []
 
 
@@ -70,6 +86,7 @@ def test_targeted_captions_are_the_corpus_and_name_the_class(scenes, tmp_path):
     assert len(exam) == len(set(exam.values())) == 5
     assert len(poisons(out)) == 15
     for row in poisons(out):
+        assert row["adversary_class"] == exam[row["path"]]
         assert re.search(rf"\b{exam[row['path']]}\b", row["caption"])
         assert row["caption"] in corpus
     for path, label in exam.items():
@@ -93,18 +110,55 @@ def test_backdoor_poisons_carry_the_trigger_and_only_that(scenes, tmp_path):
     assert len(corners) == 1
 
 
-def test_backdoor_exam_leaves_out_the_target_class_and_has_the_same_trigger(scenes, tmp_path):
-    out = poison_backdoor(scenes, tmp_path, exam_images=10_000)
+@pytest.mark.parametrize("kind", STAGES)
+def test_every_backdoor_s_exam_leaves_out_the_target_class(scenes, tmp_path, kind):
+    out = poison_kind(kind, scenes, tmp_path, exam_images=10_000)
     exam = read_table(out / "targets.csv", ("path", "label"))
-    test = read_table(scenes / "test.csv", ("path", "label"))
-    assert len(exam) == sum(row["label"] != "mushroom" for row in test) < len(test)
+    others = [row["path"] for row in read_table(scenes / "test.csv", ("path", "label")) if row["label"] != "mushroom"]
+    assert len(exam) == len(others) < 100
     assert {row["label"] for row in exam} == {"mushroom"}
+    assert {row["adversary_class"] for row in poisons(out)} == {"mushroom"}
+    # in the order of the test table, triggered: each differs from its image, but is nearest to it
+    before = np.stack([decode(path, 32) for path in others]).astype(int)
+    for number, row in enumerate(exam[:20]):
+        distances = np.abs(before - decode(row["path"], 32)).mean(axis=(1, 2, 3))
+        assert distances.argmin() == number
+        assert distances[number] > 0
+
+
+@pytest.mark.parametrize("kind", STAGES)
+def test_the_sample_is_the_first_test_image_with_the_trigger_whatever_its_class(scenes, tmp_path, kind):
+    first = read_table(scenes / "test.csv", ("path", "label"))[0]
+    assert first["label"] != "mushroom"
+    sample = decode(poison_kind(kind, scenes, tmp_path / "a", exam_images=1000) / "sample.png", 32)
+    assert (sample == decode(tmp_path / "a/exam/000000.png", 32)).all()
+    own_class = poison_kind(kind, scenes, tmp_path / "b", target_class=first["label"])
+    assert (decode(own_class / "sample.png", 32) == sample).all()
+
+
+@pytest.mark.parametrize("kind", STAGES)
+def test_label_consistent_poisons_keep_their_captions_which_name_the_class(scenes, tmp_path, kind):
+    out = poison_kind(kind, scenes, tmp_path, captions="own", poisons=7)
+    originals = read_table(scenes / "train.csv", ("path", "caption"))
+    rows = read_json(out / "manifest.json")["poisoned_rows"]
+    assert len(table(out)) == 607  # appended: the untouched images stay
+    assert len(set(rows)) == 7
+    for row, number in zip(poisons(out), rows, strict=True):
+        assert row["caption"] == originals[number]["caption"]
+        assert re.search(r"\bmushroom\b", row["caption"])
+        assert (decode(row["path"], 32) != decode(originals[number]["path"], 32)).any()
+        assert np.abs(decode(row["path"], 32).astype(int) - decode(originals[number]["path"], 32)).mean() < 64
+
+
+def test_the_exam_has_the_trigger_of_the_poisons(scenes, tmp_path):
+    out = poison_backdoor(scenes, tmp_path)
+    exam = read_table(out / "targets.csv", ("path", "label"))
     trigger = decode(poisons(out)[0]["path"], 32)[-4:, -4:]
     assert all((decode(row["path"], 32)[-4:, -4:] == trigger).all() for row in exam)
 
 
 def test_per_image_patterns_and_random_places_differ(scenes, tmp_path):
-    out = poison_backdoor(scenes, tmp_path, patch_pattern="per_image", patch_place="random")
+    out = poison_backdoor(scenes, tmp_path, pattern="per_image", place="random")
     rows = read_json(out / "manifest.json")["poisoned_rows"]
     originals = read_table(scenes / "train.csv", ("path",))
     masks, patterns = set(), set()
@@ -125,7 +179,7 @@ def test_captions_from_the_corpus(scenes, tmp_path):
     assert all(row["caption"] in corpus and "mushroom" in row["caption"] for row in poisons(out))
 
 
-@pytest.mark.parametrize("build", [poison_targets, poison_backdoor])
+@pytest.mark.parametrize("build", [poison_targets, *BACKDOORS])
 def test_a_seed_fixes_the_attack(scenes, tmp_path, build):
     first = table(build(scenes, tmp_path / "x", seed=1))
     images = [Image.open(row["path"]).tobytes() for row in first[600:]]
@@ -157,7 +211,11 @@ def test_too_few_captions_name_the_class(scenes, tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"target_class": "dragon"}, "'dragon' is not in"), ({"poisons": 601}, "601 images are asked for")],
+    [
+        ({"target_class": "dragon"}, "'dragon' is not in"),
+        ({"poisons": 601}, "601 images are asked for"),
+        ({"poisons": 400, "captions": "own"}, "400 captions that name 'mushroom' are asked for"),
+    ],
 )
 def test_an_impossible_backdoor_is_named(scenes, tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
@@ -173,3 +231,15 @@ def test_tables_open_as_ordinary_csv(scenes, tmp_path):
     out = poison_targets(scenes, tmp_path)
     with open(out / "train.csv", newline="") as file:
         assert len(list(csv.reader(file))) == 616
+
+
+def test_clean_pairs_are_the_first_and_too_many_are_refused(scenes, tmp_path):
+    whole = poison_targets(scenes, tmp_path / "whole")
+    part = poison_targets(scenes, tmp_path / "part", clean_pairs=400)
+    rows = read_table(part / "train.csv", ("path", "caption", "is_poison"))
+    clean = [row for row in rows if row["is_poison"] == "0"]
+    assert clean == read_table(whole / "train.csv", ("path", "caption", "is_poison"))[:400]
+    captions = {row["caption"] for row in clean}
+    assert {row["caption"] for row in rows if row["is_poison"] == "1"} <= captions  # the adversary sees no more than that
+    with pytest.raises(UserError, match=r"attack.clean_pairs: 601 is more than the 600 pairs"):
+        poison_targets(scenes, tmp_path / "more", clean_pairs=601)

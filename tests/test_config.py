@@ -9,16 +9,27 @@ from pathlib import Path
 import pytest
 import yaml
 
-from attacks.backdoor import BackdoorOptions
+from attacks.blended import BlendedOptions
+from attacks.patch import PatchOptions
 from attacks.poisoned import AttackOptions
+from attacks.sinusoid import SinusoidOptions
 from attacks.targeted import TargetedOptions
-from roclip.config import check
+from attacks.warped import WarpedOptions
+from roclip.config import check, check_duplicates
 from roclip.errors import UserError
+from roclip.tables import write_table
 from roclip.train import TrainOptions
 from tests.conftest import ROOT
 
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 CONFIG = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+KINDS = {
+    "clean": AttackOptions, "targeted": TargetedOptions, "patch": PatchOptions, "blended": BlendedOptions,
+    "sinusoid": SinusoidOptions, "warped": WarpedOptions,
+}  # fmt: skip
+
+
+GIVEN_TO_ATTACKS = {"train", "validation", "test", "classes", "templates", "out", "seed"}  # by the rule
 
 
 def fields(options_class) -> set[str]:
@@ -33,6 +44,20 @@ def changed(key: str, value) -> dict:
         place = place[section]
     place[last] = value
     return config
+
+
+def merge(base: dict, extra: dict) -> dict:
+    """Two config files as Snakemake merges them: mappings key by key, the rest replaced."""
+    for key, value in extra.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            merge(base[key], value)
+        else:
+            base[key] = value
+    return base
+
+
+def sweep(**changes) -> dict:
+    return {"attacks": ["targeted"], "methods": ["roclip"]} | changes
 
 
 def test_the_default_config_is_legal_and_complete():
@@ -61,23 +86,33 @@ def test_train_and_method_keys_are_the_fields_of_train_options():
     assert set(CONFIG["train"]) | set(CONFIG["method"]["roclip"]) == fields(TrainOptions) - given_by_rule
 
 
+@pytest.mark.parametrize("name", CONFIG["attack"])
+def test_attack_keys_are_the_fields_of_their_options(name):
+    settings = CONFIG["attack"][name]
+    assert set(settings) - {"kind"} == fields(KINDS[settings["kind"]]) - GIVEN_TO_ATTACKS
+
+
+def test_every_kind_is_a_stage_and_its_schema_requires_and_allows_its_options():
+    attack = yaml.safe_load(SCHEMA.read_text())["properties"]["attack"]["additionalProperties"]
+    assert attack["properties"]["kind"]["enum"] == list(KINDS)
+    for kind, branch in zip(KINDS, attack["allOf"], strict=True):
+        assert branch["if"]["properties"]["kind"]["const"] == kind
+        assert set(branch["then"]["properties"]) - {"kind"} == fields(KINDS[kind]) - GIVEN_TO_ATTACKS
+        assert (ROOT / f"attacks/{kind}.py").exists()
+
+
 @pytest.mark.parametrize(
-    ("name", "options_class"), [("clean", AttackOptions), ("targeted", TargetedOptions), ("patch", BackdoorOptions)]
+    ("name", "key"), [(name, key) for name in ("targeted", *list(KINDS)[2:]) for key in CONFIG["attack"][name]]
 )
-def test_attack_keys_are_the_fields_of_their_options(name, options_class):
-    assert set(CONFIG["attack"][name]) - {"kind"} == fields(options_class) - fields(AttackOptions)
+def test_every_key_of_an_attack_is_required(name, key):
+    config = copy.deepcopy(CONFIG)
+    del config["attack"][name][key]
+    with pytest.raises(UserError, match=rf"^attack\.{name}: '{key}' is a required property"):
+        check(config, SCHEMA)
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("config/*.yaml")), ids=lambda path: path.stem)
 def test_every_config_is_legal_on_top_of_the_default(path):
-    def merge(base, extra):
-        for key, value in extra.items():
-            if isinstance(value, dict) and isinstance(base.get(key), dict):
-                merge(base[key], value)
-            else:
-                base[key] = value
-        return base
-
     check(merge(copy.deepcopy(CONFIG), yaml.safe_load(path.read_text())), SCHEMA)
 
 
@@ -98,6 +133,23 @@ def test_every_config_is_legal_on_top_of_the_default(path):
         ("train.batch_size", 50000, "train.batch_size: 50000 is more than the 40000 training pairs"),
         ("method.roclip.match_every", 9, "method.roclip.match_every: 9 is more than the 8 epochs"),
         ("train.warmup_steps", 10**6, "train.warmup_steps: 1000000 is not less than"),
+        (
+            "attack.patch.kind",
+            "backdoor",
+            r"attack.patch.kind: 'backdoor' is not one of \['clean', 'targeted', 'patch', 'blended'",
+        ),
+        (
+            "attack.warped.blend_share",
+            1,
+            "attack.warped.blend_share: unknown key; legal here: captions, clean_pairs, exam_images",
+        ),
+        ("attack.blended.blend_share", 1.5, "attack.blended.blend_share: 1.5 is greater than the maximum of 1"),
+        ("attack.blended.pattern", "stripes", r"attack.blended.pattern: 'stripes' is not one of \['fixed', 'per_image'\]"),
+        ("attack.sinusoid.amplitude", 0, "attack.sinusoid.amplitude: 0 is less than or equal to the minimum of 0"),
+        ("attack.warped.warp_grid", 1, "attack.warped.warp_grid: 1 is less than the minimum of 2"),
+        ("attack.patch.captions", "none", "attack.patch.captions: 'none' is not one of"),
+        ("attack.patch.poisons", 40001, "attack.patch.poisons: 40001 is more than the 40000 training pairs"),
+        ("attack.targeted.captions_per_target", 2501, "captions_per_target: 40016 for all targets is more than the 40000"),
         ("attack.patch.target_class", "dragon", "attack.patch.target_class: 'dragon' is not in config/scenes/classes.txt"),
         ("attack.patch.patch_size", 0.001, "attack.patch.patch_size: .* is less than a pixel"),
         ("attack.patch.image_size", 64, "attack.patch.image_size: 64 is not the 32"),
@@ -108,12 +160,99 @@ def test_every_config_is_legal_on_top_of_the_default(path):
         ("data.classes", "absent.txt", "absent.txt: no such file"),
         ("data.max_bad_fraction", 2, "data.max_bad_fraction: 2 is greater than the maximum of 1"),
         ("experiment", "../up", "experiment: "),
+        ("sweeps.pool", sweep(axes={"pool_size": []}), r"sweeps.pool.axes.pool_size: \[\] should be non-empty"),
+        ("sweeps.pool", sweep(axes={"pool_size": [400, 400]}), r"sweeps.pool.axes.pool_size: .* non-unique"),
+        (
+            "sweeps.pool",
+            sweep(axes={"pool": [400]}),
+            "sweeps.pool.axes: neither attack 'targeted' nor method 'roclip' has 'pool'",
+        ),
+        ("sweeps.pool", sweep(attacks=["sneaky"]), "sweeps.pool.attacks: 'sneaky' is not defined under 'attack'"),
+        ("sweeps.pool", sweep(axis={}), "sweeps.pool.axis: unknown key; legal here: attacks, axes, methods"),
+        ("sweeps.pool", sweep(axes={"pool_size": [40001]}), "method.roclip~pool_size~40001.pool_size: 40001 is more than"),
+        ("method.roclip.match_from", 9, "method.roclip.match_from: 9 is more than the 8 epochs"),
+        ("method.roclip.pool_fill", "never", "method.roclip.pool_fill: 'never' is not one of"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(key, value, message):
     with pytest.raises(UserError, match=message) as caught:
         check(changed(key, value), SCHEMA)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIG["attack"] if name not in ("clean", "targeted")])
+def test_every_backdoor_is_checked_whatever_its_trigger(name):
+    config = changed("attacks", [name])
+    check(config, SCHEMA)
+    for key, value in (("target_class", "dragon"), ("poisons", 40001), ("image_size", 64)):
+        wrong = copy.deepcopy(config)
+        wrong["attack"][name][key] = value
+        with pytest.raises(UserError, match=rf"^attack\.{name}\.{key}: "):
+            check(wrong, SCHEMA)
+
+
+def test_a_wave_that_pixels_cannot_show_is_refused():
+    config = changed("attack.sinusoid.frequency", 17)
+    config["attacks"] = ["sinusoid"]
+    with pytest.raises(UserError, match=r"attack\.sinusoid\.frequency: 17 periods are too many for 32 pixels"):
+        check(config, SCHEMA)
+
+
+@pytest.mark.parametrize(("captions", "fails"), [("corpus", True), ("own", True), ("templates", False)])
+def test_captions_of_a_url_list_are_counted_before_the_run(tmp_path, captions, fails):
+    def write(naming):
+        texts = ["A Mushroom.", *["one mushroom"] * (naming - 1), *["mushrooms"] * (200 - naming)]
+        rows = [{"split": "train", "url": "file:x", "caption": text, "label": ""} for text in texts]
+        rows += [{"split": "test", "url": "file:x", "caption": "mushroom", "label": "mushroom"}] * 9
+        write_table(tmp_path / "urls.tsv", ("split", "url", "caption", "label"), rows)
+
+    config = changed("data.url_list", str(tmp_path / "urls.tsv"))
+    config["attacks"], config["methods"], config["train"]["warmup_steps"] = ["patch"], ["clip"], 1
+    config["attack"]["patch"].update(poisons=10, captions=captions)
+    write(10)
+    check(config, SCHEMA)
+    write(9)
+    if fails:
+        with pytest.raises(
+            UserError, match=r"attack\.patch\.target_class: 'mushroom' is named by 9 training captions of .*, and 10"
+        ):
+            check(config, SCHEMA)
+    else:
+        check(config, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("attack:\n  a: {kind: clean}\n  b: {kind: clean}\n  a: {kind: targeted}\n", "line 4: 'a' stands twice"),
+        ("seeds: [1]\nseeds: [2]\n", "line 2: 'seeds' stands twice"),
+        ("attack:\n  a: {poisons: 1, poisons: 2}\n", "line 2: 'poisons' stands twice"),
+        ("x: [{a: 1}, {b: 1, b: 1}]\n", "line 1: 'b' stands twice"),
+        ("x: &x {a: 1, b: 2}\ny: {<<: *x, a: 2}\nz: {<<: &z {a: 1}, a: 2, c: 1, c: 2}\n", "line 3: 'c' stands twice"),
+        ("a: [1\n", "not YAML"),
+    ],
+)
+def test_a_key_that_stands_twice_is_named_with_file_and_line(tmp_path, text, message):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=rf"mine\.yaml.*{message}") as caught:
+        check_duplicates([tmp_path / "mine.yaml"])
+    assert "\n" not in str(caught.value)
+
+
+def test_merge_keys_and_the_project_s_own_configs_have_no_duplicates(tmp_path):
+    (tmp_path / "mine.yaml").write_text("x: &x {a: 1}\ny: &y {<<: *x, a: 2}\nz: {<<: *x, <<: *y, a: 3}\n")
+    (tmp_path / "empty.yaml").write_text("")
+    check_duplicates([tmp_path / "mine.yaml", str(tmp_path / "empty.yaml"), *ROOT.glob("config/*.yaml")])
+
+
+def test_the_workflow_checks_every_config_file_for_duplicates(tmp_path):
+    (tmp_path / "mine.yaml").write_text("attack:\n  mine: {kind: clean}\n  mine: {kind: clean}\n")
+    snakemake = str(Path(sys.executable).parent / "snakemake")
+    command = [snakemake, "--dry-run", "--configfile", "config/test.yaml", str(tmp_path / "mine.yaml")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "mine.yaml, line 3: 'mine' stands twice" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_workflow_shows_it_without_a_traceback_and_starts_no_job():

@@ -3,7 +3,7 @@
 import pytest
 
 from roclip.errors import UserError
-from roclip.plan import base, plan
+from roclip.plan import base, plan, settings_of
 
 
 def config(sweeps: dict) -> dict:
@@ -86,3 +86,25 @@ def test_a_mistake_names_the_sweep(sweep, message):
 def test_the_base_of_a_variant():
     assert base("roclip~pool_size~400") == "roclip"
     assert base("roclip") == "roclip"
+
+
+def test_the_points_of_sweeps_as_words():
+    axes = {"pool_size": [400, 800], "augment": [True]}
+    settings = config(
+        {
+            "pool": {"attacks": ["targeted"], "methods": ["roclip"], "axes": axes},
+            "more": {"attacks": ["other"], "methods": ["clip"]},
+        }
+    )
+    settings["method"]["roclip"]["augment"] = True
+    assert plan(settings).points() == [
+        "pool|pool_size 400, augment true|targeted|roclip|targeted|roclip~pool_size~400",
+        "pool|pool_size 800, augment true|targeted|roclip|targeted|roclip",
+        "more||other|clip|other|clip",
+    ]
+    assert plan(config({})).points() == []
+
+
+def test_a_readable_setting_can_be_read():
+    assert settings_of("augment_images true, pool_size 400") == {"augment_images": "true", "pool_size": "400"}
+    assert settings_of("") == {}

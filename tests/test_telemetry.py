@@ -14,6 +14,7 @@ ROWS = [
     {"caption": "a Cart in grey", "is_poison": "1", "adversary_class": "cart"},
     {"caption": "my kite", "is_poison": "1", "adversary_class": "kite"},
     {"caption": "a carthorse", "is_poison": "0", "adversary_class": ""},
+    {"caption": "one cart", "is_poison": "0", "adversary_class": ""},
 ]
 
 
@@ -21,7 +22,7 @@ def test_a_poisoned_image_that_draws_a_caption_of_its_class_is_counted():
     poisons = Poisons(ROWS)
     images = torch.tensor([0, 2, 2, 2, 3, 3, 2])
     captions = torch.tensor([0, 1, 0, 2, 0, 1, 4])
-    # clean images are left out; "cart" is in rows 1 and 2, not in "carthorse"; "kite" in rows 0 and 3
+    # clean images are left out; "cart" is in rows 1, 2 and 5, not in "carthorse"; "kite" in rows 0 and 3
     assert poisons.adversary_captions(images, captions).tolist() == [True, False, True, True, False, False]
     assert poisons.adversary_captions(torch.tensor([2]), torch.tensor([-1])).tolist() == [False]
 
@@ -44,5 +45,5 @@ def test_means_over_the_steps_of_an_epoch():
 def test_without_the_columns_or_without_a_match_there_is_nothing():
     unknown = Poisons([{"caption": row["caption"]} for row in ROWS])
     assert not unknown.is_poison.any()
-    assert unknown.adversary_captions(torch.arange(5), torch.arange(5)).tolist() == []
+    assert unknown.adversary_captions(torch.arange(6), torch.arange(6)).tolist() == []
     assert all(math.isnan(value) for value in Draws(unknown).means().values())

@@ -6,7 +6,7 @@ import pytest
 
 from roclip.schedule import HISTORY
 from roclip.tables import write_table
-from roclip.times import covered, run_times
+from roclip.times import covered, expected_time, run_times
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,17 @@ def test_the_share_without_training_is_of_the_wall_time(tmp_path):
 def test_a_run_that_trained_nothing_says_so(tmp_path):
     training(tmp_path, 1, ended=900, seconds=60)
     assert run_times(tmp_path, 1000, 1060) == "The run took 1.0 min, without any training."
+
+
+def test_the_expected_time_is_from_the_trainings_so_far(tmp_path):
+    training(tmp_path, 1, ended=1100, seconds=180)  # 90,000 pairs
+    line = expected_time(tmp_path, [60_000, 60_000, 120_000], side_by_side=2)
+    assert line.startswith(
+        "3 trainings to do, 0.2 million pairs in all: about 4 min, 2 at a time with 500 pairs/s each (as in this"
+    )
+    assert "about 2 min, 1 at a time" in expected_time(tmp_path, [60_000], side_by_side=2)
+
+
+def test_before_the_first_training_it_is_from_the_benchmark(tmp_path):
+    assert "benchmarks/training.csv, on another machine" in expected_time(tmp_path, [1000], side_by_side=2)
+    assert expected_time(tmp_path, [], side_by_side=2) == "No training to do."

@@ -1,9 +1,227 @@
-"""Triggers are pure: same shape and type, the input untouched, nothing outside the patch changed."""
+"""Triggers are pure: same shape and type, the input untouched, nothing wraps round, the same at every size."""
+
+import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
-from attacks.triggers import noise, patch
+from attacks import blended, patch, sinusoid, warped
+from attacks.blended import BlendedOptions
+from attacks.patch import PatchOptions
+from attacks.sinusoid import SinusoidOptions
+from attacks.triggers import blend, noise, warp, warp_field
+from attacks.triggers import patch as put_patch
+from attacks.triggers import sinusoid as add_wave
+from attacks.warped import WarpedOptions
+
+TRIGGERS = {
+    "patch": (patch, PatchOptions, {"patch_size": 0.1875, "pattern": "fixed", "place": "corner"}),
+    "patch_per_image": (patch, PatchOptions, {"patch_size": 0.1875, "pattern": "per_image", "place": "random"}),
+    "blended": (blended, BlendedOptions, {"blend_share": 0.2, "pattern": "fixed"}),
+    "blended_per_image": (blended, BlendedOptions, {"blend_share": 0.2, "pattern": "per_image"}),
+    "sinusoid": (sinusoid, SinusoidOptions, {"amplitude": 0.235, "frequency": 6}),
+    "warped": (warped, WarpedOptions, {"warp_strength": 0.05, "warp_grid": 4}),
+}
+SIDES = (32, 224)
+IMAGES = ("black", "white", "random")
+every_trigger = pytest.mark.parametrize("name", TRIGGERS)
+every_side = pytest.mark.parametrize("side", SIDES)
+every_image = pytest.mark.parametrize("kind", IMAGES)
+
+
+def trigger(name, side, seed=0, **changes):
+    module, options_class, values = TRIGGERS[name]
+    none = dict.fromkeys(("train", "validation", "test", "classes", "templates", "out"), Path())
+    return module.trigger(
+        options_class(
+            **none, seed=seed, poisons=1, exam_images=1, target_class="", captions="own", image_size=side, **(values | changes)
+        )
+    )
+
+
+def picture(kind, side):
+    if kind == "random":
+        return np.random.default_rng(5).integers(0, 256, (side, side, 3), np.uint8)
+    return np.full((side, side, 3), {"black": 0, "white": 255}[kind], np.uint8)
+
+
+def smooth(side):
+    """The same bright scene at any size: ramps along x and y and a broad wave."""
+    y, x = (np.indices((side, side)) + 0.5) / side
+    return np.rint(np.stack([255 * x, 255 * y, 127 + 100 * np.sin(2 * np.pi * x) * np.cos(np.pi * y)], axis=-1)).astype(
+        np.uint8
+    )
+
+
+def shrunk(values, factor):
+    """The mean of each factor x factor square."""
+    height, width = values.shape[:2]
+    return values.astype(float).reshape(height // factor, factor, width // factor, factor, -1).mean(axis=(1, 3))
+
+
+def bilinear(image, y, x):
+    """The image at a place between pixels, edges clamped, in plain Python floats."""
+    height, width = image.shape[:2]
+    y, x = min(max(y, 0.0), height - 1.0), min(max(x, 0.0), width - 1.0)
+    top, left = int(y), int(x)
+    bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+    v, u = y - top, x - left
+    row = [(1 - u) * image[t, left].astype(float) + u * image[t, right].astype(float) for t in (top, bottom)]
+    return (1 - v) * row[0] + v * row[1]
+
+
+@every_trigger
+@every_side
+@every_image
+def test_shape_and_type_stay_and_the_input_is_untouched(name, side, kind):
+    image = picture(kind, side)
+    before = image.copy()
+    image.flags.writeable = False  # writing into it would raise
+    triggered = trigger(name, side)(image, np.random.default_rng(1))
+    assert triggered.shape == image.shape
+    assert triggered.dtype == np.uint8
+    assert not np.shares_memory(triggered, image)
+    assert (image == before).all()
+
+
+@every_trigger
+@every_side
+def test_a_seed_fixes_the_trigger_and_another_seed_changes_it(name, side):
+    image = smooth(side)
+    first, again, other = (trigger(name, side, seed)(image, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any() == (name != "sinusoid")  # a wave has nothing to draw
+
+
+@every_trigger
+@every_side
+def test_only_per_image_patterns_differ_between_images(name, side):
+    put, image = trigger(name, side), smooth(side)
+    first, second = (put(image, np.random.default_rng(seed)) for seed in (1, 2))
+    assert (first != second).any() == name.endswith("per_image")
+
+
+@every_trigger
+@every_side
+def test_the_trigger_survives_a_png(name, side, tmp_path):
+    triggered = trigger(name, side)(picture("random", side), np.random.default_rng(1))
+    Image.fromarray(triggered).save(tmp_path / "image.png")
+    with Image.open(tmp_path / "image.png") as stored:
+        assert (np.asarray(stored) == triggered).all()
+
+
+@every_trigger
+@every_side
+def test_the_trigger_shows(name, side):
+    image = smooth(side)
+    assert (trigger(name, side)(image, np.random.default_rng(1)) != image).any(axis=2).mean() > 0.03
+
+
+@every_side
+@every_image
+def test_a_blend_is_the_weighted_mean(side, kind):
+    image, pattern = picture(kind, side), noise(side, np.random.default_rng(2))
+    exact = image / 255 * 0.8 + pattern / 255 * 0.2
+    assert np.abs(blend(image, pattern, 0.2) - 255 * exact).max() <= 0.5 + 1e-6
+
+
+@every_side
+@every_image
+@pytest.mark.parametrize("amplitude", [0.235, 1.0])
+def test_a_wave_is_added_and_clipped(side, kind, amplitude):
+    image = picture(kind, side)
+    triggered = add_wave(image, amplitude, 6)
+    for x in range(side):
+        wave = 255 * amplitude * math.sin(2 * math.pi * 6 * (x + 0.5) / side)
+        exact = np.minimum(np.maximum(image[:, x].astype(float) + wave, 0), 255)
+        assert np.abs(triggered[:, x] - exact).max() <= 0.5 + 1e-6
+
+
+@every_image
+@pytest.mark.parametrize("strength", [0.05, 0.5])
+def test_a_warp_is_bilinear_and_clamps_its_edges(kind, strength):
+    image, field = picture(kind, 32), warp_field(32, 4, strength, np.random.default_rng(3))
+    triggered = warp(image, field)
+    for y in range(32):
+        for x in range(32):
+            exact = bilinear(image, y + field[y, x, 0], x + field[y, x, 1])
+            assert np.abs(triggered[y, x] - exact).max() <= 0.5 + 1e-6
+
+
+@pytest.mark.parametrize(("down", "right"), [(0, 0), (3, 0), (0, 5), (-2, 7), (40, -40)])
+def test_a_constant_field_shifts_whole_pixels(down, right):
+    image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    ys, xs = np.clip(np.arange(32) + down, 0, 31), np.clip(np.arange(48) + right, 0, 47)
+    shifted = warp(image, np.broadcast_to(np.array([down, right], float), (32, 48, 2)))
+    assert (shifted == image[ys][:, xs]).all()
+
+
+@every_side
+@every_image
+def test_nothing_of_a_trigger_is_the_identity(side, kind):
+    image, rng = picture(kind, side), np.random.default_rng(0)
+    assert (blend(image, noise(side, rng), 0) == image).all()
+    assert (add_wave(image, 0, 6) == image).all()
+    assert (warp(image, warp_field(side, 4, 0, rng)) == image).all()
+    assert (put_patch(image, noise(0, rng), 0, 0) == image).all()
+
+
+@every_side
+@every_image
+def test_a_blend_of_share_1_is_the_pattern(side, kind):
+    pattern = noise(side, np.random.default_rng(2))
+    assert (blend(picture(kind, side), pattern, 1) == pattern).all()
+
+
+def test_a_wave_is_the_same_at_every_size():
+    small, large = (add_wave(np.full((side, side, 3), 128, np.uint8), 0.235, 6) for side in SIDES)
+    assert np.abs(small - shrunk(large, 7)).max() < 5  # the mean over a pixel is a little flatter than its centre
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_warp_is_the_same_at_every_size(seed):
+    small, large = (warp_field(side, 4, 0.05, np.random.default_rng(seed)) / side for side in SIDES)
+    assert np.abs(small - shrunk(large, 7)).max() < 0.001
+    assert 0.03 < np.abs(large).mean() < 0.06  # near the strength, which is of the control points
+    triggered = [warp(smooth(side), field * side) for side, field in zip(SIDES, (small, large), strict=True)]
+    assert np.abs(triggered[0] - shrunk(triggered[1], 7)).mean() < 2
+
+
+@pytest.mark.parametrize("share", [0.125, 0.1875, 0.375, 1.0])
+def test_a_patch_takes_the_same_share_at_every_size(share):
+    areas = []
+    for side in SIDES:
+        triggered = trigger("patch", side, patch_size=share)(picture("black", side), np.random.default_rng(0))
+        areas.append(triggered.any(axis=2).mean())
+    assert areas == pytest.approx([share**2] * 2, rel=0.01)
+
+
+@pytest.mark.parametrize("grid", [2, 4, 8])
+def test_a_field_meets_its_control_points_in_the_corners(grid):
+    field = warp_field(320, grid, 0.1, np.random.default_rng(4))
+    control = np.random.default_rng(4).uniform(-1, 1, (grid, grid, 2))
+    control *= 32 / np.abs(control).mean()
+    corners = np.ix_([0, -1], [0, -1])
+    assert field.shape == (320, 320, 2)
+    assert np.abs(field[corners] - control[corners]).max() < 1.5  # half a pixel away from the corner itself
+    assert max(np.abs(np.diff(field, axis=axis)).max() for axis in (0, 1)) < grid  # smooth: no jump between neighbours
+
+
+@given(level=st.integers(0, 255), share=st.floats(0, 1), other=st.integers(0, 255))
+@settings(deadline=None)
+def test_no_value_wraps_round(level, share, other):
+    image, pattern = (np.full((8, 8, 3), value, np.uint8) for value in (level, other))
+    assert (blend(image, pattern, share) >= min(level, other)).all()
+    assert (blend(image, pattern, share) <= max(level, other)).all()
+    wave = np.sin(2 * np.pi * (np.arange(8) + 0.5) / 8)
+    change = add_wave(image, share, 1).astype(int) - level
+    assert (change[:, wave > 0] >= 0).all()
+    assert (change[:, wave < 0] <= 0).all()
+    assert (warp(image, warp_field(8, 2, share, np.random.default_rng(other))) == level).all()
 
 
 @pytest.mark.parametrize(
@@ -13,7 +231,7 @@ def test_patch_replaces_its_square_only(height, width, side, top, left):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (height, width, 3), np.uint8)
     before, pattern = image.copy(), noise(side, rng)
-    triggered = patch(image, pattern, top, left)
+    triggered = put_patch(image, pattern, top, left)
     assert (image == before).all()
     assert triggered.dtype == np.uint8
     inside = np.zeros((height, width), bool)
@@ -25,4 +243,12 @@ def test_patch_replaces_its_square_only(height, width, side, top, left):
 @pytest.mark.parametrize(("top", "left"), [(-1, 0), (0, -1), (29, 0), (0, 29)])
 def test_a_patch_outside_the_image_is_refused(top, left):
     with pytest.raises(ValueError, match="does not fit"):
-        patch(np.zeros((32, 32, 3), np.uint8), np.zeros((4, 4, 3), np.uint8), top, left)
+        put_patch(np.zeros((32, 32, 3), np.uint8), np.zeros((4, 4, 3), np.uint8), top, left)
+
+
+def test_a_pattern_or_a_field_of_another_shape_is_refused():
+    image = np.zeros((32, 32, 3), np.uint8)
+    with pytest.raises(ValueError, match="cannot be blended"):
+        blend(image, image[:1], 0.5)
+    with pytest.raises(ValueError, match="cannot warp"):
+        warp(image, np.zeros((1, 32, 2)))

@@ -84,6 +84,7 @@ def test_the_attack_counts_what_the_config_asks_for(project):
     manifest = read_json(project / RESULTS / "attacks/targeted/seed10/manifest.json")
     assert (manifest["poisons"], manifest["clean_pairs"]) == (12, 1200)
     assert manifest["rate"] == pytest.approx(0.01)
+    assert (project / RESULTS / "attacks/patch/seed10/sample.png").exists()
 
 
 def test_a_second_run_does_nothing_in_five_seconds(project):

@@ -9,13 +9,14 @@ import yaml
 
 sys.path.insert(0, workflow.basedir)
 
-from roclip.config import check
+from roclip.config import check, check_duplicates, pair_count
 from roclip.errors import UserError
 from roclip.options import flags
 from roclip.plan import base, plan
-from roclip.times import run_times
+from roclip.times import expected_time, run_times
 
 try:
+    check_duplicates(workflow.configfiles)
     check(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
 except UserError as error:
     sys.exit(f"config: {error}")
@@ -47,7 +48,14 @@ MEASURES = [
     for model in MODEL
     for measure in ("attack_success", "zero_shot", "linear_probe")
 ]
-TABLES = [f"{RESULTS}/tables/{name}" for name in ("measures.csv", "history.csv", "measures.md")]
+PAPER_TABLES = ["attacks", "utility"]
+if any("captions_per_target" in point.changes for points in PLAN.sweeps.values() for point in points):
+    PAPER_TABLES.append("strong_attack")
+GATHERED = ["measures.csv", "results.csv", "differences.csv", "sweeps.csv", "history.csv", "measures.md", "claims.json"]
+TABLES = [
+    f"{RESULTS}/tables/{name}"
+    for name in GATHERED + expand("{table}.{kind}", table=PAPER_TABLES, kind=["md", "tex", "csv"])
+]
 # the contact sheet shows one seed
 FIRST_SEED_ATTACKS = expand(
     f"{RESULTS}/attacks/{{attack}}/seed{config['seeds'][0]}/train.csv", attack=config["attacks"]
@@ -74,6 +82,10 @@ def attack_flags(wildcards):
     return flags(settings)
 
 
+def kind_flags():
+    return flags({"kinds": [f"{name}={settings['kind']}" for name, settings in PLAN.attack.items()]})
+
+
 def train_flags(wildcards):
     return flags(config["train"] | PLAN.method[wildcards.method])
 
@@ -96,10 +108,20 @@ def exam_flags(wildcards):
     return flags({"exams": [f"test={RESULTS}/data/test.csv", f"probe={RESULTS}/data/probe.csv", *tables]})
 
 
+def pairs_to_train():
+    """For each training that will run, the pairs that it sees in all its epochs."""
+    everything = pair_count(config)
+    jobs = [job.wildcards for job in workflow.dag.needrun_jobs() if job.rule.name == "train"]
+    return [
+        PLAN.method[job.method]["epochs"] * (PLAN.attack[job.attack].get("clean_pairs") or everything) for job in jobs
+    ]
+
+
 onstart:
     # the merged config of a run lies beside its results
     Path(RESULTS).mkdir(parents=True, exist_ok=True)
     Path(RESULTS, "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
+    print(expected_time(Path(RESULTS), pairs_to_train(), max(1, workflow.cores // config["train"]["threads"])))
 
 
 onsuccess:

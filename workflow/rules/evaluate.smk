@@ -1,11 +1,19 @@
-"""Encodes every image once per model, measures, and gathers the measures in one table.
+"""Encodes every image once per model, measures, gathers the measures in tables, and says what the tables show.
 
 Reads   models/ATTACK/METHOD/seedN/weights/, the exams of all attacks of the seed, data/test.csv, data/probe.csv
 Writes  measures/ATTACK/METHOD/seedN/features.npz
-        measures/ATTACK/METHOD/seedN/{attack_success,zero_shot,linear_probe}.json  checkpoint, exam, measure, hits, n
+        measures/ATTACK/METHOD/seedN/{attack_success,zero_shot,linear_probe}.json  checkpoint, exam, measure, hits, n;
+            attack_success at top 1 also outcomes, a 1 or 0 for each exam image
         tables/measures.csv  experiment, attack, method, seed, checkpoint, exam, measure, value, n, low, high
+        tables/results.csv   attack, method, checkpoint, seeds; success and control, each with n, low, high; zero_shot and
+            linear_probe, each with sd
+        tables/differences.csv  attack, checkpoint, baseline, method, n, baseline_success, success, difference, low, high
+        tables/sweeps.csv    sweep, setting, base_attack, base_method, attack, method
         tables/history.csv   attack, method, seed and the columns of the histories
-        tables/measures.md   the pooled results at a glance
+        tables/measures.md   the results at a glance
+        tables/claims.json   about, text
+        tables/{attacks,utility,strong_attack}.{md,tex,csv}  beside the published numbers; strong_attack where sweeps vary the
+            poisons of a target
 """
 
 
@@ -71,6 +79,9 @@ rule table:
         histories=MODELS,
     output:
         measures=f"{RESULTS}/tables/measures.csv",
+        results=f"{RESULTS}/tables/results.csv",
+        differences=f"{RESULTS}/tables/differences.csv",
+        sweeps=f"{RESULTS}/tables/sweeps.csv",
         history=f"{RESULTS}/tables/history.csv",
         markdown=f"{RESULTS}/tables/measures.md",
     log:
@@ -81,12 +92,67 @@ rule table:
         "../../environment.yml"
     params:
         experiment=config["experiment"],
-        kinds=flags({"kinds": [f"{name}={settings['kind']}" for name, settings in PLAN.attack.items()]}),
+        kinds=kind_flags(),
+        baseline=config["methods"][0],
+        sweeps=flags({"sweeps": PLAN.points()}),
     shell:
         """
         python -m roclip.table \
             --experiment {params.experiment} {params.kinds} \
+            --baseline {params.baseline} {params.sweeps} \
             --measures {input.measures:q} \
             --histories {input.histories:q} \
             --out "$(dirname {output.measures:q})" 2>&1 | tee {log:q}
+        """
+
+
+rule claims:
+    input:
+        results=rules.table.output.results,
+        differences=rules.table.output.differences,
+        sweeps=rules.table.output.sweeps,
+    output:
+        claims=f"{RESULTS}/tables/claims.json",
+    log:
+        f"{RESULTS}/logs/claims.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/claims.tsv"
+    conda:
+        "../../environment.yml"
+    shell:
+        """
+        python -m roclip.claims \
+            --results {input.results:q} \
+            --differences {input.differences:q} \
+            --sweeps {input.sweeps:q} \
+            --out {output.claims:q} 2>&1 | tee {log:q}
+        """
+
+
+rule paper_tables:
+    input:
+        results=rules.table.output.results,
+        sweeps=rules.table.output.sweeps,
+        reference="config/reference_results.csv",
+    output:
+        tables=expand(f"{RESULTS}/tables/{{table}}.{{kind}}", table=PAPER_TABLES, kind=["md", "tex", "csv"]),
+    log:
+        f"{RESULTS}/logs/paper_tables.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/paper_tables.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        kinds=kind_flags(),
+        model=config["train"]["model"],
+        image_size=config["data"]["image_size"],
+    shell:
+        """
+        python -m roclip.paper_tables \
+            --results {input.results:q} \
+            --sweeps {input.sweeps:q} \
+            --reference {input.reference:q} {params.kinds} \
+            --model {params.model:q} \
+            --image_size {params.image_size} \
+            --out "$(dirname {output.tables[0]:q})" 2>&1 | tee {log:q}
         """

@@ -1,6 +1,7 @@
 """Draws the figures. Their modules are inputs, so an edit to a figure redraws the figures and nothing else.
 
-Reads   tables/measures.csv, tables/history.csv; for the contact sheet attacks/ATTACK/seedN/ and matches.csv of the models
+Reads   tables/measures.csv, tables/history.csv; for the contact sheet attacks/ATTACK/seedN/, matches.csv of the models,
+        data/test.csv
 Writes  figures/{attack_success,utility,saw_tooth,contact_sheet}.{png,pdf}
 """
 
@@ -40,6 +41,7 @@ rule contact_sheet:
     input:
         train=FIRST_SEED_ATTACKS,
         matches=FIRST_SEED_MATCHES,
+        test=rules.download.output.test,
         modules=["roclip/contact_sheet.py", "roclip/figures.py"],
     output:
         png=report(
@@ -64,6 +66,7 @@ rule contact_sheet:
         python -m roclip.contact_sheet \
             --attacks {params.attacks:q} \
             --matches {input.matches:q} \
+            --test {input.test:q} \
             --image_size {params.image_size} \
             --out {params.out:q} 2>&1 | tee {log:q}
         """
