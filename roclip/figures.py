@@ -12,16 +12,13 @@ from roclip.figures_of_epochs import cosines, saw_tooth, telemetry
 from roclip.figures_of_results import attack_success, sweep, utility
 from roclip.look import STYLE, save
 from roclip.options import option, run_stage
+from roclip.results import RESULTS
 from roclip.schedule import HISTORY
+from roclip.table import MODEL, SWEEPS
 from roclip.tables import read_table
 
-RESULTS = (
-    "attack", "method", "checkpoint", "success", "success_low", "success_high", "control", "control_low", "control_high",
-    "zero_shot", "zero_shot_sd", "linear_probe", "linear_probe_sd",
-)  # fmt: skip
-SWEEPS = ("sweep", "setting", "base_attack", "base_method", "attack", "method")
 COSINES = ("epoch", "row", "is_poison", "cosine")
-NAMES = {"attack", "method", "checkpoint", "seed", "kind", *SWEEPS}
+NAMES = {*MODEL, *SWEEPS, "checkpoint", "kind"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ def draw(options: FigureOptions) -> plt.Figure:
         return read(options.tables / "sweeps.csv", SWEEPS)
 
     def history() -> pd.DataFrame:
-        return read(options.tables / "history.csv", ("attack", "method", "seed", *HISTORY))
+        return read(options.tables / "history.csv", (*MODEL, *HISTORY))
 
     kind, _, name = options.figure.partition("sweep_")
     if not kind and name:

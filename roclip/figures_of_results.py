@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from roclip.look import CHECKPOINTS, empty, grid, is_base, label_edges, legend_below, palette
+from roclip.look import empty, grid, is_base, label_edges, legend_below, palette
+from roclip.names import CHECKPOINTS
 
 SHARES = {
     "success": "trained on the attack, with 95% interval",
@@ -73,7 +74,7 @@ def attack_success(results: pd.DataFrame) -> plt.Figure:
 
 
 def utility(results: pd.DataFrame) -> plt.Figure:
-    """Zero-shot and linear-probe accuracy, a band of points for each attack; a line from plain CLIP is the price of a method."""
+    """Zero-shot and linear-probe accuracy, a band of points for each attack; a line from plain CLIP is a method's price."""
     kinds = {"zero_shot": "zero-shot accuracy, top 1 (%)", "linear_probe": "linear-probe accuracy, top 1 (%)"}
     rows = base_rows(results)
     rows = rows[rows[list(kinds)].notna().any(axis=1)]

@@ -10,8 +10,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from roclip.atomic import atomic
+from roclip.plan import base
 
-CHECKPOINTS = {"last_clip": "last CLIP epoch", "last_matching": "last matching epoch"}
 COLOURS = matplotlib.color_sequences["petroff10"]  # told apart with any kind of colour blindness (Petroff 2021)
 MATCHING = "0.87"  # the grey behind matching epochs
 STYLE = {
@@ -20,6 +20,7 @@ STYLE = {
     "hatch.linewidth": 0.8,
 }  # fmt: skip
 WIDEST = 4  # panels in a row of a grid
+DPI = 160
 
 
 def palette(names: Iterable[str]) -> dict[str, tuple]:
@@ -29,7 +30,7 @@ def palette(names: Iterable[str]) -> dict[str, tuple]:
 
 def is_base(name: str) -> bool:
     """Whether an attack or method is none of the variants that sweeps make, such as `roclip~pool_size~400`."""
-    return "~" not in name
+    return name == base(name)
 
 
 def grid(panels: int, width: float, height: float, **shared: bool) -> tuple[plt.Figure, list[plt.Axes]]:
@@ -70,5 +71,5 @@ def save(figure: plt.Figure, out: Path) -> None:
     """Write OUT.pdf and OUT.png; the same figure gives the same bytes."""
     for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
         with atomic(out.with_name(out.name + suffix)) as temporary:
-            figure.savefig(temporary, dpi=160, bbox_inches="tight", metadata=metadata)
+            figure.savefig(temporary, dpi=DPI, bbox_inches="tight", metadata=metadata)
     plt.close(figure)

@@ -24,10 +24,13 @@ from safetensors import safe_open
 
 from roclip.atomic import atomic
 from roclip.errors import UserError
-from roclip.look import CHECKPOINTS, is_base
+from roclip.look import DPI
+from roclip.names import CHECKPOINTS
 from roclip.options import option, run_stage
-from roclip.plan import Plan, plan
+from roclip.paper_tables import plain
+from roclip.plan import Plan, base, plan
 from roclip.provenance import commit
+from roclip.results import RESULTS, accuracy, percent
 from roclip.schedule import HISTORY
 from roclip.tables import read_json, read_lines, read_table
 
@@ -43,27 +46,15 @@ class ReportOptions:
     out: Path = option("the HTML file to write")
 
 
-def percent(share: str, low: str = "", high: str = "") -> str:
-    """A share of 0 to 1 in percent, with its interval when there is one; a dash when nothing was counted."""
-    if share in ("", "nan"):
-        return "–"
-    interval = f" [{100 * float(low):.1f}, {100 * float(high):.1f}]" if low and high else ""
-    return f"{100 * float(share):.1f}{interval}"
-
-
 def result_rows(results: Iterable[dict[str, str]]) -> list[list[str]]:
     """What the attacks and methods that are no variants can do, a row for each checkpoint."""
-    rows = []
-    for row in results:
-        if is_base(row["attack"]) and is_base(row["method"]):
-            shares = [percent(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in ("success", "control")]
-            spread = [
-                percent(row[name]) + (f" ± {percent(row[f'{name}_sd'])}" if row[f"{name}_sd"] not in ("", "nan") else "")
-                for name in ("zero_shot", "linear_probe")
-            ]
-            checkpoint = CHECKPOINTS.get(row["checkpoint"], row["checkpoint"])
-            rows.append([row["attack"], row["method"], checkpoint, *shares, *spread])
-    return rows
+    shares, accuracies = ("success", "control"), ("zero_shot", "linear_probe")
+    return [
+        [row["attack"], row["method"], CHECKPOINTS[row["checkpoint"]]]
+        + [percent(row, name) or "–" for name in shares]
+        + [accuracy(row, name) or "–" for name in accuracies]
+        for row in plain(results)
+    ]
 
 
 def paper_table(tables: Path, name: str) -> dict[str, Any] | None:
@@ -85,7 +76,7 @@ def paper_table(tables: Path, name: str) -> dict[str, Any] | None:
 def attack_facts(results: Path, planned: Plan, seeds: Iterable[int]) -> list[dict[str, Any]]:
     """Each attack that is no variant, by its manifest of the first seed: counts and rates are the same for all seeds."""
     seed = next(iter(seeds))
-    attacks = [attack for attack in planned.attacks() if is_base(attack)]
+    attacks = [attack for attack in planned.attacks() if attack == base(attack)]
     return [{"name": a, **read_json(results / f"attacks/{a}/seed{seed}/manifest.json")} for a in attacks]
 
 
@@ -144,12 +135,17 @@ def machine() -> dict[str, str]:
     }
 
 
-def embedded(path: Path) -> str:
-    """A PNG as a data URL. Raises UserError when it is missing."""
+def embedded(path: Path) -> dict[str, Any]:
+    """A PNG as a data URL, and the width at which its letters have their size, in CSS pixels (96 an inch).
+
+    Raises UserError when it is missing.
+    """
     try:
-        return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+        content = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; draw the figures first") from None
+    width = int.from_bytes(content[16:20], "big")  # of the header that begins a PNG
+    return {"url": "data:image/png;base64," + base64.b64encode(content).decode("ascii"), "width": width * 96 // DPI}
 
 
 def gather(options: ReportOptions) -> dict[str, Any]:
@@ -167,10 +163,8 @@ def gather(options: ReportOptions) -> dict[str, Any]:
     claims = defaultdict(list)
     for claim in read_json(tables / "claims.json"):
         claims[claim["about"]].append(claim["text"])
-    methods = {name: planned.method[name] for name in planned.methods() if is_base(name)}
+    methods = {name: planned.method[name] for name in planned.methods() if name == base(name)}
     hashes = {path: digest for fact in facts for path, digest in fact["inputs"].items()}
-    shares = ("success", "success_low", "success_high", "control", "control_low", "control_high", "zero_shot", "zero_shot_sd",
-              "linear_probe", "linear_probe_sd")  # fmt: skip
     return {
         "config": config,
         "seeds": seeds,
@@ -181,7 +175,7 @@ def gather(options: ReportOptions) -> dict[str, Any]:
         "classes": len(read_lines(Path(config["data"]["classes"]))),
         "methods": methods,
         "settings": list(dict.fromkeys(key for settings in methods.values() for key in settings)),
-        "results": result_rows(read_table(tables / "results.csv", ("attack", "method", "checkpoint", *shares))),
+        "results": result_rows(read_table(tables / "results.csv", RESULTS)),
         "paper": {name: table for name in PAPER_TABLES if (table := paper_table(tables, name))},
         "commits": sorted({commit(), *(record["commit"] for record in [*facts, *weights])}),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
