@@ -78,7 +78,10 @@ def cosines(pairs: pd.DataFrame, history: pd.DataFrame) -> plt.Figure:
         own = pairs[pairs.method == method]
         epochs = sorted(set(own.epoch))
         trained = history[(history.method == method) & (history.attack == own.attack.iloc[0])]
-        for axis, epoch in zip(line, dict.fromkeys((epochs[0], epochs[(len(epochs) - 1) // 2], epochs[-1])), strict=False):
+        chosen = list(dict.fromkeys((epochs[0], epochs[(len(epochs) - 1) // 2], epochs[-1])))
+        for axis in line[len(chosen) :]:  # of a training of fewer than three epochs
+            axis.set_axis_off()
+        for axis, epoch in zip(line, chosen, strict=False):
             for is_poison, (colour, label) in kinds.items():
                 found = own[(own.epoch == epoch) & (own.is_poison == is_poison)].cosine
                 if found.empty:
