@@ -8,12 +8,11 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 reproduce: .venv/installed
 	snakemake --cores $(CORES)
-	$(MAKE) report
 	@cat results/embedded/tables/measures.md
 	@echo "Figures: results/embedded/figures/   Report: results/embedded/report.html"
 
 report: .venv/installed
-	snakemake --cores 1 --report results/embedded/report.html
+	snakemake --cores $(CORES) report
 
 test: .venv/installed lint
 	pytest

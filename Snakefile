@@ -8,9 +8,6 @@ min_version("9.0")
 configfile: "config/config.yaml"
 
 
-report: "workflow/report/workflow.rst"
-
-
 include: "workflow/rules/common.smk"
 
 
@@ -19,6 +16,7 @@ rule all:
     input:
         TABLES,
         FIGURES,
+        REPORT,
 
 
 rule data:

@@ -9,8 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from roclip.errors import UserError
-from roclip.figures import save
 from roclip.images import decode
+from roclip.look import save
 from roclip.options import option, run_stage
 from roclip.tables import read_table
 

@@ -37,7 +37,7 @@ def test_no_pickle_and_no_code_from_data(path):
     assert not any(k.arg == "shell" for call in calls for k in call.keywords)
 
 
-MEASURING = "attack_success zero_shot linear_probe results table claims paper_tables figures contact_sheet config"
+MEASURING = "attack_success zero_shot linear_probe results table claims paper_tables figures contact_sheet report config"
 
 
 @pytest.mark.parametrize("module", MEASURING.split())

@@ -65,11 +65,27 @@ FIRST_SEED_MATCHES = expand(
     attack=config["attacks"],
     method=config["methods"],
 )
+# cosines are shown of the first attack that poisons, for the first method of each sort: one that never matches, one that does
+SORTS = {PLAN.method[method]["match_every"] > 0: method for method in reversed(config["methods"])}
+COSINES = [
+    f"{RESULTS}/models/{attack}/{SORTS[matches]}/seed{config['seeds'][0]}/cosines.csv"
+    for attack in [name for name in config["attacks"] if PLAN.attack[name]["kind"] != "clean"][:1]
+    for matches in sorted(SORTS)
+]
+FIGURE_TABLES = {
+    "attack_success": ["results"],
+    "utility": ["results"],
+    "saw_tooth": ["history", "sweeps"],
+    **{f"sweep_{name}": ["results", "sweeps"] for name in PLAN.sweeps},
+}
+if COSINES:
+    FIGURE_TABLES["cosines"] = ["history"]
+if any(PLAN.method[method]["match_every"] for method in PLAN.methods()):
+    FIGURE_TABLES["telemetry"] = ["history"]
 FIGURES = expand(
-    f"{RESULTS}/figures/{{figure}}.{{kind}}",
-    figure=["attack_success", "utility", "saw_tooth", "contact_sheet"],
-    kind=["png", "pdf"],
+    f"{RESULTS}/figures/{{figure}}.{{kind}}", figure=[*FIGURE_TABLES, "contact_sheet"], kind=["png", "pdf"]
 )
+REPORT = f"{RESULTS}/report.html"
 
 
 def attack_kind(wildcards):
@@ -99,8 +115,16 @@ def exams(wildcards):
     return expand(f"{RESULTS}/attacks/{{attack}}/seed{wildcards.seed}/targets.csv", attack=exam_names(wildcards))
 
 
-def figure_table(wildcards):
-    return f"{RESULTS}/tables/{'history' if wildcards.figure == 'saw_tooth' else 'measures'}.csv"
+def figure_tables(wildcards):
+    return [f"{RESULTS}/tables/{table}.csv" for table in FIGURE_TABLES[wildcards.figure]]
+
+
+def figure_cosines(wildcards):
+    return COSINES if wildcards.figure == "cosines" else []
+
+
+def cosines_flag(wildcards):
+    return flags({"cosines": figure_cosines(wildcards) or None})
 
 
 def exam_flags(wildcards):

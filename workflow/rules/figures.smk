@@ -1,38 +1,37 @@
-"""Draws the figures. Their modules are inputs, so an edit to a figure redraws the figures and nothing else.
+"""Draws the figures and writes the report. Their modules are inputs, so an edit to a figure redraws the figures and nothing else.
 
-Reads   tables/measures.csv, tables/history.csv; for the contact sheet attacks/ATTACK/seedN/, matches.csv of the models,
-        data/test.csv
-Writes  figures/{attack_success,utility,saw_tooth,contact_sheet}.{png,pdf}
+Reads   tables/results.csv, history.csv, sweeps.csv; models/ATTACK/METHOD/seedN/cosines.csv; for the contact sheet
+        attacks/ATTACK/seedN/, matches.csv of the models, data/test.csv; for the report all tables and figures, the attacks'
+        manifests, the records of the weights, config.yaml, benchmarks/
+Writes  figures/{attack_success,utility,saw_tooth,cosines,telemetry,sweep_NAME,contact_sheet}.{png,pdf}
+        report.html  one file that opens offline
 """
 
 
 rule figure:
     input:
-        table=figure_table,
-        module="roclip/figures.py",
+        tables=figure_tables,
+        cosines=figure_cosines,
+        modules=expand("roclip/{module}.py", module=["figures", "figures_of_results", "figures_of_epochs", "look"]),
     output:
-        png=report(
-            f"{RESULTS}/figures/{{figure}}.png",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "{figure}"},
-        ),
+        png=f"{RESULTS}/figures/{{figure}}.png",
         pdf=f"{RESULTS}/figures/{{figure}}.pdf",
     log:
         f"{RESULTS}/logs/figures/{{figure}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/figures/{{figure}}.tsv"
     wildcard_constraints:
-        figure="attack_success|utility|saw_tooth",
+        figure="|".join(FIGURE_TABLES),
     conda:
         "../../environment.yml"
     params:
+        cosines=cosines_flag,
         out=subpath(output.png, strip_suffix=".png"),
     shell:
         """
         python -m roclip.figures \
             --figure {wildcards.figure} \
-            --table {input.table:q} \
+            --tables "$(dirname {input.tables[0]:q})" {params.cosines} \
             --out {params.out:q} 2>&1 | tee {log:q}
         """
 
@@ -42,14 +41,9 @@ rule contact_sheet:
         train=FIRST_SEED_ATTACKS,
         matches=FIRST_SEED_MATCHES,
         test=rules.download.output.test,
-        modules=["roclip/contact_sheet.py", "roclip/figures.py"],
+        modules=["roclip/contact_sheet.py", "roclip/look.py"],
     output:
-        png=report(
-            f"{RESULTS}/figures/contact_sheet.png",
-            caption="../report/contact_sheet.rst",
-            category="Figures",
-            labels={"figure": "contact_sheet"},
-        ),
+        png=f"{RESULTS}/figures/contact_sheet.png",
         pdf=f"{RESULTS}/figures/contact_sheet.pdf",
     log:
         f"{RESULTS}/logs/figures/contact_sheet.log",
@@ -69,4 +63,30 @@ rule contact_sheet:
             --test {input.test:q} \
             --image_size {params.image_size} \
             --out {params.out:q} 2>&1 | tee {log:q}
+        """
+
+
+rule report:
+    input:
+        tables=TABLES,
+        figures=[figure for figure in FIGURES if figure.endswith(".png")],
+        manifests=[str(Path(table).with_name("manifest.json")) for table in ATTACKS],
+        models=MODELS,
+        template="workflow/report/report.html",
+        module="roclip/report.py",
+    output:
+        html=REPORT,
+    log:
+        f"{RESULTS}/logs/report.log",
+    conda:
+        "../../environment.yml"
+    params:
+        config=config,  # the report reads config.yaml, and is written again when that changes
+    shell:
+        """
+        python -m roclip.report \
+            --results "$(dirname {output.html:q})" \
+            --template {input.template:q} \
+            --figures {input.figures:q} \
+            --out {output.html:q} 2>&1 | tee {log:q}
         """
