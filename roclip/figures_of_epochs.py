@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from roclip.look import COLOURS, MATCHING, empty, grid, is_base, label_edges, legend_below, palette
 
 LINES = {
-    "attack_success": (COLOURS[2], "o", "attack success, top 1"),
+    "attack_success": (COLOURS[3], "o", "attack success, top 1"),
     "zero_shot": (COLOURS[0], "s", "zero-shot accuracy, top 1"),
 }
 DRAWN = {
@@ -73,7 +73,7 @@ def cosines(pairs: pd.DataFrame, history: pd.DataFrame) -> plt.Figure:
     )
     low, high = pairs.cosine.min(), pairs.cosine.max()
     bins = np.linspace(low, high if high > low else low + 1, BINS + 1)
-    kinds = {0: (COLOURS[0], "clean pairs"), 1: (COLOURS[2], "poisoned pairs")}
+    kinds = {0: (COLOURS[0], "clean pairs"), 1: (COLOURS[3], "poisoned pairs")}
     for line, method in zip(axes, methods, strict=True):
         own = pairs[pairs.method == method]
         epochs = sorted(set(own.epoch))

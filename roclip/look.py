@@ -8,13 +8,14 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import seaborn as sns
 
 from roclip.atomic import atomic
 from roclip.plan import base
 
-COLOURS = matplotlib.color_sequences["petroff10"]  # told apart with any kind of colour blindness (Petroff 2021)
+COLOURS = sns.color_palette("colorblind")
 MATCHING = "0.87"  # the grey behind matching epochs
-STYLE = {
+STYLE = sns.axes_style("ticks") | sns.plotting_context("paper") | {
     "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "legend.fontsize": 9, "legend.frameon": False,
     "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "figure.constrained_layout.use": True,
     "hatch.linewidth": 0.8,
