@@ -35,7 +35,7 @@ def read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     Raises UserError for what `read_table` does, and for a cell that is no number.
     """
     table = pd.DataFrame(read_table(path, columns), columns=list(columns))
-    for column in set(columns) - NAMES:
+    for column in (column for column in columns if column not in NAMES):
         try:
             table[column] = table[column].replace("", "nan").astype(float)
         except ValueError as error:

@@ -315,5 +315,5 @@ def test_a_figure_that_is_none_is_an_error(tables, figure, message):
 def test_a_cell_that_is_no_number_is_named(tables):
     path = tables / "history.csv"
     path.write_text(path.read_text().replace("0.5", "half"))
-    with pytest.raises(UserError, match=r"history\.csv: column '\w+': could not convert string to float: 'half'"):
+    with pytest.raises(UserError, match=r"history\.csv: column 'attack_success'"):
         draw(FigureOptions("saw_tooth", tables, tables / "out"))
