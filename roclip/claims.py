@@ -1,7 +1,8 @@
 """Stage: say in sentences what the tables show. Writes `claims.json`, a list of {about, text}; no number is typed in here.
 
-`about` is `defence` (CLIP, RoCLIP, their controls, and what RoCLIP costs), `halves` (augmentation and matching alone), or the
-name of a sweep. A change of attack success is claimed only where the two Clopper-Pearson intervals do not overlap.
+`about` is `defence` (RoCLIP against CLIP), `controls` (both against chance), `price` (what RoCLIP costs in accuracy), `halves`
+(augmentation and matching alone), or the name of a sweep. A change of attack success is claimed only where the two
+Clopper-Pearson intervals do not overlap.
 """
 
 import re
@@ -125,16 +126,18 @@ def price(first: Row, second: Row) -> Iterator[str]:
             )
 
 
-def defence(models: Models, differences: Mapping[tuple, Row]) -> Iterator[str]:
-    """CLIP and RoCLIP on every attack that is not a variant, both against their controls, and the price."""
+def side_by_side(models: Models) -> Iterator[tuple[Row, Row]]:
+    """CLIP and RoCLIP at each checkpoint, on every attack that is not a variant."""
     for attack in dict.fromkeys(attack for attack, _ in models if attack == base(attack)):
-        first, second = models.get((attack, "clip"), {}), models.get((attack, "roclip"), {})
-        pairs = beside(first, second) if first else []
-        yield from (compared(*pair, differences) for pair in pairs if both_judged(*pair))
-        rows = [*first.values(), *second.values()]
-        yield from (against_control(row) for row in rows if row["success"] and row["control"])
-        for pair in pairs:
-            yield from price(*pair)
+        if (attack, "clip") in models and (attack, "roclip") in models:
+            yield from beside(models[attack, "clip"], models[attack, "roclip"])
+
+
+def controls(models: Models) -> Iterator[str]:
+    """CLIP and RoCLIP against their controls, on every attack that is not a variant."""
+    for (attack, method), rows in models.items():
+        if attack == base(attack) and method in ("clip", "roclip"):
+            yield from (against_control(row) for row in rows.values() if row["success"] and row["control"])
 
 
 def halves(models: Models, differences: Mapping[tuple, Row]) -> Iterator[str]:
@@ -202,8 +205,14 @@ def claims(results: Iterable[Row], differences: Iterable[Row], sweeps: Iterable[
     for row in results:
         models.setdefault((row["attack"], row["method"]), {})[row["checkpoint"]] = row
     paired = {(row["attack"], row["checkpoint"], row["baseline"], row["method"]): row for row in differences}
-    found = [{"about": "defence", "text": text} for text in defence(models, paired)]
-    found += [{"about": "halves", "text": text} for text in halves(models, paired)]
+    pairs = list(side_by_side(models))
+    texts = {
+        "defence": [compared(*pair, paired) for pair in pairs if both_judged(*pair)],
+        "controls": controls(models),
+        "price": [text for pair in pairs for text in price(*pair)],
+        "halves": halves(models, paired),
+    }
+    found = [{"about": about, "text": text} for about, sentences in texts.items() for text in sentences]
 
     def series(row: Row) -> tuple[str, str, str]:
         return row["sweep"], row["base_attack"], row["base_method"]

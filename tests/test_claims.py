@@ -70,7 +70,7 @@ def test_where_no_difference_is_shown_the_numbers_are_still_given():
 
 def test_success_against_its_control():
     above, level, below = texts(
-        "defence",
+        "controls",
         [result(hits=16, control=0), result("a", hits=1, control=0), result("b", hits=0, control=16), result("c", hits=3)],
         [],
         [],
@@ -85,12 +85,12 @@ def test_success_against_its_control():
 
 def test_the_price_is_a_mean_without_significance():
     rows = [result(zero_shot="0.998000"), result(method="roclip", zero_shot="0.946000")]
-    assert texts("defence", rows, [], []) == [
+    assert texts("price", rows, [], []) == [
         "Under the targeted attack, mean zero-shot accuracy is 99.8% with CLIP and 94.6% with RoCLIP at the last CLIP epoch, "
         "-5.2 points (1 seed, so no significance is claimed)."
     ]
     rows = [result(zero_shot="0.998000", sd="0.001000"), result(method="roclip", zero_shot="0.998100", sd="0.002000")]
-    assert texts("defence", rows, [], [])[0].endswith(
+    assert texts("price", rows, [], [])[0].endswith(
         "99.8% (sd 0.1) with CLIP and 99.8% (sd 0.2) with RoCLIP at the last CLIP epoch, +0.0 points (3 seeds; no significance "
         "is claimed)."
     )
@@ -176,7 +176,7 @@ def test_the_written_claims_and_their_numbers(tmp_path):
     files = (tmp_path / f"{name}.csv" for name in ("results", "differences", "sweeps"))
     stage.run(ClaimsOptions(*files, tmp_path / "claims.json"))
     written = read_json(tmp_path / "claims.json")
-    assert [claim["about"] for claim in written] == 3 * ["defence"]
+    assert [claim["about"] for claim in written] == ["defence", "controls", "controls"]
     known = {f"{100 * float(row[key]):.1f}" for row in rows for key in RESULTS[4:12] if row[key] and not key.endswith("_n")}
     for claim in written:
         assert set(re.findall(r"\d+\.\d", claim["text"])) <= known | {"81.2", "50.0", "90.0"}

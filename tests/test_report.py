@@ -76,7 +76,10 @@ def experiment(folder: Path, figures: list[str], **changes) -> ReportOptions:
         (*MODEL, *HISTORY),
         [{"attack": "targeted", "method": "clip", "seed": 10} | epoch for epoch in epochs],
     )
-    claims = [{"about": about, "text": f"What {about} shows. {EVIL}"} for about in ("defence", "halves", *config["sweeps"])]
+    claims = [
+        {"about": about, "text": f"What {about} shows. {EVIL}"}
+        for about in ("defence", "controls", "price", "halves", *config["sweeps"])
+    ]
     write_json(folder / "tables/claims.json", claims)
     (folder / "tables/attacks.csv").write_text('attack,"SafeCLIP, CC1M"\ntargeted,93.75 (15 of 16)\n')
     (folder / "tables/attacks.md").write_text("| attack | x |\n|---|---|\n| targeted | 93.75 |\n\nA note under it.\n")
