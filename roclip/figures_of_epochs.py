@@ -54,7 +54,7 @@ def saw_tooth(history: pd.DataFrame, sweeps: pd.DataFrame) -> plt.Figure:
         axis.set_title(title, fontsize=9)
         axis.set_ylim(0, 102)
         axis.set_yticks(range(0, 101, 25))
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     label_edges(axes, "epoch", "share of images (%)")
     handles = [Line2D([], [], color=c, marker=m, ms=3.5, label=label) for c, m, label in LINES.values()]
     handles.append(Patch(facecolor=MATCHING, label="matching epoch"))
@@ -123,7 +123,7 @@ def telemetry(history: pd.DataFrame) -> plt.Figure:
     for axis, title in zip(axes, DRAWN.values(), strict=True):
         axis.set_title(title, fontsize=9)
         axis.set_ylim(0, 1.1 * axis.get_ylim()[1])
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     label_edges(axes, "matching epoch", "")
     legend_below(figure, handles, 3)
     return figure
