@@ -1,11 +1,12 @@
 """Stage: say in sentences what the tables show. Writes `claims.json`, a list of {about, text}; no number is typed in here.
 
 `about` is `defence` (RoCLIP against CLIP), `controls` (both against chance), `price` (what RoCLIP costs in accuracy), `halves`
-(augmentation and matching alone), or the name of a sweep. A change of attack success is claimed only where the two
-Clopper-Pearson intervals do not overlap.
+(augmentation and matching alone), `published` (where all published numbers lie outside the interval), or the name of a sweep.
+A change of attack success is claimed only where the two Clopper-Pearson intervals do not overlap.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from roclip.names import CHECKPOINTS, METHODS, counted
 from roclip.options import option, run_stage
+from roclip.paper_tables import REFERENCE
 from roclip.plan import base, settings_of
 from roclip.results import DIFFERENCES, RESULTS, at
 from roclip.table import SWEEPS
@@ -31,6 +33,7 @@ class ClaimsOptions:
     results: Path = option("results.csv of the table stage")
     differences: Path = option("differences.csv of the table stage")
     sweeps: Path = option("sweeps.csv of the table stage")
+    reference: Path = option("CSV of published numbers")
     out: Path = option("the JSON file to write")
 
 
@@ -158,6 +161,26 @@ def compared(first: Row, second: Row, differences: Mapping[tuple, Row]) -> str:
     return between_methods(first, second, differences.get(key))
 
 
+def against_published(models: Models, reference: Iterable[Row]) -> Iterator[str]:
+    """Where the interval of attack success leaves out all published numbers of that attack and method."""
+    published: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in reference:
+        if row["measure"] == "attack_success":
+            published[row["attack"], row["method"]].append(row)
+    for model, rows in models.items():
+        values = sorted(float(row["value"]) / 100 for row in published[model])
+        for row in (row for row in rows.values() if row["success"] and values):
+            side = {"above": values[-1] < float(row["success_low"]), "below": values[0] > float(row["success_high"])}
+            for word in (word for word, apart in side.items() if apart):
+                span = " to ".join(dict.fromkeys(f"{100 * value:g}%" for value in (values[0], values[-1])))
+                sources = " and ".join(dict.fromkeys(known["source"] for known in published[model]))
+                attack, method = row["attack"].replace("_", "-").capitalize(), METHODS.get(row["method"], row["method"])
+                yield (
+                    f"{attack} attack success with {method}, {shown(row)} at the {CHECKPOINTS[row['checkpoint']]} "
+                    f"(n = {row['success_n']}), is {word} every published value, {span} ({sources})."
+                )
+
+
 def numbers(setting: str) -> dict[str, float]:
     """The settings of a point that are numbers."""
     return {key: float(value) for key, value in settings_of(setting).items() if re.fullmatch(r"-?[\d.]+(e-?\d+)?", value)}
@@ -199,8 +222,10 @@ def along(sweep: Sequence[Row], models: Models) -> Iterator[str]:
             )
 
 
-def claims(results: Iterable[Row], differences: Iterable[Row], sweeps: Iterable[Row]) -> list[dict[str, str]]:
-    """All sentences, from the rows of the three tables."""
+def claims(
+    results: Iterable[Row], differences: Iterable[Row], sweeps: Iterable[Row], reference: Iterable[Row]
+) -> list[dict[str, str]]:
+    """All sentences, from the rows of the tables."""
     models: dict[tuple[str, str], dict[str, Row]] = {}
     for row in results:
         models.setdefault((row["attack"], row["method"]), {})[row["checkpoint"]] = row
@@ -211,6 +236,7 @@ def claims(results: Iterable[Row], differences: Iterable[Row], sweeps: Iterable[
         "controls": controls(models),
         "price": [text for pair in pairs for text in price(*pair)],
         "halves": halves(models, paired),
+        "published": against_published(models, reference),
     }
     found = [{"about": about, "text": text} for about, sentences in texts.items() for text in sentences]
 
@@ -225,7 +251,12 @@ def claims(results: Iterable[Row], differences: Iterable[Row], sweeps: Iterable[
 
 
 def run(options: ClaimsOptions) -> None:
-    tables = ((options.results, RESULTS), (options.differences, DIFFERENCES), (options.sweeps, SWEEPS))
+    tables = (
+        (options.results, RESULTS),
+        (options.differences, DIFFERENCES),
+        (options.sweeps, SWEEPS),
+        (options.reference, REFERENCE),
+    )
     write_json(options.out, claims(*(read_table(path, columns) for path, columns in tables)))
 
 

@@ -7,6 +7,7 @@ import pytest
 from roclip import claims as stage
 from roclip.claims import ClaimsOptions, change, claims, ordered
 from roclip.intervals import clopper_pearson
+from roclip.paper_tables import REFERENCE
 from roclip.results import DIFFERENCES, RESULTS
 from roclip.table import SWEEPS
 from roclip.tables import read_json, write_table
@@ -35,8 +36,8 @@ def point(sweep, setting, attack="targeted", method="roclip", base_attack="targe
     return dict(zip(SWEEPS, (sweep, setting, base_attack, base_method, attack, method), strict=True))
 
 
-def texts(about, *tables):
-    return [claim["text"] for claim in claims(*tables) if claim["about"] == about]
+def texts(about, results, differences, sweeps, reference=()):
+    return [claim["text"] for claim in claims(results, differences, sweeps, reference) if claim["about"] == about]
 
 
 def test_a_change_needs_intervals_apart():
@@ -94,6 +95,25 @@ def test_the_price_is_a_mean_without_significance():
         "99.8% (sd 0.1) with CLIP and 99.8% (sd 0.2) with RoCLIP at the last CLIP epoch, +0.0 points (3 seeds; no significance "
         "is claimed)."
     )
+
+
+def reference(value, attack="targeted", method="clip", source="A"):
+    named = {"source": source, "attack": attack, "method": method, "measure": "attack_success", "value": value}
+    return dict.fromkeys(REFERENCE, "") | named
+
+
+def test_only_what_leaves_out_all_published_numbers_is_said_to_differ():
+    rows = [result(hits=3), result("label_consistent", hits=0)]  # [4.0, 45.6] and [0, 20.6]
+    inside = [reference("45"), reference("93.75")]
+    assert texts("published", rows, [], [], inside) == []
+    outside = [reference("93.75"), reference("62.5", source="B"), reference("71", "label_consistent")]
+    assert texts("published", rows, [], [], outside) == [
+        "Targeted attack success with CLIP, 18.8% [4.0, 45.6] at the last CLIP epoch (n = 16), is below every published value, "
+        "62.5% to 93.75% (A and B).",
+        "Label-consistent attack success with CLIP, 0.0% [0.0, 20.6] at the last CLIP epoch (n = 16), is below every published "
+        "value, 71% (A).",
+    ]
+    assert "is above every published value, 1%" in texts("published", rows, [], [], [reference("1")])[0]
 
 
 def test_halves_are_compared_on_every_attack_on_which_they_were_run():
@@ -164,8 +184,8 @@ def test_ends_of_a_sweep_without_a_common_checkpoint():
 
 def test_nothing_is_said_of_what_was_not_run():
     sweep = [point("k", "match_every 0", method="gone"), point("k", "match_every 1")]
-    assert claims([result(method="roclip", hits=3)], [], sweep) == []
-    assert claims([result("clean"), result("clean", "roclip")], [], []) == []
+    assert claims([result(method="roclip", hits=3)], [], sweep, []) == []
+    assert claims([result("clean"), result("clean", "roclip")], [], [], []) == []
 
 
 def test_the_written_claims_and_their_numbers(tmp_path):
@@ -173,7 +193,8 @@ def test_the_written_claims_and_their_numbers(tmp_path):
     write_table(tmp_path / "results.csv", RESULTS, rows)
     write_table(tmp_path / "differences.csv", DIFFERENCES, [difference(values=("0.812500", "0.500000", "0.900000"))])
     write_table(tmp_path / "sweeps.csv", SWEEPS, [])
-    files = (tmp_path / f"{name}.csv" for name in ("results", "differences", "sweeps"))
+    write_table(tmp_path / "reference.csv", REFERENCE, [])
+    files = (tmp_path / f"{name}.csv" for name in ("results", "differences", "sweeps", "reference"))
     stage.run(ClaimsOptions(*files, tmp_path / "claims.json"))
     written = read_json(tmp_path / "claims.json")
     assert [claim["about"] for claim in written] == ["defence", "controls", "controls"]

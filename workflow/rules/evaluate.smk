@@ -111,6 +111,7 @@ rule claims:
         results=rules.table.output.results,
         differences=rules.table.output.differences,
         sweeps=rules.table.output.sweeps,
+        reference="config/reference_results.csv",
     output:
         claims=f"{RESULTS}/tables/claims.json",
     log:
@@ -125,6 +126,7 @@ rule claims:
             --results {input.results:q} \
             --differences {input.differences:q} \
             --sweeps {input.sweeps:q} \
+            --reference {input.reference:q} \
             --out {output.claims:q} 2>&1 | tee {log:q}
         """
 
