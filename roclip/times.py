@@ -32,7 +32,9 @@ def training_rate(results: Path) -> tuple[float, str]:
     if pairs:
         return pairs / seconds, "as in this experiment's trainings so far"
     measured = [row for row in read_table(BENCHMARK, ("loop", "pairs_per_second")) if row["loop"] == "this project"]
-    return sum(float(row["pairs_per_second"]) for row in measured) / len(measured), "as in benchmarks/training.csv, on another machine"
+    return sum(float(row["pairs_per_second"]) for row in measured) / len(
+        measured
+    ), "as in benchmarks/training.csv, on another machine"
 
 
 def expected_time(results: Path, pairs: Sequence[int], side_by_side: int) -> str:
