@@ -85,10 +85,11 @@ def markdown(rows: Iterable[dict], seeds: Iterable[str]) -> str:
     spread = "means ± standard deviations over seeds" if len(seeds) > 1 else "one seed, so nothing is said of their spread"
     lines += [
         "",
-        "Percent, top 1. Attack success and control: 95% Clopper-Pearson intervals over the exam images of seeds "
-        f"{', '.join(seeds)}, as if every image were an independent trial; what differs from one training to the next is not "
-        "in them. Control: the same exam sat by models of the same method that were trained on an attack of another family "
-        f"(targeted, backdoor, clean), an image once for each of them. Zero-shot and linear probe: {spread}.",
+        "Percent, top 1. Attack success and control: 95% Clopper-Pearson intervals over the exam images of "
+        f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}, as if every image were an independent trial; what differs "
+        "from one training to the next is not in them. Control: the same exam sat by models of the same method that were "
+        "trained on an attack of another family (targeted, backdoor, clean), an image once for each of them. Zero-shot and "
+        f"linear probe: {spread}.",
     ]
     return "\n".join(lines) + "\n"
 
