@@ -1,8 +1,9 @@
 """Stage: say in sentences what the tables show. Writes `claims.json`, a list of {about, text}; no number is typed in here.
 
 `about` is `defence` (RoCLIP against CLIP), `controls` (both against chance), `price` (what RoCLIP costs in accuracy), `halves`
-(augmentation and matching alone), `published` (where all published numbers lie outside the interval), or the name of a sweep.
-A change of attack success is claimed only where the two Clopper-Pearson intervals do not overlap.
+(augmentation and matching alone), `others` (every further method against RoCLIP), `published` (where all published numbers lie
+outside the interval), or the name of a sweep. A change of attack success is claimed only where the two Clopper-Pearson
+intervals do not overlap.
 """
 
 import re
@@ -152,6 +153,16 @@ def halves(models: Models, differences: Mapping[tuple, Row]) -> Iterator[str]:
                 yield from (compared(*pair, differences) for pair in pairs if both_judged(*pair))
 
 
+def others(models: Models) -> Iterator[str]:
+    """Every further method, such as RoCLIP with a choice of the authors' release, beside RoCLIP, in success and accuracy."""
+    for (attack, method), rows in models.items():
+        if method == base(method) and method not in METHODS and (attack, "roclip") in models:
+            for pair in beside(models[attack, "roclip"], rows):
+                if both_judged(*pair):
+                    yield between_methods(*pair, None)
+                yield from price(*pair)
+
+
 def both_judged(first: Row, second: Row) -> bool:
     return bool(first["success"] and second["success"])
 
@@ -236,6 +247,7 @@ def claims(
         "controls": controls(models),
         "price": [text for pair in pairs for text in price(*pair)],
         "halves": halves(models, paired),
+        "others": others(models),
         "published": against_published(models, reference),
     }
     found = [{"about": about, "text": text} for about, sentences in texts.items() for text in sentences]

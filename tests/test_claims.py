@@ -97,6 +97,21 @@ def test_the_price_is_a_mean_without_significance():
     )
 
 
+def test_a_further_method_is_compared_with_roclip_in_success_and_accuracy():
+    rows = [
+        result(hits=16),
+        result(method="roclip", hits=0, zero_shot="0.946000"),
+        result(method="roclip_noise", hits=14, zero_shot="0.900000"),
+        result(method="roclip~pool_size~400", hits=14),
+    ]
+    assert texts("others", rows, [], []) == [
+        "roclip_noise raised targeted attack success from 0.0% [0.0, 20.6] with RoCLIP to 87.5% [61.7, 98.4] at the last CLIP "
+        "epoch (n = 16).",
+        "Under the targeted attack, mean zero-shot accuracy is 94.6% with RoCLIP and 90.0% with roclip_noise at the last CLIP "
+        "epoch, -4.6 points (1 seed, so no significance is claimed).",
+    ]
+
+
 def reference(value, attack="targeted", method="clip", source="A"):
     named = {"source": source, "attack": attack, "method": method, "measure": "attack_success", "value": value}
     return dict.fromkeys(REFERENCE, "") | named
