@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from roclip.errors import UserError
 from roclip.naming import naming
-from roclip.plan import plan
+from roclip.plan import Plan, plan
 from roclip.tables import read_json, read_lines, read_table
 
 
@@ -52,9 +52,9 @@ def check_duplicates(paths: Iterable[str | Path]) -> None:
             raise UserError(f"{path}, line {key.start_mark.line + 1}: '{key.value}' stands twice in one mapping; rename one")
 
 
-def check_schema(config: Mapping[str, Any], schema: Path) -> None:
+def check_schema(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     """Raises UserError that names the key and what is legal for the first entry that the schema refuses."""
-    validator = Draft202012Validator(yaml.safe_load(schema.read_text(encoding="utf-8")))
+    validator = Draft202012Validator(schema)
     errors = sorted(validator.iter_errors(config), key=lambda error: (len(error.absolute_path), str(error.absolute_path)))
     for error in errors:
         raise UserError(_readable(error))
@@ -74,8 +74,8 @@ def pair_count(config: Mapping[str, Any]) -> int:
     return config["data"]["train_scenes"] if listed is None else len(listed)
 
 
-def _impossible(config: Mapping[str, Any]) -> Iterator[str]:
-    data, train, planned = config["data"], config["train"], plan(config)
+def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
+    data, train = config["data"], config["train"]
     classes = read_lines(Path(data["classes"]))
     for template in read_lines(Path(data["templates"])):
         if template.count("{}") != 1:
@@ -92,34 +92,26 @@ def _impossible(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"train.model: {error}"
         except (KeyError, TypeError):
             yield f"train.model: {train['model']} has no vision_cfg.image_size; it must be in open_clip's model format"
-    if train["batch_size"] > pairs:
-        yield f"train.batch_size: {train['batch_size']} is more than the {pairs} training pairs"
-    for name in planned.methods():
-        method = planned.method[name]
-        steps = method["epochs"] * (pairs // train["batch_size"])
-        if train["warmup_steps"] >= steps:
-            yield f"train.warmup_steps: {train['warmup_steps']} is not less than the {steps} steps of method '{name}'"
-        if method["match_every"] and method["pool_size"] > pairs:
-            yield f"method.{name}.pool_size: {method['pool_size']} is more than the {pairs} training pairs"
-        for key in ("match_every", "match_from"):
-            if method[key] > method["epochs"]:
-                yield f"method.{name}.{key}: {method[key]} is more than the {method['epochs']} epochs"
     for name in planned.attacks():
-        attack = planned.attack[name]
+        attack, available = planned.attack[name], pairs
+        if attack["clean_pairs"]:
+            available = attack["clean_pairs"]
+            if available > pairs:
+                yield f"attack.{name}.clean_pairs: {available} is more than the {pairs} training pairs"
         if attack["kind"] == "targeted":
             if attack["targets"] > len(classes):
                 yield f"attack.{name}.targets: {attack['targets']} is more than the {len(classes)} classes"
             count = attack["targets"] * attack["captions_per_target"]
-            if count > pairs:
-                yield f"attack.{name}.captions_per_target: {count} for all targets is more than the {pairs} training pairs"
+            if count > available:
+                yield f"attack.{name}.captions_per_target: {count} for all targets is more than the {available} training pairs"
         if "target_class" not in attack:
             continue
         # a backdoor, whatever its trigger
         target_class, poisons, pixels = attack["target_class"], attack["poisons"], attack["image_size"]
         if target_class not in classes:
             yield f"attack.{name}.target_class: '{target_class}' is not in {data['classes']}"
-        if poisons > pairs:
-            yield f"attack.{name}.poisons: {poisons} is more than the {pairs} training pairs"
+        if poisons > available:
+            yield f"attack.{name}.poisons: {poisons} is more than the {available} training pairs"
         if listed is not None and attack["captions"] != "templates" and len(found := naming(listed, target_class)) < poisons:
             yield (
                 f"attack.{name}.target_class: '{target_class}' is named by {len(found)} training captions of "
@@ -131,10 +123,27 @@ def _impossible(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"attack.{name}.patch_size: {attack['patch_size']} of {pixels} pixels is less than a pixel"
         if 2 * attack.get("frequency", 0) > pixels:
             yield f"attack.{name}.frequency: {attack['frequency']} periods are too many for {pixels} pixels, at least 2 each"
+    for attack_name, name in planned.runs:
+        available, method = planned.attack[attack_name]["clean_pairs"] or pairs, planned.method[name]
+        if train["batch_size"] > available:
+            yield f"train.batch_size: {train['batch_size']} is more than the {available} training pairs"
+        steps = method["epochs"] * (available // train["batch_size"])
+        if train["warmup_steps"] >= steps:
+            yield f"train.warmup_steps: {train['warmup_steps']} is not less than the {steps} steps of method '{name}'"
+        if method["match_every"] and method["pool_size"] > available:
+            yield f"method.{name}.pool_size: {method['pool_size']} is more than the {available} training pairs"
+        for key in ("match_every", "match_from"):
+            if method[key] > method["epochs"]:
+                yield f"method.{name}.{key}: {method[key]} is more than the {method['epochs']} epochs"
 
 
 def check(config: Mapping[str, Any], schema: Path) -> None:
     """Raises UserError, one line that names the key, for the first thing that is wrong with a config."""
-    check_schema(config, schema)
-    for problem in _impossible(config):
+    rules = yaml.safe_load(schema.read_text(encoding="utf-8"))
+    check_schema(config, rules)
+    planned = plan(config)
+    for kind in ("attack", "method"):
+        del rules["properties"][kind]["propertyNames"]  # a variant's name is made, not chosen
+    check_schema({**config, "attack": planned.attack, "method": planned.method}, rules)
+    for problem in _impossible(config, planned):
         raise UserError(problem)

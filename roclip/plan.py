@@ -5,12 +5,16 @@ a value that is a mapping changes several settings together. A variant is named 
 `roclip~pool_size~400`; one whose settings already have a name goes by that name, so no run is made twice.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 from roclip.errors import UserError
+
+VARIANT = r"[a-z0-9_.~-]+"
+LONGEST = 200  # of a file system's 255 bytes a name
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,17 @@ def settings_of(setting: str) -> dict[str, str]:
 def _variant(defined: dict[str, dict[str, Any]], name: str, changes: Mapping[str, Any]) -> str:
     """The name of what `changes` make of an attack or method; it is defined when it is not yet."""
     changed = {key: value for key, value in changes.items() if key in defined[name] and defined[name][key] != value}
+    if not changed:
+        return name
     settings = defined[name] | changed
     for known, others in defined.items():
         if settings == others:
             return known
     variant = "~".join([name, *(f"{key}~{str(value).lower()}" for key, value in changed.items())])
+    if not re.fullmatch(VARIANT, variant) or len(variant) > LONGEST:
+        raise UserError(
+            f"'{variant}' is to be the name of a folder: it may hold small letters, digits and _.~-, at most {LONGEST} in all"
+        )
     defined[variant] = settings
     return variant
 
@@ -98,7 +108,10 @@ def plan(config: Mapping[str, Any]) -> Plan:
             for key in changes:
                 if key not in attack[base_attack] and key not in method[base_method]:
                     raise UserError(f"{where}.axes: neither attack '{base_attack}' nor method '{base_method}' has '{key}'")
-            run = _variant(attack, base_attack, changes), _variant(method, base_method, changes)
+            try:
+                run = _variant(attack, base_attack, changes), _variant(method, base_method, changes)
+            except UserError as error:
+                raise UserError(f"{where}.axes: {error}") from None
             sweeps[name].append(Point(changes, base_attack, base_method, *run))
             runs[run] = None
     return Plan(attack, method, list(runs), sweeps)

@@ -43,6 +43,12 @@ def test_a_variant_that_has_a_name_already_goes_by_it():
     ]
 
 
+def test_two_names_for_the_same_settings_stay_two():
+    settings = config({"s": {"attacks": ["targeted"], "methods": ["second"]}})
+    settings["method"]["second"] = settings["method"]["clip"]
+    assert plan(settings).runs[4:] == [("targeted", "second")]
+
+
 def test_a_grid_is_a_product_and_attacks_keep_their_own_settings():
     axes = {"captions": [5, 10], "match_every": [1, 2]}
     planned = plan(config({"grid": {"attacks": ["targeted"], "methods": ["roclip"], "axes": axes}}))

@@ -12,7 +12,7 @@ sys.path.insert(0, workflow.basedir)
 from roclip.config import check, check_duplicates, pair_count
 from roclip.errors import UserError
 from roclip.options import flags
-from roclip.plan import base, plan
+from roclip.plan import VARIANT, base, plan
 from roclip.times import expected_time, run_times
 
 try:
@@ -29,8 +29,8 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.ge
 
 
 wildcard_constraints:
-    attack="[a-z0-9_.~]+",
-    method="[a-z0-9_.~]+",
+    attack=VARIANT,
+    method=VARIANT,
     seed=r"\d+",
 
 
