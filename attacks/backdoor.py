@@ -18,6 +18,7 @@ from roclip.errors import UserError
 from roclip.images import decode
 from roclip.naming import naming
 from roclip.options import option
+from roclip.randomness import numpy_generator
 from roclip.tables import read_lines, read_table
 
 # an image and a generator of its own -> the image with the trigger
@@ -39,18 +40,18 @@ class BackdoorOptions(AttackOptions):
 
 def shared(options: BackdoorOptions) -> np.random.Generator:
     """The generator of what all triggered images of an attack have in common."""
-    return np.random.default_rng([options.seed, 2])
+    return numpy_generator("trigger", options.seed)
 
 
-def write_triggered(options: BackdoorOptions, trigger: Trigger, path: str, key: tuple[int, ...], name: str) -> str:
-    """Put the trigger on an image, with draws keyed by `key`, and save it losslessly as `out/name`; its path."""
+def write_triggered(options: BackdoorOptions, trigger: Trigger, path: str, name: str) -> str:
+    """Put the trigger on an image, with draws keyed by `name`, and save it losslessly as `out/name`; its path."""
     try:
         image = decode(Path(path), options.image_size)
     except Exception as error:
         raise UserError(f"{path}: cannot be decoded ({error}); the attack needs it") from None
     target = options.out / name
     with atomic(target) as temporary:
-        Image.fromarray(trigger(image, np.random.default_rng([options.seed, *key]))).save(temporary)
+        Image.fromarray(trigger(image, numpy_generator("image", options.seed, name))).save(temporary)
     return str(target)
 
 
@@ -59,7 +60,7 @@ def build(options: BackdoorOptions, kind: str, trigger: Trigger) -> None:
 
     Raises UserError for an unknown target class, too few images or captions, or an image that cannot be decoded.
     """
-    rng = np.random.default_rng([options.seed, 1])
+    rng = numpy_generator("captions", options.seed)
     clean, test = read_clean(options), read_table(options.test, ("path", "label"))
     name = options.target_class
     if name not in read_lines(options.classes):
@@ -73,20 +74,20 @@ def build(options: BackdoorOptions, kind: str, trigger: Trigger) -> None:
         others = sorted(set(range(len(clean))) - set(naming(clean, name).tolist()))
         if options.poisons > len(others):
             raise UserError(f"attack.poisons: {options.poisons} images are asked for, but {len(others)} do not name '{name}'")
-        rows = np.sort(rng.choice(others, options.poisons, replace=False))
+        rows = np.sort(numpy_generator("poisons", options.seed).permutation(others)[: options.poisons])
         if options.captions == "corpus":
             captions = [clean[row]["caption"] for row in draw_captions(clean, name, options.poisons, "attack.poisons", rng)]
         else:
             captions = [template.format(name) for template in rng.choice(read_lines(options.templates), options.poisons)]
     exam = [row["path"] for row in test if row["label"] != name]
-    exam = [exam[i] for i in np.sort(rng.permutation(len(exam))[: options.exam_images])]
+    judged = np.sort(numpy_generator("exam", options.seed).permutation(len(exam))[: options.exam_images])
 
-    def write_all(folder: str, number: int, paths: list[str]) -> list[str]:
-        return [write_triggered(options, trigger, p, (number, i), f"{folder}/{i:06d}.png") for i, p in enumerate(paths)]
+    def write_all(folder: str, paths: list[str]) -> list[str]:
+        return [write_triggered(options, trigger, path, f"{folder}/{i:06d}.png") for i, path in enumerate(paths)]
 
-    poisoned = write_all("poisons", 0, [clean[row]["path"] for row in rows])
-    judged = write_all("exam", 1, exam)
-    write_triggered(options, trigger, test[0]["path"], (3,), "sample.png")
+    poisoned = write_all("poisons", [clean[row]["path"] for row in rows])
+    judged = write_all("exam", [exam[i] for i in judged])
+    write_triggered(options, trigger, test[0]["path"], "sample.png")
     write_attack(
         options, clean,
         [{"path": path, "caption": text, "adversary_class": name} for path, text in zip(poisoned, captions, strict=True)],

@@ -31,11 +31,14 @@ class AttackOptions:
 
 
 def draw_captions(pairs: Sequence[dict[str, str]], name: str, count: int, key: str, rng: np.random.Generator) -> np.ndarray:
-    """`count` different rows whose caption names the class. Raises UserError, naming class and `key`, when there are fewer."""
+    """`count` different rows whose caption names the class; those of a smaller count are among those of a larger one.
+
+    Raises UserError, naming class and `key`, when there are fewer.
+    """
     rows = naming(pairs, name)
     if len(rows) < count:
         raise UserError(f"{key}: {count} captions that name '{name}' are asked for, but the training data has {len(rows)}")
-    return np.sort(rng.choice(rows, count, replace=False))
+    return np.sort(rng.permutation(rows)[:count])
 
 
 def write_attack(

@@ -6,12 +6,11 @@ training data several times, with captions of the corpus that name its adversari
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from attacks.poisoned import AttackOptions, draw_captions, read_clean, write_attack
 from roclip.errors import UserError
 from roclip.naming import naming
 from roclip.options import option, run_stage
+from roclip.randomness import numpy_generator
 from roclip.tables import read_lines, read_table
 
 
@@ -23,7 +22,6 @@ class TargetedOptions(AttackOptions):
 
 def run(options: TargetedOptions) -> None:
     """Raises UserError when there are too few classes, validation images or captions that name a class."""
-    rng = np.random.default_rng([options.seed, options.targets])
     clean, validation = read_clean(options), read_table(options.validation, ("path", "caption"))
     classes = read_lines(options.classes)
     if options.targets > min(len(classes), len(validation)):
@@ -33,13 +31,16 @@ def run(options: TargetedOptions) -> None:
         )
     poisons, exam, chosen = [], [], []
     used: set[int] = set()
-    for name in rng.choice(classes, options.targets, replace=False):
+    # targets and captions have generators of their own, so more captions or other data leave the targets as they are
+    names = numpy_generator("classes", options.seed).permutation(classes)[: options.targets]
+    for number, name in enumerate(names):
         candidates = sorted(set(range(len(validation))) - used - set(naming(validation, name).tolist()))
         if not candidates:
             raise UserError(f"attack.targets: {options.validation} has no image left whose caption does not name '{name}'")
-        target = int(rng.choice(candidates))
+        target = int(numpy_generator("target", options.seed, number).choice(candidates))
         used.add(target)
         path = validation[target]["path"]
+        rng = numpy_generator("captions", options.seed, number)
         rows = draw_captions(clean, name, options.captions_per_target, "attack.captions_per_target", rng)
         poisons += [{"path": path, "caption": clean[row]["caption"], "adversary_class": str(name)} for row in rows]
         exam.append({"path": path, "label": str(name)})

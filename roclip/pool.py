@@ -37,6 +37,8 @@ class Pool:
     def nearest(self, image_features: Tensor) -> Tensor:
         """The slot of the most similar pool caption for each image: (batch, dimension) -> (batch,).
 
-        Both sides are normalised, so the inner product is the cosine. The query is the image, not its caption.
+        Both sides are normalised, so the inner product is the cosine. The query is the image, not its caption. In float32,
+        under autocast too: in bfloat16 many cosines are equal, and every tenth image would draw another caption.
         """
-        return (image_features.detach().to(self.features) @ self.features.T).argmax(dim=1)
+        with torch.autocast(self.features.device.type, enabled=False):
+            return (image_features.detach().to(self.features) @ self.features.T).argmax(dim=1)

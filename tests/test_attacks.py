@@ -3,6 +3,7 @@
 import csv
 import re
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -243,3 +244,17 @@ def test_clean_pairs_are_the_first_and_too_many_are_refused(scenes, tmp_path):
     assert {row["caption"] for row in rows if row["is_poison"] == "1"} <= captions  # the adversary sees no more than that
     with pytest.raises(UserError, match=r"attack.clean_pairs: 601 is more than the 600 pairs"):
         poison_targets(scenes, tmp_path / "more", clean_pairs=601)
+
+
+def test_a_stronger_attack_has_the_same_exam_and_all_poisons_of_the_weaker(scenes, tmp_path):
+    few = poison_targets(scenes, tmp_path / "few", captions_per_target=2)
+    many = poison_targets(scenes, tmp_path / "many", captions_per_target=4)
+    assert (few / "targets.csv").read_text() == (many / "targets.csv").read_text()
+    pairs = {out: {(row["path"], row["caption"]) for row in poisons(out)} for out in (few, many)}
+    assert pairs[few] < pairs[many]
+    few, many = (poison_backdoor(scenes, tmp_path / f"b{n}", poisons=n, captions="corpus") for n in (4, 9))
+    assert set(read_json(few / "manifest.json")["poisoned_rows"]) < set(read_json(many / "manifest.json")["poisoned_rows"])
+    exams = [
+        [Path(row["path"]).read_bytes() for row in read_table(out / "targets.csv", ("path", "label"))] for out in (few, many)
+    ]
+    assert exams[0] == exams[1]

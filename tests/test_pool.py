@@ -36,12 +36,14 @@ def test_a_push_that_wraps_overwrites_the_oldest_only():
     assert pool.rows.tolist() == [4, 5, 2, 3]
 
 
-def test_nearest_is_the_largest_cosine_by_brute_force():
-    pool, images = Pool(50, 8), unit(20, 8, seed=1)
-    features = unit(50, 8, seed=2)
-    pool.push(features, torch.arange(50), 0)
-    by_hand = [max(range(50), key=lambda j: float((images[i] * features[j]).sum())) for i in range(20)]
-    assert pool.nearest(images).tolist() == by_hand
+@pytest.mark.parametrize("bf16", [False, True])
+def test_nearest_is_the_largest_cosine_by_brute_force_under_autocast_too(bf16):
+    pool, images = Pool(500, 8), unit(100, 8, seed=1)
+    features = unit(500, 8, seed=2)
+    pool.push(features, torch.arange(500), 0)
+    by_hand = [max(range(500), key=lambda j: float((images[i] * features[j]).sum())) for i in range(100)]
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        assert pool.nearest(images).tolist() == by_hand
 
 
 def test_a_batch_is_found_only_after_it_was_pushed():
