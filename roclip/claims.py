@@ -56,8 +56,10 @@ def points(share: str | float, sign: str = "") -> str:
     return f"{round(100 * float(share), 1) + 0.0:{sign}.1f}"
 
 
-def trials(first: str, second: str) -> str:
-    return f"n = {first}" if first == second else f"n = {first} and {second}"
+def trials(first: Row, second: Row, second_n: str = "success_n") -> str:
+    """How many images two shares are of, and of how many trainings: what images cannot show is how trainings differ."""
+    n = " and ".join(dict.fromkeys((first["success_n"], second[second_n])))
+    return f"n = {n}, {counted(min(int(first['seeds']), int(second['seeds'])), 'seed')}"
 
 
 def moments(first: Row, second: Row) -> tuple[str, str]:
@@ -76,7 +78,7 @@ def between_methods(first: Row, second: Row, difference: Row | None) -> str:
     before, after = (METHODS.get(row["method"], row["method"]) for row in (first, second))
     what = f"{first['attack'].replace('_', '-')} attack success"
     earlier, later = moments(first, second)
-    n = trials(first["success_n"], second["success_n"])
+    n = trials(first, second)
     if difference:
         by, low, high = (points(difference[key]) for key in ("difference", "low", "high"))
         n += f"; paired difference {by} points [{low}, {high}]"
@@ -94,7 +96,7 @@ def against_control(row: Row) -> str:
     """Whether an attack succeeds more often than its exam does by chance."""
     what = f"{row['attack'].replace('_', '-')} attack success"
     method, when = METHODS.get(row["method"], row["method"]), f"at the {CHECKPOINTS[row['checkpoint']]}"
-    n = trials(row["success_n"], row["control_n"])
+    n = trials(row, row, "control_n")
     direction = change(row, row, second_name="control")
     if direction == 0:
         return (
@@ -216,7 +218,7 @@ def along(sweep: Sequence[Row], models: Models) -> Iterator[str]:
     for first, last in beside(firsts, lasts):
         earlier, later = moments(first, last)
         if both_judged(first, last):
-            n, direction = trials(first["success_n"], last["success_n"]), change(first, last)
+            n, direction = trials(first, last), change(first, last)
             what = f"{attack} attack success with {method}"
             if direction:
                 verb = "falls" if direction < 0 else "rises"

@@ -1,15 +1,20 @@
 """Checking a workflow's config before any job starts: against the schema, then for combinations that cannot work."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
 
 from roclip.errors import UserError
+from roclip.features import NOT_ATTACKS
 from roclip.naming import naming
 from roclip.plan import Plan, plan
+from roclip.schedule import is_matching
 from roclip.tables import read_json, read_lines, read_table
 
 
@@ -52,12 +57,45 @@ def check_duplicates(paths: Iterable[str | Path]) -> None:
             raise UserError(f"{path}, line {key.start_mark.line + 1}: '{key.value}' stands twice in one mapping; rename one")
 
 
+def _is_number(_: Any, value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# as Python and the flags see it, 64.0 is no integer, and nan no number between bounds
+Validator = extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number).redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
+
+
 def check_schema(config: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     """Raises UserError that names the key and what is legal for the first entry that the schema refuses."""
-    validator = Draft202012Validator(schema)
+    validator = Validator(schema)
     errors = sorted(validator.iter_errors(config), key=lambda error: (len(error.absolute_path), str(error.absolute_path)))
     for error in errors:
         raise UserError(_readable(error))
+
+
+def image_side(model: str) -> int:
+    """The side in pixels of a model's images. Raises UserError for a model that is not known.
+
+    Reads open_clip's own files, for importing it takes seconds.
+    """
+    path = Path(model)
+    if path.suffix != ".json":
+        (package,) = find_spec("open_clip").submodule_search_locations
+        path = Path(package, "model_configs", f"{model}.json")
+        if not path.exists():
+            raise UserError(f"train.model: '{model}' is neither the name of an open_clip model nor a .json file")
+    try:
+        size = read_json(path)["vision_cfg"]["image_size"]
+    except UserError as error:
+        raise UserError(f"train.model: {error}") from None
+    except (KeyError, TypeError):
+        raise UserError(f"train.model: {model} has no vision_cfg.image_size; it must be in open_clip's model format") from None
+    return max(size) if isinstance(size, list) else size
 
 
 def listed_pairs(url_list: str | None) -> list[dict[str, str]] | None:
@@ -84,16 +122,11 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
         yield f"data.classes: {data['classes']} lists a class twice"
     listed, pairs = listed_pairs(data["url_list"]), pair_count(config)
 
-    side = None
-    if train["model"].endswith(".json"):
-        try:
-            side = read_json(Path(train["model"]))["vision_cfg"]["image_size"]
-        except UserError as error:
-            yield f"train.model: {error}"
-        except (KeyError, TypeError):
-            yield f"train.model: {train['model']} has no vision_cfg.image_size; it must be in open_clip's model format"
+    side = image_side(train["model"])
     for name in planned.attacks():
         attack, available = planned.attack[name], pairs
+        if name in NOT_ATTACKS:
+            yield f"attacks: '{name}' is the name of a set of clean images; call the attack something else"
         if attack["clean_pairs"]:
             available = attack["clean_pairs"]
             if available > pairs:
@@ -101,6 +134,9 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
         if attack["kind"] == "targeted":
             if attack["targets"] > len(classes):
                 yield f"attack.{name}.targets: {attack['targets']} is more than the {len(classes)} classes"
+            images = data["validation_scenes"]
+            if not data["url_list"] and attack["targets"] > images:
+                yield f"attack.{name}.targets: {attack['targets']} is more than the {images} validation scenes"
             count = attack["targets"] * attack["captions_per_target"]
             if count > available:
                 yield f"attack.{name}.captions_per_target: {count} for all targets is more than the {available} training pairs"
@@ -117,7 +153,7 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
                 f"attack.{name}.target_class: '{target_class}' is named by {len(found)} training captions of "
                 f"{data['url_list']}, and {poisons} poisons need as many"
             )
-        if side and pixels != side:
+        if pixels != side:
             yield f"attack.{name}.image_size: {pixels} is not the {side} pixels of {train['model']}"
         if round(attack.get("patch_size", 1) * pixels) < 1:
             yield f"attack.{name}.patch_size: {attack['patch_size']} of {pixels} pixels is less than a pixel"
@@ -132,9 +168,12 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
             yield f"train.warmup_steps: {train['warmup_steps']} is not less than the {steps} steps of method '{name}'"
         if method["match_every"] and method["pool_size"] > available:
             yield f"method.{name}.pool_size: {method['pool_size']} is more than the {available} training pairs"
-        for key in ("match_every", "match_from"):
-            if method[key] > method["epochs"]:
-                yield f"method.{name}.{key}: {method[key]} is more than the {method['epochs']} epochs"
+        epochs = range(1, method["epochs"] + 1)
+        if method["match_every"] and not any(is_matching(e, method["match_every"], method["match_from"]) for e in epochs):
+            yield (
+                f"method.{name}.match_every: none of the {method['epochs']} epochs is a multiple of {method['match_every']} "
+                f"from epoch {method['match_from']} on"
+            )
 
 
 def check(config: Mapping[str, Any], schema: Path) -> None:

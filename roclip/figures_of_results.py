@@ -13,7 +13,7 @@ from roclip.names import CHECKPOINTS
 
 SHARES = {
     "success": "trained on the attack, with 95% interval",
-    "control": "control: trained on an attack of another family",
+    "control": "control: trained on no attack or one of another family",
 }
 REFERENCE = ("clip", "last_clip")  # method and checkpoint against which the price of a defence is counted
 AXES = {
@@ -53,7 +53,11 @@ def attack_success(results: pd.DataFrame) -> plt.Figure:
                     continue
                 style = {"color": colour} if name == "success" else {"color": "white", "edgecolor": colour, "hatch": "////"}
                 axis.barh(place, share, 0.36, label=f"{name} {row.method} {row.checkpoint}", **style)
-                axis.errorbar(share, place, xerr=[[share - low], [high - share]], color="black", capsize=2, lw=0.9)
+                # a marker, for a bar of nothing cannot be seen
+                axis.errorbar(
+                    share, place, xerr=[[share - low], [high - share]], color="black", capsize=2, lw=0.9, marker="o", ms=4,
+                    mfc=colour if name == "success" else "white", mec=colour,
+                )  # fmt: skip
                 axis.annotate(
                     f"{share:.1f}", (high, place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=7.5
                 )

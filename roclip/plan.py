@@ -29,7 +29,7 @@ class Point:
 
     def setting(self) -> str:
         """What it changes, readable: `augment_images true, augment_captions never`."""
-        return ", ".join(f"{key} {str(value).lower()}" for key, value in self.changes.items())
+        return ", ".join(f"{key} {'all' if value is None else str(value).lower()}" for key, value in self.changes.items())
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ def _variant(defined: dict[str, dict[str, Any]], name: str, changes: Mapping[str
         raise UserError(
             f"'{variant}' is to be the name of a folder: it may hold small letters, digits and _.~-, at most {LONGEST} in all"
         )
+    if variant in defined:
+        raise UserError(f"'{variant}' is the name of other settings already")
     defined[variant] = settings
     return variant
 

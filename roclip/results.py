@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from roclip.errors import UserError
 from roclip.intervals import clopper_pearson, paired_difference
+from roclip.plan import base
 
 SUCCESS = "attack_success_top1"
 RESULTS = (
@@ -41,7 +42,8 @@ def results(rows: Sequence[dict], family: Mapping[str, str]) -> list[dict]:
     """One row for each attack, method and checkpoint, in the order of the rows.
 
     success: the attack's own exam, its images pooled over seeds; control: the same exam sat by models of the same method and
-    checkpoint that were trained on an attack of another family; accuracies: means and sample standard deviations over seeds.
+    checkpoint that were trained on no attack or on one of another family, see `control_of`; accuracies: means and sample
+    standard deviations over seeds.
     """
     found = []
     for attack, method, checkpoint in dict.fromkeys((r["attack"], r["method"], r["checkpoint"]) for r in rows):
@@ -51,11 +53,25 @@ def results(rows: Sequence[dict], family: Mapping[str, str]) -> list[dict]:
         found.append(
             {"attack": attack, "method": method, "checkpoint": checkpoint, "seeds": len({r["seed"] for r in own})}
             | _share("success", [r for r in exam if r["attack"] == attack])
-            | _share("control", [r for r in exam if family[r["attack"]] != family[attack]])
+            | _share("control", control_of(attack, exam, family))
             | _accuracy("zero_shot", [r for r in own if r["measure"] == "zero_shot_top1"])
             | _accuracy("linear_probe", [r for r in own if r["measure"] == "linear_probe"])
         )
     return found
+
+
+def control_of(attack: str, exam: Iterable[dict], family: Mapping[str, str]) -> list[dict]:
+    """Of the rows of an attack's exam the control: one for each seed, so that every image counts once for a seed.
+
+    That of the model without an attack; where there is none, of the first attack of another family that is no variant.
+    """
+    chosen: dict[str, dict] = {}
+    for r in exam:
+        if family[r["attack"]] == family[attack] or r["attack"] != base(r["attack"]):
+            continue
+        if r["seed"] not in chosen or (family[r["attack"]] == "clean" != family[chosen[r["seed"]]["attack"]]):
+            chosen[r["seed"]] = r
+    return list(chosen.values())
 
 
 def _share(name: str, rows: Sequence[dict]) -> dict:

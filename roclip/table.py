@@ -87,9 +87,9 @@ def markdown(rows: Iterable[dict], seeds: Iterable[str]) -> str:
         "",
         "Percent, top 1. Attack success and control: 95% Clopper-Pearson intervals over the exam images of "
         f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}, as if every image were an independent trial; what differs "
-        "from one training to the next is not in them. Control: the same exam sat by models of the same method that were "
-        "trained on an attack of another family (targeted, backdoor, clean), an image once for each of them. Zero-shot and "
-        f"linear probe: {spread}.",
+        "from one training to the next is not in them. Control: the same exam sat by a model of the same method and seed that "
+        "was trained without an attack or, where there is none, on an attack of another family (targeted, backdoor). "
+        f"Zero-shot and linear probe: {spread}.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -53,16 +53,16 @@ def test_roclip_against_clip():
     rows = [result(hits=16), result(method="roclip", hits=0), result(method="roclip", checkpoint="last_matching", hits=8)]
     assert texts("defence", rows, [difference()], []) == [
         "RoCLIP lowered targeted attack success from 100.0% [79.4, 100.0] with CLIP to 0.0% [0.0, 20.6] at the last CLIP epoch "
-        "(n = 16; paired difference 100.0 points [72.6, 100.0]).",
+        "(n = 16, 1 seed; paired difference 100.0 points [72.6, 100.0]).",
         "RoCLIP lowered targeted attack success from 100.0% [79.4, 100.0] with CLIP at the last CLIP epoch to 50.0% "
-        "[24.7, 75.3] at the last matching epoch (n = 16).",
+        "[24.7, 75.3] at the last matching epoch (n = 16, 1 seed).",
     ]
 
 
 def test_where_no_difference_is_shown_the_numbers_are_still_given():
     assert texts("defence", [result(hits=3), result(method="roclip", hits=1, n=32)], [], []) == [
         "The data do not show a difference in targeted attack success between CLIP, 18.8% [4.0, 45.6], and RoCLIP, "
-        "3.1% [0.1, 16.2] at the last CLIP epoch (n = 16 and 32)."
+        "3.1% [0.1, 16.2] at the last CLIP epoch (n = 16 and 32, 1 seed)."
     ]
     assert "RoCLIP raised label-consistent attack success from 0.0%" in texts(
         "defence", [result("label_consistent", hits=0), result("label_consistent", "roclip", hits=16)], [], []
@@ -78,7 +78,7 @@ def test_success_against_its_control():
     )
     assert above == (
         "With CLIP, targeted attack success, 100.0% [79.4, 100.0], is above its control, 0.0% [0.0, 20.6], at the last CLIP "
-        "epoch (n = 16)."
+        "epoch (n = 16, 1 seed)."
     )
     assert level.startswith("With CLIP, the data do not show a difference between a attack success, 6.2% [0.2, 30.2], and its")
     assert "is below its control" in below
@@ -106,7 +106,7 @@ def test_a_further_method_is_compared_with_roclip_in_success_and_accuracy():
     ]
     assert texts("others", rows, [], []) == [
         "roclip_noise raised targeted attack success from 0.0% [0.0, 20.6] with RoCLIP to 87.5% [61.7, 98.4] at the last CLIP "
-        "epoch (n = 16).",
+        "epoch (n = 16, 1 seed).",
         "Under the targeted attack, mean zero-shot accuracy is 94.6% with RoCLIP and 90.0% with roclip_noise at the last CLIP "
         "epoch, -4.6 points (1 seed, so no significance is claimed).",
     ]
@@ -140,11 +140,11 @@ def test_halves_are_compared_on_every_attack_on_which_they_were_run():
     found = texts("halves", rows, [difference("clip_augmented", values=("0.062500", "-0.124000", "0.283000"))], [])
     assert found == [
         "The data do not show a difference in targeted attack success between CLIP, 100.0% [79.4, 100.0], and CLIP with "
-        "augmentation, 93.8% [69.8, 99.8] at the last CLIP epoch (n = 16; paired difference 6.2 points [-12.4, 28.3]).",
+        "augmentation, 93.8% [69.8, 99.8] at the last CLIP epoch (n = 16, 1 seed; paired difference 6.2 points [-12.4, 28.3]).",
         "RoCLIP lowered targeted attack success from 93.8% [69.8, 99.8] with CLIP with augmentation to 0.0% [0.0, 20.6] at the "
-        "last CLIP epoch (n = 16).",
+        "last CLIP epoch (n = 16, 1 seed).",
         "The data do not show a difference in patch attack success between RoCLIP without augmentation, 100.0% [79.4, 100.0], "
-        "and RoCLIP, 93.8% [69.8, 99.8] at the last CLIP epoch (n = 16).",
+        "and RoCLIP, 93.8% [69.8, 99.8] at the last CLIP epoch (n = 16, 1 seed).",
     ]
 
 
@@ -179,10 +179,10 @@ def test_a_sweep_from_its_first_to_its_last_point():
     ]  # fmt: skip
     assert texts("poisons", rows, [], sweep) == [
         "In the sweep poisons, targeted attack success with CLIP rises from 0.0% [0.0, 20.6] at captions_per_target 2 to "
-        "100.0% [79.4, 100.0] at captions_per_target 25 at the last CLIP epoch (n = 16).",
+        "100.0% [79.4, 100.0] at captions_per_target 25 at the last CLIP epoch (n = 16, 1 seed).",
         "In the sweep poisons, the data do not show a difference in targeted attack success with RoCLIP between "
         "captions_per_target 2, 0.0% [0.0, 20.6], and captions_per_target 25, 6.2% [0.2, 30.2] at the last CLIP epoch "
-        "(n = 16).",
+        "(n = 16, 1 seed).",
         "In the sweep poisons, mean zero-shot accuracy with RoCLIP under the targeted attack is 90.0% at captions_per_target 2 "
         "and 80.0% at captions_per_target 25 at the last CLIP epoch (1 seed, so no significance is claimed).",
     ]
@@ -193,7 +193,7 @@ def test_ends_of_a_sweep_without_a_common_checkpoint():
     sweep = [point("k", "match_every 0", method="clip_augmented"), point("k", "match_every 1", method="roclip~match_every~1")]
     assert texts("k", rows, [], sweep) == [
         "In the sweep k, targeted attack success with RoCLIP falls from 100.0% [79.4, 100.0] at match_every 0 at the last CLIP "
-        "epoch to 0.0% [0.0, 20.6] at match_every 1 at the last matching epoch (n = 16)."
+        "epoch to 0.0% [0.0, 20.6] at match_every 1 at the last matching epoch (n = 16, 1 seed)."
     ]
 
 

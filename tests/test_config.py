@@ -131,7 +131,7 @@ def test_every_config_is_legal_on_top_of_the_default(path):
         ("seeds", [1, 1], "seeds: "),
         ("method.roclip.pool_size", 40001, "method.roclip.pool_size: 40001 is more than the 40000 training pairs"),
         ("train.batch_size", 50000, "train.batch_size: 50000 is more than the 40000 training pairs"),
-        ("method.roclip.match_every", 9, "method.roclip.match_every: 9 is more than the 8 epochs"),
+        ("method.roclip.match_every", 9, "method.roclip.match_every: none of the 8 epochs is a multiple of 9 from epoch 1 on"),
         ("train.warmup_steps", 10**6, "train.warmup_steps: 1000000 is not less than"),
         (
             "attack.patch.kind",
@@ -160,6 +160,13 @@ def test_every_config_is_legal_on_top_of_the_default(path):
         ("data.classes", "absent.txt", "absent.txt: no such file"),
         ("data.max_bad_fraction", 2, "data.max_bad_fraction: 2 is greater than the maximum of 1"),
         ("experiment", "../up", "experiment: "),
+        ("train.batch_size", 64.0, "train.batch_size: 64.0 is not of type 'integer'"),
+        ("train.learning_rate", float("nan"), "train.learning_rate: nan is not of type 'number'"),
+        ("seeds", [10.0], "seeds.0: 10.0 is not of type 'integer'"),
+        ("seeds", [10**22], "seeds.0: .* is greater than the maximum"),
+        ("train.model", "RN5O", "train.model: 'RN5O' is neither the name of an open_clip model nor a .json file"),
+        ("train.model", "RN50", "attack.patch.image_size: 32 is not the 224 pixels of RN50"),
+        ("data.validation_scenes", 15, "attack.targeted.targets: 16 is more than the 15 validation scenes"),
         ("sweeps.pool", sweep(axes={"pool_size": []}), r"sweeps.pool.axes.pool_size: \[\] should be non-empty"),
         ("sweeps.pool", sweep(axes={"pool_size": [400, 400]}), r"sweeps.pool.axes.pool_size: .* non-unique"),
         (
@@ -177,7 +184,7 @@ def test_every_config_is_legal_on_top_of_the_default(path):
         ("attack.targeted.clean_pairs", 700, "method.roclip.pool_size: 800 is more than the 700 training pairs"),
         ("attack.targeted.clean_pairs", 63, "attack.targeted.captions_per_target: 160 for all targets is more than the 63"),
         ("attack.targeted.clean_pairs", 40001, "attack.targeted.clean_pairs: 40001 is more than the 40000 training pairs"),
-        ("method.roclip.match_from", 9, "method.roclip.match_from: 9 is more than the 8 epochs"),
+        ("method.roclip.match_from", 9, "method.roclip.match_every: none of the 8 epochs is a multiple of 2 from epoch 9"),
         ("method.roclip.pool_fill", "never", "method.roclip.pool_fill: 'never' is not one of"),
     ],
 )
@@ -269,3 +276,10 @@ def test_the_workflow_shows_it_without_a_traceback_and_starts_no_job():
     assert "config: train.pool: unknown key" in done.stderr
     assert "Traceback" not in done.stderr
     assert "rule" not in done.stdout + done.stderr.replace("workflow/rules", "")
+
+
+def test_an_attack_cannot_take_the_place_of_the_test_set():
+    config = changed("attacks", ["test"])
+    config["attack"]["test"] = config["attack"]["targeted"]
+    with pytest.raises(UserError, match="attacks: 'test' is the name of a set of clean images"):
+        check(config, SCHEMA)

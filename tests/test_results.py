@@ -7,7 +7,15 @@ from roclip.intervals import paired_difference
 from roclip.results import DIFFERENCES, RESULTS, accuracy, differences, families, percent, results
 from tests.test_table import row
 
-KINDS = ("targeted=targeted", "targeted~poisons~5=targeted", "other=targeted", "patch=patch", "warped=warped", "clean=clean")
+KINDS = (
+    "targeted=targeted",
+    "targeted~poisons~5=targeted",
+    "patch~poisons~5=patch",
+    "other=targeted",
+    "patch=patch",
+    "warped=warped",
+    "clean=clean",
+)
 FAMILY = families(KINDS)
 
 
@@ -19,8 +27,8 @@ def found(rows, attack, method="clip", checkpoint="last_clip"):
 
 def test_families():
     assert FAMILY == {
-        "targeted": "targeted", "targeted~poisons~5": "targeted", "other": "targeted", "patch": "backdoor",
-        "warped": "backdoor", "clean": "clean",
+        "targeted": "targeted", "targeted~poisons~5": "targeted", "patch~poisons~5": "backdoor", "other": "targeted",
+        "patch": "backdoor", "warped": "backdoor", "clean": "clean",
     }  # fmt: skip
 
 
@@ -44,9 +52,22 @@ def test_the_control_is_another_family_same_method_and_checkpoint():
         row("patch", exam="targeted", hits=8, n=10, measure="attack_success_top3"),
     ]
     one = found(rows, "targeted")
-    assert (one["control"], one["control_n"]) == ("0.150000", 20)
-    assert percent(one, "control") == "15.0 [3.2, 37.9]"
+    assert (one["control"], one["control_n"]) == ("0.200000", 10)  # of the model without an attack, though patch came first
+    assert percent(one, "control") == "20.0 [2.5, 55.6]"
     assert found(rows, "targeted~poisons~5")["control"] == ""  # nobody else sat its exam
+
+
+def test_every_exam_image_counts_once_for_a_seed_in_the_control():
+    rows = [
+        row("targeted", exam="targeted", hits=9, n=10, seed="0"),
+        row("patch~poisons~5", exam="targeted", hits=9, n=10, seed="0"),  # a variant
+        row("patch", exam="targeted", hits=1, n=10, seed="0"),
+        row("warped", exam="targeted", hits=9, n=10, seed="0"),
+        row("warped", exam="targeted", hits=4, n=10, seed="1"),
+        row("clean", exam="targeted", hits=3, n=10, seed="1"),
+    ]
+    one = found(rows, "targeted")
+    assert (one["control"], one["control_n"]) == ("0.200000", 20)
 
 
 def test_accuracies_are_means_and_deviations_over_seeds():

@@ -9,7 +9,7 @@ import yaml
 
 sys.path.insert(0, workflow.basedir)
 
-from roclip.config import check, check_duplicates, pair_count
+from roclip.config import check, check_duplicates, image_side, pair_count
 from roclip.errors import UserError
 from roclip.options import flags
 from roclip.plan import VARIANT, base, plan

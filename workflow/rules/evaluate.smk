@@ -147,7 +147,7 @@ rule paper_tables:
     params:
         kinds=kind_flags(),
         model=config["train"]["model"],
-        image_size=config["data"]["image_size"],
+        image_size=image_side(config["train"]["model"]),
     shell:
         """
         python -m roclip.paper_tables \
