@@ -17,7 +17,7 @@ LINES = {
 }
 DRAWN = {
     "poisons_in_pool": "poisoned captions in the pool (%)",
-    "adversary_captions": "poisoned images that draw a caption\nof the adversary's class (%)",
+    "adversary_captions": "poisoned images that draw a caption\nof the adversary's class (%; dots: by chance)",
     "own_captions": "images that draw their own caption (%)",
     "distinct_neighbours": "distinct captions drawn in a batch (%)",
     "pool_age": "mean age of a caption in the pool (steps)",
@@ -116,6 +116,8 @@ def telemetry(history: pd.DataFrame) -> plt.Figure:
     handles = []
     for (attack, method), own in rows.groupby(["attack", "method"], sort=False):
         colour, style = colours[attack if by_attack else method], styles[method if by_attack else attack]
+        chance = 100 * own.groupby("epoch").adversary_captions_by_chance.mean()
+        axes[list(DRAWN).index("adversary_captions")].plot(chance.index, chance, color=colour, ls=(0, (1, 2)), label="chance")
         for axis, column in zip(axes, DRAWN, strict=True):
             mean = own.groupby("epoch")[column].mean() * (1 if column == "pool_age" else 100)
             axis.plot(mean.index, mean, color=colour, ls=style, marker="o", ms=3.5, label=f"{method}, trained on {attack}")

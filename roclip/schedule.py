@@ -8,7 +8,7 @@ import math
 HISTORY = (
     "epoch", "kind", "loss", "learning_rate",
     "attack_success", "target_cosine", "zero_shot", "clean_cosine", "poison_cosine",
-    "distinct_neighbours", "own_captions", "adversary_captions", "poisons_in_pool", "pool_age",
+    "distinct_neighbours", "own_captions", "adversary_captions", "adversary_captions_by_chance", "poisons_in_pool", "pool_age",
     "pairs_per_second", "seconds",
 )  # fmt: skip
 

@@ -49,6 +49,11 @@ class Poisons:
         images, captions = images[poisoned], captions[poisoned]
         return self._named[self._class[images], captions] & (captions >= 0)
 
+    def chance(self, images: Tensor, pool: Tensor) -> Tensor:
+        """The share of the pool's captions (rows, (size,)) that name the class, for the poisoned images: (poisoned,)."""
+        classes = self._class[images[self.is_poison[images]]]
+        return (self._named[classes][:, pool] & (pool >= 0)).float().mean(1)
+
 
 class Draws:
     """Running means over the steps of a matching epoch, in the columns of the history."""
@@ -64,12 +69,16 @@ class Draws:
         self.values["distinct_neighbours"].append(torch.tensor(slots.unique().numel() / len(slots)))
         self.values["own_captions"].append((captions == batch).float())
         self.values["adversary_captions"].append(self.poisons.adversary_captions(batch, captions).float())
+        self.values["adversary_captions_by_chance"].append(self.poisons.chance(batch, pool.rows))
         self.values["poisons_in_pool"].append(self.poisons.is_poison[held].float().sum() / len(pool.rows))
         self.values["pool_age"].append((step - pool.steps).float().mean())
 
     def means(self) -> dict[str, float]:
         """nan for what never happened: no matching step, no poisoned image."""
-        columns = ("distinct_neighbours", "own_captions", "adversary_captions", "poisons_in_pool", "pool_age")
+        columns = (
+            "distinct_neighbours", "own_captions", "adversary_captions", "adversary_captions_by_chance", "poisons_in_pool",
+            "pool_age",
+        )  # fmt: skip
         values = {name: torch.cat([v.reshape(-1) for v in self.values[name]] or [torch.empty(0)]) for name in columns}
         return {name: value.mean().item() if len(value) else math.nan for name, value in values.items()}
 

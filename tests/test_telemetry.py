@@ -38,6 +38,8 @@ def test_means_over_the_steps_of_an_epoch():
     assert means["distinct_neighbours"] == (0.5 + 1) / 2
     assert means["own_captions"] == 3 / 4  # all but image 3 in the first step
     assert means["adversary_captions"] == 1  # 3 drew row 0 "kite" and row 3 "kite", 2 drew row 2 "cart"
+    # images 3 (kite, rows 0 and 3), 3 again and 2 (cart, rows 1, 2 and 5); the pool holds 0, 2, then 0, 2, 3, 1 in 4 slots
+    assert means["adversary_captions_by_chance"] == pytest.approx((1 / 4 + 2 / 4 + 2 / 4) / 3)
     assert means["poisons_in_pool"] == pytest.approx((1 / 4 + 2 / 4) / 2)
     assert means["pool_age"] == pytest.approx(((2 + 2 + 12 + 12) / 4 + (3 + 3 + 1 + 1) / 4) / 2)
 
