@@ -115,6 +115,22 @@ def test_a_changed_learning_rate_retrains_and_a_changed_method_only_its_branch(p
     assert (attack["attack"], attack["train"]) == (1, 2)
 
 
+def test_after_an_interruption_only_what_is_missing_is_trained(project):
+    model = project / RESULTS / "models/targeted/clip/seed10"
+    model.rename(project / "aside")
+    jobs = planned(project)
+    (project / "aside").rename(model)
+    assert jobs["train"] == 1
+    assert not planned(project)
+
+
+def test_a_sweep_shares_its_data_and_attacks_and_trains_what_is_new(project):
+    axes = {"pool_size": [50, 100], "match_every": [0, 2]}  # 100 and 2 are RoCLIP itself, 100 and 0 are clip_augmented
+    sweeps = {"pool": {"attacks": ["targeted"], "methods": ["roclip"], "axes": axes}}
+    jobs = planned(project, sweeps=sweeps, method={"clip_augmented": {"pool_size": 100}})
+    assert (jobs["train"], jobs["attack"], jobs["download"]) == (3, 0, 0)
+
+
 def test_another_seed_adds_its_own_models(project):
     jobs = planned(project, seeds=[10, 11])
     assert (jobs["attack"], jobs["train"], jobs["scenes"]) == (2, 4, 0)
