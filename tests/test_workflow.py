@@ -116,11 +116,13 @@ def test_a_changed_learning_rate_retrains_and_a_changed_method_only_its_branch(p
 
 
 def test_after_an_interruption_only_what_is_missing_is_trained(project):
-    model = project / RESULTS / "models/targeted/clip/seed10"
-    model.rename(project / "aside")
+    missing = [project / RESULTS / path for path in ("models/targeted/clip/seed10", "tables")]
+    for number, path in enumerate(missing):
+        path.rename(project / f"aside{number}")
     jobs = planned(project)
-    (project / "aside").rename(model)
-    assert jobs["train"] == 1
+    for number, path in enumerate(missing):
+        (project / f"aside{number}").rename(path)
+    assert (jobs["train"], jobs["encode"], jobs["table"]) == (1, 1, 1)
     assert not planned(project)
 
 
