@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from roclip.schedule import HISTORY
 from roclip.tables import read_table
 
+PACE = ("kind", "pairs_per_second", "seconds")  # of a history; what else it holds does not matter here
 BENCHMARK = Path(__file__).parent.parent / "benchmarks/training.csv"
 
 
@@ -27,7 +27,7 @@ def training_rate(results: Path) -> tuple[float, str]:
         history = results / "models" / model / "history.csv"
         if history.exists():
             seconds += float(read_table(benchmark, ("s",))[0]["s"])
-            epochs = read_table(history, HISTORY)
+            epochs = read_table(history, PACE)
             pairs += sum(float(epoch["pairs_per_second"]) * float(epoch["seconds"]) for epoch in epochs)
     if pairs:
         return pairs / seconds, "as in this experiment's trainings so far"
@@ -65,7 +65,7 @@ def run_times(results: Path, started: float, ended: float) -> str:
             continue
         spans.append((max(started, end - float(read_table(benchmark, ("s",))[0]["s"])), end))
         model = benchmark.relative_to(results / "benchmarks/train").with_suffix("")
-        for epoch in read_table(results / "models" / model / "history.csv", HISTORY):
+        for epoch in read_table(results / "models" / model / "history.csv", PACE):
             pairs[epoch["kind"]] += float(epoch["pairs_per_second"]) * float(epoch["seconds"])
             seconds[epoch["kind"]] += float(epoch["seconds"])
     line = f"The run took {wall / 60:.1f} min"
