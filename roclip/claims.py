@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from roclip.names import CHECKPOINTS, METHODS, counted
+from roclip.names import CHECKPOINTS, METHODS, counted, method_name
 from roclip.options import option, run_stage
 from roclip.paper_tables import REFERENCE
 from roclip.plan import base, settings_of
@@ -75,7 +75,7 @@ def beside(first: Mapping[str, Row], second: Mapping[str, Row]) -> list[tuple[Ro
 
 def between_methods(first: Row, second: Row, difference: Row | None) -> str:
     """What the second method does to the success of an attack on the first."""
-    before, after = (METHODS.get(row["method"], row["method"]) for row in (first, second))
+    before, after = (method_name(row["method"]) for row in (first, second))
     what = f"{first['attack'].replace('_', '-')} attack success"
     earlier, later = moments(first, second)
     n = trials(first, second)
@@ -95,7 +95,7 @@ def between_methods(first: Row, second: Row, difference: Row | None) -> str:
 def against_control(row: Row) -> str:
     """Whether an attack succeeds more often than its exam does by chance."""
     what = f"{row['attack'].replace('_', '-')} attack success"
-    method, when = METHODS.get(row["method"], row["method"]), f"at the {CHECKPOINTS[row['checkpoint']]}"
+    method, when = method_name(row["method"]), f"at the {CHECKPOINTS[row['checkpoint']]}"
     n = trials(row, row, "control_n")
     direction = change(row, row, second_name="control")
     if direction == 0:
@@ -121,7 +121,7 @@ def seeds(first: Row, second: Row) -> str:
 
 def price(first: Row, second: Row) -> Iterator[str]:
     """What the second method costs in accuracy, as means."""
-    before, after = (METHODS.get(row["method"], row["method"]) for row in (first, second))
+    before, after = (method_name(row["method"]) for row in (first, second))
     earlier, later = moments(first, second)
     for name, measure in (("zero_shot", "zero-shot accuracy"), ("linear_probe", "linear probe accuracy")):
         if first[name] and second[name]:
@@ -187,7 +187,7 @@ def against_published(models: Models, reference: Iterable[Row]) -> Iterator[str]
             for word in (word for word, apart in side.items() if apart):
                 span = " to ".join(dict.fromkeys(f"{100 * value:g}%" for value in (values[0], values[-1])))
                 sources = " and ".join(dict.fromkeys(known["source"] for known in published[model]))
-                attack, method = row["attack"].replace("_", "-").capitalize(), METHODS.get(row["method"], row["method"])
+                attack, method = row["attack"].replace("_", "-").capitalize(), method_name(row["method"])
                 yield (
                     f"{attack} attack success with {method}, {shown(row)} at the {CHECKPOINTS[row['checkpoint']]} "
                     f"(n = {row['success_n']}), is {word} every published value, {span} ({sources})."
@@ -213,7 +213,7 @@ def along(sweep: Sequence[Row], models: Models) -> Iterator[str]:
     if not firsts or not lasts:
         return
     start, end = (" and ".join(setting.rsplit(", ", 1)) for setting in (start, end))
-    method = METHODS.get(sweep[0]["base_method"], sweep[0]["base_method"])
+    method = method_name(sweep[0]["base_method"])
     attack = sweep[0]["base_attack"].replace("_", "-")
     for first, last in beside(firsts, lasts):
         earlier, later = moments(first, last)

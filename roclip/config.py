@@ -120,7 +120,8 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
             yield f"data.templates: '{template}' must hold {{}} once, for the class name"
     if len(set(classes)) < len(classes):
         yield f"data.classes: {data['classes']} lists a class twice"
-    listed, pairs = listed_pairs(data["url_list"]), pair_count(config)
+    listed = listed_pairs(data["url_list"])
+    pairs = data["train_scenes"] if listed is None else len(listed)
 
     side = image_side(train["model"])
     for name in planned.attacks():
@@ -176,8 +177,8 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
             )
 
 
-def check(config: Mapping[str, Any], schema: Path) -> None:
-    """Raises UserError, one line that names the key, for the first thing that is wrong with a config."""
+def check(config: Mapping[str, Any], schema: Path) -> Plan:
+    """The plan of a config. Raises UserError, one line that names the key, for the first thing that is wrong with it."""
     rules = yaml.safe_load(schema.read_text(encoding="utf-8"))
     check_schema(config, rules)
     planned = plan(config)
@@ -186,3 +187,4 @@ def check(config: Mapping[str, Any], schema: Path) -> None:
     check_schema({**config, "attack": planned.attack, "method": planned.method}, rules)
     for problem in _impossible(config, planned):
         raise UserError(problem)
+    return planned

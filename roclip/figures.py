@@ -13,11 +13,10 @@ from roclip.figures_of_results import attack_success, sweep, utility
 from roclip.look import STYLE, save
 from roclip.options import option, run_stage
 from roclip.results import RESULTS
-from roclip.schedule import HISTORY
+from roclip.schedule import COSINES, HISTORY
 from roclip.table import MODEL, SWEEPS
 from roclip.tables import read_table
 
-COSINES = ("epoch", "row", "is_poison", "cosine")
 NAMES = {*MODEL, *SWEEPS, "checkpoint", "kind"}
 
 

@@ -9,6 +9,11 @@ METHODS = {
 }
 
 
+def method_name(method: str) -> str:
+    """A method in a sentence; one without a name of its own as the config calls it."""
+    return METHODS.get(method, method)
+
+
 def counted(n: int, noun: str) -> str:
     """A number with its noun: `1 seed`, `3 seeds`."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

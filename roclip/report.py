@@ -33,6 +33,7 @@ from roclip.provenance import commit
 from roclip.results import RESULTS, accuracy, percent
 from roclip.schedule import HISTORY
 from roclip.tables import read_json, read_lines, read_table
+from roclip.times import speeds
 
 PAPER_TABLES = ("attacks", "utility", "strong_attack")
 VERSIONS = ("torch", "open_clip_torch", "numpy", "scikit-learn", "matplotlib", "snakemake")
@@ -106,15 +107,6 @@ def stage_times(results: Path, models: set[str], attacks: set[str]) -> list[dict
          "memory": max(memory for _, memory in jobs)}
         for stage, jobs in sorted(stages.items(), key=lambda item: -sum(s for s, _ in item[1]))
     ]  # fmt: skip
-
-
-def speeds(history: Iterable[dict[str, str]]) -> dict[str, float]:
-    """Pairs per second of the epochs of each kind, over all models."""
-    pairs, seconds = defaultdict(float), defaultdict(float)
-    for row in history:
-        pairs[row["kind"]] += float(row["pairs_per_second"]) * float(row["seconds"])
-        seconds[row["kind"]] += float(row["seconds"])
-    return {kind: pairs[kind] / seconds[kind] for kind in sorted(pairs) if seconds[kind]}
 
 
 def machine() -> dict[str, str]:

@@ -2,13 +2,18 @@
 
 import math
 
+# means over the steps of a matching epoch, empty in others: columns of history.csv that telemetry.Draws fills
+DRAWN = (
+    "distinct_neighbours", "own_captions", "adversary_captions", "adversary_captions_by_chance", "poisons_in_pool", "pool_age",
+)  # fmt: skip
+# columns of cosines.csv: the cosine of image and own caption after an epoch, for some pairs
+COSINES = ("epoch", "row", "is_poison", "cosine")
 # columns of history.csv. `kind` is clip or matching, `loss` the mean over the epoch, `learning_rate` that of its last step.
-# From attack_success to poison_cosine: measured after the epoch. From distinct_neighbours to pool_age: means over the steps
-# of a matching epoch, empty in others
+# From attack_success to poison_cosine: measured after the epoch.
 HISTORY = (
     "epoch", "kind", "loss", "learning_rate",
     "attack_success", "target_cosine", "zero_shot", "clean_cosine", "poison_cosine",
-    "distinct_neighbours", "own_captions", "adversary_captions", "adversary_captions_by_chance", "poisons_in_pool", "pool_age",
+    *DRAWN,
     "pairs_per_second", "seconds",
 )  # fmt: skip
 

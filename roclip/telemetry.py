@@ -17,6 +17,7 @@ from roclip.images import load_images
 from roclip.naming import naming
 from roclip.pool import Pool
 from roclip.randomness import generator
+from roclip.schedule import DRAWN
 from roclip.tables import read_lines, read_table
 
 if TYPE_CHECKING:
@@ -75,11 +76,7 @@ class Draws:
 
     def means(self) -> dict[str, float]:
         """nan for what never happened: no matching step, no poisoned image."""
-        columns = (
-            "distinct_neighbours", "own_captions", "adversary_captions", "adversary_captions_by_chance", "poisons_in_pool",
-            "pool_age",
-        )  # fmt: skip
-        values = {name: torch.cat([v.reshape(-1) for v in self.values[name]] or [torch.empty(0)]) for name in columns}
+        values = {name: torch.cat([v.reshape(-1) for v in self.values[name]] or [torch.empty(0)]) for name in DRAWN}
         return {name: value.mean().item() if len(value) else math.nan for name, value in values.items()}
 
 

@@ -1,8 +1,9 @@
 """How long the trainings of a run will take, and how long a run took and how much of that was training."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 
 from roclip.tables import read_table
 
@@ -19,6 +20,15 @@ def covered(spans: Iterable[tuple[float, float]]) -> float:
     return total
 
 
+def speeds(history: Iterable[Mapping[str, str]]) -> dict[str, float]:
+    """Pairs/s of the epochs of each kind, over all rows of histories."""
+    pairs, seconds = defaultdict(float), defaultdict(float)
+    for row in history:
+        pairs[row["kind"]] += float(row["pairs_per_second"]) * float(row["seconds"])
+        seconds[row["kind"]] += float(row["seconds"])
+    return {kind: pairs[kind] / seconds[kind] for kind in sorted(pairs) if seconds[kind]}
+
+
 def training_rate(results: Path) -> tuple[float, str]:
     """Pairs/s of a training with its measuring, and where that is from: this experiment's trainings, or the benchmark."""
     pairs, seconds = 0.0, 0.0
@@ -31,10 +41,9 @@ def training_rate(results: Path) -> tuple[float, str]:
             pairs += sum(float(epoch["pairs_per_second"]) * float(epoch["seconds"]) for epoch in epochs)
     if pairs:
         return pairs / seconds, "as in this experiment's trainings so far"
-    measured = [row for row in read_table(BENCHMARK, ("loop", "pairs_per_second")) if row["loop"] == "this project"]
-    return sum(float(row["pairs_per_second"]) for row in measured) / len(
-        measured
-    ), "as in benchmarks/training.csv, on another machine"
+    rows = read_table(BENCHMARK, ("loop", "pairs_per_second"))
+    measured = mean(float(row["pairs_per_second"]) for row in rows if row["loop"] == "this project")
+    return measured, "as in benchmarks/training.csv, on another machine"
 
 
 def expected_time(results: Path, pairs: Sequence[int], side_by_side: int) -> str:
@@ -57,19 +66,16 @@ def run_times(results: Path, started: float, ended: float) -> str:
 
     A training's span is the seconds that its benchmark file under `results` holds, up to the time when that file was written.
     """
-    wall, spans = ended - started, []
-    pairs, seconds = defaultdict(float), defaultdict(float)
+    wall, spans, history = ended - started, [], []
     for benchmark in results.glob("benchmarks/train/*/*/seed*.tsv"):
         end = benchmark.stat().st_mtime
         if not started <= end <= ended:
             continue
         spans.append((max(started, end - float(read_table(benchmark, ("s",))[0]["s"])), end))
         model = benchmark.relative_to(results / "benchmarks/train").with_suffix("")
-        for epoch in read_table(results / "models" / model / "history.csv", PACE):
-            pairs[epoch["kind"]] += float(epoch["pairs_per_second"]) * float(epoch["seconds"])
-            seconds[epoch["kind"]] += float(epoch["seconds"])
+        history += read_table(results / "models" / model / "history.csv", PACE)
     line = f"The run took {wall / 60:.1f} min"
     if not spans:
         return f"{line}, without any training."
-    rates = ", ".join(f"{pairs[kind] / seconds[kind]:.0f} pairs/s in {kind} epochs" for kind in sorted(pairs))
+    rates = ", ".join(f"{speed:.0f} pairs/s in {kind} epochs" for kind, speed in speeds(history).items())
     return f"{line}, {1 - covered(spans) / wall:.0%} of it without training; each of {len(spans)} trainings: {rates}."

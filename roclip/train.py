@@ -30,7 +30,7 @@ from roclip.pixels import normalise, to_pixels
 from roclip.pool import Pool
 from roclip.provenance import provenance
 from roclip.randomness import generator
-from roclip.schedule import HISTORY, is_matching, learning_rate
+from roclip.schedule import COSINES, HISTORY, is_matching, learning_rate
 from roclip.tables import read_table, write_table
 from roclip.telemetry import Draws, Measurement, Poisons
 
@@ -244,7 +244,7 @@ def run(options: TrainOptions) -> list[dict]:
         if match >= 0
     ]
     write_table(options.out / "matches.csv", ("row", "caption_row"), matches)
-    write_table(options.out / "cosines.csv", ("epoch", "row", "is_poison", "cosine"), cosines)
+    write_table(options.out / "cosines.csv", COSINES, cosines)
     return history
 
 

@@ -12,12 +12,12 @@ sys.path.insert(0, workflow.basedir)
 from roclip.config import check, check_duplicates, image_side, pair_count
 from roclip.errors import UserError
 from roclip.options import flags
-from roclip.plan import VARIANT, base, plan
+from roclip.plan import VARIANT, base
 from roclip.times import expected_time, run_times
 
 try:
     check_duplicates(workflow.configfiles)
-    check(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
+    PLAN = check(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
 except UserError as error:
     sys.exit(f"config: {error}")
 
@@ -34,7 +34,6 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-PLAN = plan(config)
 MODEL = [f"{attack}/{method}/seed{seed}" for seed in config["seeds"] for attack, method in PLAN.runs]
 DATA = [f"{RESULTS}/data/{split}.csv" for split in ("train", "validation", "test", "probe")]
 ATTACKS = expand(
