@@ -182,7 +182,7 @@ def test_every_config_is_legal_on_top_of_the_default(path):
         ("sweeps.pool", sweep(axes={"pool_fill": ["A b"]}), "sweeps.pool.axes: 'roclip~pool_fill~a b' is to be the name"),
         ("sweeps.pool", sweep(axes={"captions_per_target": [2501]}), "attack.targeted~captions_per_target~2501.captions_per"),
         ("attack.targeted.clean_pairs", 700, "method.roclip.pool_size: 800 is more than the 700 training pairs"),
-        ("attack.targeted.clean_pairs", 63, "attack.targeted.captions_per_target: 160 for all targets is more than the 63"),
+        ("attack.targeted.clean_pairs", 63, "attack.targeted.captions_per_target: 240 for all targets is more than the 63"),
         ("attack.targeted.clean_pairs", 40001, "attack.targeted.clean_pairs: 40001 is more than the 40000 training pairs"),
         ("method.roclip.match_from", 9, "method.roclip.match_every: none of the 8 epochs is a multiple of 2 from epoch 9"),
         ("method.roclip.pool_fill", "never", "method.roclip.pool_fill: 'never' is not one of"),
