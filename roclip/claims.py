@@ -123,11 +123,13 @@ def price(first: Row, second: Row) -> Iterator[str]:
     """What the second method costs in accuracy, as means."""
     before, after = (method_name(row["method"]) for row in (first, second))
     earlier, later = moments(first, second)
+    # the clean pairs alone have no exam
+    setting = f"Under the {first['attack'].replace('_', '-')} attack" if first["success"] else "Without an attack"
     for name, measure in (("zero_shot", "zero-shot accuracy"), ("linear_probe", "linear probe accuracy")):
         if first[name] and second[name]:
             by = points(float(second[name]) - float(first[name]), "+")
             yield (
-                f"Under the {first['attack'].replace('_', '-')} attack, mean {measure} is {mean(first, name)} with {before}"
+                f"{setting}, mean {measure} is {mean(first, name)} with {before}"
                 f"{earlier} and {mean(second, name)} with {after}{later}, {by} points ({seeds(first, second)})."
             )
 

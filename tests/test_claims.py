@@ -84,13 +84,20 @@ def test_success_against_its_control():
     assert "is below its control" in below
 
 
+def test_a_model_of_clean_pairs_is_under_no_attack():
+    rows = [result(attack="clean", zero_shot="0.9"), result(attack="clean", method="roclip", zero_shot="0.8")]
+    (text,) = texts("price", rows, [], [])
+    assert text.startswith("Without an attack, mean zero-shot accuracy is ")
+
+
 def test_the_price_is_a_mean_without_significance():
-    rows = [result(zero_shot="0.998000"), result(method="roclip", zero_shot="0.946000")]
+    rows = [result(hits=9, zero_shot="0.998000"), result(hits=2, method="roclip", zero_shot="0.946000")]
     assert texts("price", rows, [], []) == [
         "Under the targeted attack, mean zero-shot accuracy is 99.8% with CLIP and 94.6% with RoCLIP at the last CLIP epoch, "
         "-5.2 points (1 seed, so no significance is claimed)."
     ]
-    rows = [result(zero_shot="0.998000", sd="0.001000"), result(method="roclip", zero_shot="0.998100", sd="0.002000")]
+    first = result(hits=9, zero_shot="0.998000", sd="0.001000")
+    rows = [first, result(hits=2, method="roclip", zero_shot="0.998100", sd="0.002000")]
     assert texts("price", rows, [], [])[0].endswith(
         "99.8% (sd 0.1) with CLIP and 99.8% (sd 0.2) with RoCLIP at the last CLIP epoch, +0.0 points (3 seeds; no significance "
         "is claimed)."
