@@ -157,13 +157,13 @@ def halves(models: Models, differences: Mapping[tuple, Row]) -> Iterator[str]:
                 yield from (compared(*pair, differences) for pair in pairs if both_judged(*pair))
 
 
-def others(models: Models) -> Iterator[str]:
+def others(models: Models, differences: Mapping[tuple, Row]) -> Iterator[str]:
     """Every further method, such as RoCLIP with a choice of the authors' release, beside RoCLIP, in success and accuracy."""
     for (attack, method), rows in models.items():
         if method == base(method) and method not in METHODS and (attack, "roclip") in models:
             for pair in beside(models[attack, "roclip"], rows):
                 if both_judged(*pair):
-                    yield between_methods(*pair, None)
+                    yield compared(*pair, differences)
                 yield from price(*pair)
 
 
@@ -251,7 +251,7 @@ def claims(
         "controls": controls(models),
         "price": [text for pair in pairs for text in price(*pair)],
         "halves": halves(models, paired),
-        "others": others(models),
+        "others": others(models, paired),
         "published": against_published(models, reference),
     }
     found = [{"about": about, "text": text} for about, sentences in texts.items() for text in sentences]

@@ -160,7 +160,7 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
             yield f"attack.{name}.patch_size: {attack['patch_size']} of {pixels} pixels is less than a pixel"
         if 2 * attack.get("frequency", 0) > pixels:
             yield f"attack.{name}.frequency: {attack['frequency']} periods are too many for {pixels} pixels, at least 2 each"
-    for attack_name, name in planned.runs:
+    for attack_name, name in dict.fromkeys(run[:2] for run in planned.runs):
         available, method = planned.attack[attack_name]["clean_pairs"] or pairs, planned.method[name]
         if train["batch_size"] > available:
             yield f"train.batch_size: {train['batch_size']} is more than the {available} training pairs"

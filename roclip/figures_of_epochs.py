@@ -27,14 +27,14 @@ LINE_STYLES = ("-", "--", ":", "-.")
 
 
 def panels(history: pd.DataFrame, sweeps: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """Title, attack and method of each panel of the saw-tooth: the sweep of match_every, or all that are no variants."""
-    points = sweeps[sweeps.sweep == "match_every"].drop_duplicates(["attack", "method"])
+    """Title, attack and method of each panel of the saw-tooth: sweeps of match_every alone, or all that are no variants."""
+    points = sweeps[sweeps.setting.str.fullmatch(r"match_every \d+")].drop_duplicates(["attack", "method"])
     if points.empty:
         models = dict.fromkeys(zip(history.attack, history.method, strict=True))
         return [(f"{m}, trained on {a}", a, m) for a, m in models if is_base(a) and is_base(m)]
     several = [column for column in ("base_attack", "base_method") if points[column].nunique() > 1]
     return [
-        (", ".join([p.setting, *(getattr(p, column) for column in several)]), p.attack, p.method) for p in points.itertuples()
+        ("\n".join([*(getattr(p, column) for column in several), p.setting]), p.attack, p.method) for p in points.itertuples()
     ]
 
 

@@ -1,8 +1,9 @@
 """The plan of an experiment: which attacks and methods are run together, the variants that sweeps make of them included.
 
-A sweep is a table of runs, the product of its attacks, methods and axes. An axis is a setting with the values that it takes;
-a value that is a mapping changes several settings together. A variant is named after what differs from its base, such as
-`roclip~pool_size~400`; one whose settings already have a name goes by that name, so no run is made twice.
+A sweep is a table of runs, the product of its attacks, methods, axes and seeds, which are the experiment's where it names none.
+An axis is a setting with the values that it takes; a value that is a mapping changes several settings together. A variant is
+named after what differs from its base, such as `roclip~pool_size~400`; one whose settings already have a name goes by that
+name, so no run is made twice.
 """
 
 import re
@@ -34,18 +35,30 @@ class Point:
 
 @dataclass(frozen=True)
 class Plan:
-    """Settings of every attack and method by name; the runs (attack, method), in order and each once; the sweeps' points."""
+    """Settings of every attack and method by name; the runs (attack, method, seed), each once; the sweeps' points."""
 
     attack: dict[str, dict[str, Any]]
     method: dict[str, dict[str, Any]]
-    runs: list[tuple[str, str]]
+    runs: list[tuple[str, str, int]]
     sweeps: dict[str, list[Point]]
 
-    def attacks(self) -> list[str]:
-        return list(dict.fromkeys(attack for attack, _ in self.runs))
+    def attacks(self, seed: int | None = None) -> list[str]:
+        """The attacks that are run, with any seed or with this one."""
+        return list(dict.fromkeys(attack for attack, _, its in self.runs if seed in (None, its)))
 
     def methods(self) -> list[str]:
-        return list(dict.fromkeys(method for _, method in self.runs))
+        return list(dict.fromkeys(method for _, method, _ in self.runs))
+
+    def seeds(self) -> list[int]:
+        return sorted({seed for _, _, seed in self.runs})
+
+    def attack_folders(self) -> list[str]:
+        """`ATTACK/seedN` of every attack and seed."""
+        return list(dict.fromkeys(f"{attack}/seed{seed}" for attack, _, seed in self.runs))
+
+    def model_folders(self) -> list[str]:
+        """`ATTACK/METHOD/seedN` of every run."""
+        return [f"{attack}/{method}/seed{seed}" for attack, method, seed in self.runs]
 
     def points(self) -> list[str]:
         """The points of all sweeps as words for a flag: `sweep|setting|base attack|base method|attack|method`."""
@@ -100,7 +113,8 @@ def plan(config: Mapping[str, Any]) -> Plan:
     attack = {name: dict(settings) for name, settings in config["attack"].items()}
     # a method may name its own epochs, so the sweeps compare with what it would be trained for
     method = {name: {"epochs": config["train"]["epochs"], **settings} for name, settings in config["method"].items()}
-    runs = dict.fromkeys(_product(config, "attacks", "methods", config["attacks"], config["methods"]))
+    pairs = _product(config, "attacks", "methods", config["attacks"], config["methods"])
+    runs = dict.fromkeys((*pair, seed) for seed in config["seeds"] for pair in pairs)
     sweeps: dict[str, list[Point]] = {}
     for name, sweep in config["sweeps"].items():
         where = f"sweeps.{name}"
@@ -115,7 +129,7 @@ def plan(config: Mapping[str, Any]) -> Plan:
             except UserError as error:
                 raise UserError(f"{where}.axes: {error}") from None
             sweeps[name].append(Point(changes, base_attack, base_method, *run))
-            runs[run] = None
+            runs |= dict.fromkeys((*run, seed) for seed in sweep.get("seeds", config["seeds"]))
     return Plan(attack, method, list(runs), sweeps)
 
 

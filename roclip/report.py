@@ -51,7 +51,7 @@ def result_rows(results: Iterable[dict[str, str]]) -> list[list[str]]:
     """What the attacks and methods that are no variants can do, a row for each checkpoint."""
     shares, accuracies = ("success", "control"), ("zero_shot", "linear_probe")
     return [
-        [row["attack"], row["method"], CHECKPOINTS[row["checkpoint"]]]
+        [row["attack"], row["method"], CHECKPOINTS[row["checkpoint"]], row["seeds"]]
         + [percent(row, name) or "–" for name in shares]
         + [accuracy(row, name) or "–" for name in accuracies]
         for row in plain(results)
@@ -74,11 +74,11 @@ def paper_table(tables: Path, name: str) -> dict[str, Any] | None:
     return {"header": header, "rows": rows, "notes": notes} if rows else None
 
 
-def attack_facts(results: Path, planned: Plan, seeds: Iterable[int]) -> list[dict[str, Any]]:
+def attack_facts(results: Path, planned: Plan) -> list[dict[str, Any]]:
     """Each attack that is no variant, by its manifest of the first seed: counts and rates are the same for all seeds."""
-    seed = next(iter(seeds))
+    first = {attack: seed for attack, _, seed in reversed(planned.runs)}
     attacks = [attack for attack in planned.attacks() if attack == base(attack)]
-    return [{"name": a, **read_json(results / f"attacks/{a}/seed{seed}/manifest.json")} for a in attacks]
+    return [{"name": a, **read_json(results / f"attacks/{a}/seed{first[a]}/manifest.json")} for a in attacks]
 
 
 def records(results: Path, models: Iterable[str]) -> list[dict[str, Any]]:
@@ -147,10 +147,9 @@ def gather(options: ReportOptions) -> dict[str, Any]:
         config = yaml.safe_load((results / "config.yaml").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{results / 'config.yaml'}: no such file; the workflow writes it when it starts") from None
-    planned, seeds = plan(config), config["seeds"]
-    models = [f"{attack}/{method}/seed{seed}" for seed in seeds for attack, method in planned.runs]
-    attacks = {f"{attack}/seed{seed}" for seed in seeds for attack in planned.attacks()}
-    facts = attack_facts(results, planned, seeds)
+    planned = plan(config)
+    models = planned.model_folders()
+    facts = attack_facts(results, planned)
     weights = records(results, models)
     claims = defaultdict(list)
     for claim in read_json(tables / "claims.json"):
@@ -159,7 +158,7 @@ def gather(options: ReportOptions) -> dict[str, Any]:
     hashes = {path: digest for fact in facts for path, digest in fact["inputs"].items()}
     return {
         "config": config,
-        "seeds": seeds,
+        "seeds": planned.seeds(),
         "claims": claims,
         "figures": {path.stem: embedded(path) for path in options.figures},
         "attacks": facts,
@@ -175,7 +174,7 @@ def gather(options: ReportOptions) -> dict[str, Any]:
         "weights": len(weights),
         "hashes": hashes,
         "machine": machine(),
-        "stages": stage_times(results, set(models), attacks),
+        "stages": stage_times(results, set(models), set(planned.attack_folders())),
         "speeds": speeds(read_table(tables / "history.csv", HISTORY)),
     }
 

@@ -1,9 +1,9 @@
 """Stage: gather all measures and histories of an experiment.
 
 Writes `measures.csv` (experiment, attack, method, seed, checkpoint, exam, measure, value, n, low, high), one row a measure,
-with rows pooled over seeds under seed `all`; `results.csv`, one row for each attack, method and checkpoint; `differences.csv`,
-every method beside the first one on the same exam images; `sweeps.csv`, one row a point of a sweep; `history.csv`, the
-histories of all models (attack, method, seed in front); and `measures.md`, the results at a glance.
+with rows pooled over seeds under seed `all`; `results.csv`, one row for each attack, method and checkpoint;
+`differences.csv`, every method beside each that is no variant, on the same exam images; `sweeps.csv`, one row a point of a
+sweep; `history.csv`, the histories of all models (attack, method, seed in front); and `measures.md`, the results at a glance.
 """
 
 from collections import defaultdict
@@ -29,7 +29,6 @@ SWEEPS = ("sweep", "setting", "base_attack", "base_method", "attack", "method")
 class TableOptions:
     experiment: str = option("name of the experiment")
     kinds: tuple[str, ...] = option("NAME=KIND of every attack")
-    baseline: str = option("the method with which the others are compared")
     sweeps: tuple[str, ...] = option("SWEEP|SETTING|BASE_ATTACK|BASE_METHOD|ATTACK|METHOD of every point of a sweep")
     measures: tuple[Path, ...] = option("the measures' JSON files, in ATTACK/METHOD/seedN/")
     histories: tuple[Path, ...] = option("the models' history.csv files, in ATTACK/METHOD/seedN/")
@@ -69,27 +68,25 @@ def point(word: str) -> dict[str, str]:
     return dict(zip(SWEEPS, fields, strict=True))
 
 
-def markdown(rows: Iterable[dict], seeds: Iterable[str]) -> str:
+def markdown(rows: Iterable[dict]) -> str:
     """Rows of results.csv as a Markdown table; attacks and methods that sweeps vary are left to the other tables."""
     lines = [
-        "| attack | method | checkpoint | attack success | control | zero-shot | linear probe |",
-        "|---|---|---|---|---|---|---|",
+        "| attack | method | checkpoint | seeds | attack success | control | zero-shot | linear probe |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         if row["attack"] == base(row["attack"]) and row["method"] == base(row["method"]):
             shares = [percent(row, name) for name in ("success", "control")]
             accuracies = [accuracy(row, name) for name in ("zero_shot", "linear_probe")]
-            cells = [row["attack"], row["method"], row["checkpoint"], *(cell or "–" for cell in shares + accuracies)]
-            lines.append(f"| {' | '.join(cells)} |")
-    seeds = sorted(set(seeds), key=int)
-    spread = "means ± standard deviations over seeds" if len(seeds) > 1 else "one seed, so nothing is said of their spread"
+            model = [row["attack"], row["method"], row["checkpoint"], str(row["seeds"])]
+            lines.append(f"| {' | '.join([*model, *(cell or '–' for cell in shares + accuracies)])} |")
     lines += [
         "",
-        "Percent, top 1. Attack success and control: 95% Clopper-Pearson intervals over the exam images of "
-        f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}, as if every image were an independent trial; what differs "
-        "from one training to the next is not in them. Control: the same exam sat by a model of the same method and seed that "
-        "was trained without an attack or, where there is none, on an attack of another family (targeted, backdoor). "
-        f"Zero-shot and linear probe: {spread}.",
+        "Percent, top 1. Attack success and control: 95% Clopper-Pearson intervals over the exam images of all seeds, as if "
+        "every image were an independent trial; what differs from one training to the next is not in them. Control: the same "
+        "exam sat by a model of the same method and seed that was trained without an attack or, where there is none, on an "
+        "attack of another family (targeted, backdoor). Zero-shot and linear probe: means ± standard deviations over seeds; of "
+        "one seed nothing is said of their spread.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -99,12 +96,14 @@ def run(options: TableOptions) -> None:
     gathered = results(rows, families(options.kinds))
     write_table(options.out / "measures.csv", MEASURES, [with_interval(row, options.experiment) for row in pooled(rows)])
     write_table(options.out / "results.csv", RESULTS, gathered)
-    write_table(options.out / "differences.csv", DIFFERENCES, differences(rows, options.baseline))
+    baselines = dict.fromkeys(row["method"] for row in rows if row["method"] == base(row["method"]))
+    paired = [row for baseline in baselines for row in differences(rows, baseline)]
+    write_table(options.out / "differences.csv", DIFFERENCES, paired)
     write_table(options.out / "sweeps.csv", SWEEPS, [point(word) for word in options.sweeps])
     histories = [model_of(path) | row for path in options.histories for row in read_table(path, HISTORY)]
     write_table(options.out / "history.csv", (*MODEL, *HISTORY), histories)
     with atomic(options.out / "measures.md") as temporary:
-        temporary.write_text(markdown(gathered, (row["seed"] for row in rows)), encoding="utf-8")
+        temporary.write_text(markdown(gathered), encoding="utf-8")
 
 
 if __name__ == "__main__":

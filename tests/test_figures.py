@@ -207,7 +207,8 @@ def test_the_saw_tooth_leaves_variants_out_unless_they_are_of_match_every():
     titles = [axis.get_title() for axis in shown(saw_tooth(history(models, epochs=2), NO_SWEEPS))]
     assert titles == ["clip, trained on a", "roclip, trained on a"]
     models |= {("a", "roclip~match_every~5"): 5}
-    sweeps = pd.DataFrame([*points("match_every", ["match_every 5"]), *points("pool", ["pool_size 3"])])
+    settings = ["match_every 5", "match_every 5, pool_size 3", "pool_size 3"]
+    sweeps = pd.DataFrame([*points("often", settings)])
     figure = saw_tooth(history(models, epochs=5), sweeps)
     assert [axis.get_title() for axis in shown(figure)] == ["match_every 5"]
     assert len(shown(figure)[0].patches) == 1

@@ -10,6 +10,7 @@ def config(sweeps: dict) -> dict:
     return {
         "attacks": ["targeted", "patch"],
         "methods": ["clip", "roclip"],
+        "seeds": [3],
         "train": {"epochs": 8},
         "attack": {"targeted": {"kind": "targeted", "captions": 10}, "patch": {"kind": "patch"}, "other": {"kind": "clean"}},
         "method": {"clip": {"match_every": 0, "pool_size": 800}, "roclip": {"match_every": 2, "pool_size": 800}},
@@ -19,7 +20,8 @@ def config(sweeps: dict) -> dict:
 
 def test_without_sweeps_every_attack_meets_every_method():
     planned = plan(config({}))
-    assert planned.runs == [("targeted", "clip"), ("targeted", "roclip"), ("patch", "clip"), ("patch", "roclip")]
+    pairs = [("targeted", "clip"), ("targeted", "roclip"), ("patch", "clip"), ("patch", "roclip")]
+    assert planned.runs == [(*pair, 3) for pair in pairs]
     assert planned.attacks() == ["targeted", "patch"]
     assert planned.methods() == ["clip", "roclip"]
 
@@ -27,7 +29,7 @@ def test_without_sweeps_every_attack_meets_every_method():
 def test_a_value_of_the_base_is_the_base_and_no_run_is_made_twice():
     axes = {"pool_size": [400, 800]}
     planned = plan(config({n: {"attacks": ["targeted"], "methods": ["roclip"], "axes": axes} for n in ("a", "b")}))
-    assert planned.runs[4:] == [("targeted", "roclip~pool_size~400")]
+    assert planned.runs[4:] == [("targeted", "roclip~pool_size~400", 3)]
     assert planned.method["roclip~pool_size~400"] == {"match_every": 2, "pool_size": 400, "epochs": 8}
     assert planned.method["roclip"]["pool_size"] == 800
 
@@ -36,7 +38,7 @@ def test_a_variant_that_has_a_name_already_goes_by_it():
     settings = config({"s": {"attacks": ["targeted"], "methods": ["roclip"], "axes": {"match_every": [0, 1]}}})
     settings["method"]["clip_by_another_name"] = {"match_every": 0, "pool_size": 800}
     planned = plan(settings)
-    assert planned.runs[4:] == [("targeted", "roclip~match_every~1")]
+    assert planned.runs[4:] == [("targeted", "roclip~match_every~1", 3)]
     assert [(point.changes, point.base_method, point.method) for point in planned.sweeps["s"]] == [
         ({"match_every": 0}, "roclip", "clip"),
         ({"match_every": 1}, "roclip", "roclip~match_every~1"),
@@ -46,16 +48,16 @@ def test_a_variant_that_has_a_name_already_goes_by_it():
 def test_two_names_for_the_same_settings_stay_two():
     settings = config({"s": {"attacks": ["targeted"], "methods": ["second"]}})
     settings["method"]["second"] = settings["method"]["clip"]
-    assert plan(settings).runs[4:] == [("targeted", "second")]
+    assert plan(settings).runs[4:] == [("targeted", "second", 3)]
 
 
 def test_a_grid_is_a_product_and_attacks_keep_their_own_settings():
     axes = {"captions": [5, 10], "match_every": [1, 2]}
     planned = plan(config({"grid": {"attacks": ["targeted"], "methods": ["roclip"], "axes": axes}}))
     assert planned.runs[4:] == [
-        ("targeted~captions~5", "roclip~match_every~1"),
-        ("targeted~captions~5", "roclip"),
-        ("targeted", "roclip~match_every~1"),
+        ("targeted~captions~5", "roclip~match_every~1", 3),
+        ("targeted~captions~5", "roclip", 3),
+        ("targeted", "roclip~match_every~1", 3),
     ]
     assert planned.attack["targeted~captions~5"] == {"kind": "targeted", "captions": 5}
 
@@ -63,11 +65,25 @@ def test_a_grid_is_a_product_and_attacks_keep_their_own_settings():
 def test_a_mapping_sets_several_keys_together_and_epochs_can_be_swept():
     axes = {"size": [{"captions": 3, "epochs": 32}, {"epochs": 8}]}
     planned = plan(config({"size": {"attacks": ["targeted"], "methods": ["clip"], "axes": axes}}))
-    assert planned.runs[4:] == [("targeted~captions~3", "clip~epochs~32")]
+    assert planned.runs[4:] == [("targeted~captions~3", "clip~epochs~32", 3)]
 
 
 def test_a_sweep_without_axes_adds_runs():
-    assert plan(config({"more": {"attacks": ["other"], "methods": ["clip"]}})).runs[4:] == [("other", "clip")]
+    assert plan(config({"more": {"attacks": ["other"], "methods": ["clip"]}})).runs[4:] == [("other", "clip", 3)]
+
+
+def test_a_sweep_may_name_seeds_of_its_own():
+    sweep = {"attacks": ["targeted"], "methods": ["clip"], "seeds": [4, 3], "axes": {"pool_size": [400, 800]}}
+    planned = plan(config({"s": sweep}))
+    assert planned.runs[4:] == [
+        ("targeted", "clip~pool_size~400", 4),
+        ("targeted", "clip~pool_size~400", 3),
+        ("targeted", "clip", 4),  # seed 3 is in the grid already
+    ]
+    assert planned.seeds() == [3, 4]
+    assert (planned.attacks(), planned.attacks(3), planned.attacks(4)) == (["targeted", "patch"],) * 2 + (["targeted"],)
+    assert planned.attack_folders() == ["targeted/seed3", "patch/seed3", "targeted/seed4"]
+    assert planned.model_folders()[-1] == "targeted/clip/seed4"
 
 
 @pytest.mark.parametrize(

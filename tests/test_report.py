@@ -64,7 +64,7 @@ def experiment(folder: Path, figures: list[str], **changes) -> ReportOptions:
         [
             dict.fromkeys(RESULTS, "")
             | {"attack": a, "method": m, "checkpoint": c, "success": 0.9375, "success_low": 0.698, "success_high": 0.998}
-            | {"zero_shot": 0.9, "zero_shot_sd": 0.01}
+            | {"zero_shot": 0.9, "zero_shot_sd": 0.01, "seeds": len(config["seeds"])}
             for a, m, c in models
         ],
     )
@@ -174,6 +174,15 @@ def test_sections_with_nothing_to_show_are_left_out(tmp_path):
     assert page.texts["h2"] == ["Setting", "Attack success", "Utility", "Why it works", "Ablations", "Limits", "Provenance"]
     assert "2 seeds" in full.out.read_text()
     assert "one image more is 3.12 points" in full.out.read_text()
+
+
+def test_seeds_of_a_sweep_are_named(tmp_path):
+    sweeps = {"sweeps": {"halves": {"attacks": ["targeted"], "methods": ["clip", "roclip"], "seeds": [11, 12]}}}
+    options = experiment(tmp_path, ["attack_success"], **sweeps)
+    run(options)
+    text = " ".join(options.out.read_text().split())
+    assert "Seed 10; of the sweep halves 11, 12." in text
+    assert "One seed (10): every number but those of the sweep halves is of one training" in text
 
 
 def test_a_paper_table_without_rows_is_none(tmp_path):

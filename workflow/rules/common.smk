@@ -34,17 +34,12 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-MODEL = [f"{attack}/{method}/seed{seed}" for seed in config["seeds"] for attack, method in PLAN.runs]
 DATA = [f"{RESULTS}/data/{split}.csv" for split in ("train", "validation", "test", "probe")]
-ATTACKS = expand(
-    f"{RESULTS}/attacks/{{attack}}/seed{{seed}}/train.csv",
-    attack=PLAN.attacks(),
-    seed=config["seeds"],
-)
-MODELS = [f"{RESULTS}/models/{model}/history.csv" for model in MODEL]
+ATTACKS = [f"{RESULTS}/attacks/{attack}/train.csv" for attack in PLAN.attack_folders()]
+MODELS = [f"{RESULTS}/models/{model}/history.csv" for model in PLAN.model_folders()]
 MEASURES = [
     f"{RESULTS}/measures/{model}/{measure}.json"
-    for model in MODEL
+    for model in PLAN.model_folders()
     for measure in ("attack_success", "zero_shot", "linear_probe")
 ]
 PAPER_TABLES = ["attacks", "utility"]
@@ -106,8 +101,9 @@ def train_flags(wildcards):
 
 
 def exam_names(wildcards):
-    """The exams that a model sits: its own attack's, and those of all attacks that are not variants of another."""
-    return list(dict.fromkeys([wildcards.attack, *(name for name in PLAN.attacks() if name == base(name))]))
+    """The exams that a model sits: its own attack's, and those of all attacks of its seed that are no variants."""
+    others = [name for name in PLAN.attacks(int(wildcards.seed)) if name == base(name)]
+    return list(dict.fromkeys([wildcards.attack, *others]))
 
 
 def exams(wildcards):

@@ -93,13 +93,12 @@ rule table:
     params:
         experiment=config["experiment"],
         kinds=kind_flags(),
-        baseline=config["methods"][0],
         sweeps=flags({"sweeps": PLAN.points()}),
     shell:
         """
         python -m roclip.table \
             --experiment {params.experiment} {params.kinds} \
-            --baseline {params.baseline} {params.sweeps} \
+            {params.sweeps} \
             --measures {input.measures:q} \
             --histories {input.histories:q} \
             --out "$(dirname {output.measures:q})" 2>&1 | tee {log:q}
