@@ -5,6 +5,7 @@ A model is named by open_clip's name (`RN50`) or by a JSON file in open_clip's f
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,17 @@ class Runtime:
 
     @classmethod
     def choose(cls, precision: str, threads: int) -> "Runtime":
-        """The GPU when there is one, else the CPU with `threads` threads; `precision` is bf16 or float32."""
+        """The GPU when there is one, else the CPU with `threads` threads; `precision` is bf16 or float32.
+
+        Raises UserError when CUDA_VISIBLE_DEVICES names a GPU and PyTorch cannot use it: it would train on the CPU for weeks.
+        """
         torch.set_num_threads(threads)
+        asked = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        if asked not in ("", "-1", "NoDevFiles") and not torch.cuda.is_available():
+            raise UserError(
+                f"CUDA_VISIBLE_DEVICES={asked}, but PyTorch {torch.__version__} finds no GPU; check nvidia-smi, or train on the CPU "
+                "with CUDA_VISIBLE_DEVICES= and the resource gpu at 0"
+            )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return cls(device, precision == "bf16")
 
