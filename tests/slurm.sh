@@ -3,7 +3,7 @@
 #
 # munged, slurmctld and slurmd run as the calling user, listen on loopback only, keep everything in a temporary folder, and are
 # stopped by their process ids when the command ends, at the latest after SLURM_TEST_SECONDS. The node has this machine's
-# cores and two pretended GPUs. Needs Debian's slurm-wlm and munge, which root gets from apt-get when they are missing.
+# cores, and pretends to have 256 GB of memory and two GPUs. Needs Debian's slurm-wlm and munge, which root gets from apt-get when they are missing.
 set -euo pipefail
 
 missing=()
@@ -49,7 +49,6 @@ for gpu in 0 1; do
 done
 host=$(hostname -s)
 cores=$(nproc)
-memory=$(($(awk '/^MemTotal/ {print $2}' /proc/meminfo) / 1024 * 9 / 10))
 cat >"$folder/slurm.conf" <<CONF
 ClusterName=test
 SlurmctldHost=$host(127.0.0.1)
@@ -59,7 +58,7 @@ CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 SlurmUser=$(id -un)
 SlurmdUser=$(id -un)
 AuthType=auth/munge
-AuthInfo=socket=$folder/munge.socket
+AuthInfo=socket=$folder/munge.socket,cred_expire=5
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/spool
 SlurmctldPidFile=$folder/slurmctld.pid
@@ -69,6 +68,8 @@ SlurmdLogFile=$folder/slurmd.log
 # no cgroups: they may be out of reach in a container
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
+# nor is memory held to its limits, so the node may pretend to have what the profile asks for
+SlurmdParameters=config_overrides
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 SelectType=select/cons_tres
@@ -80,9 +81,9 @@ KillWait=20
 MinJobAge=300
 ReturnToService=2
 SchedulerParameters=sched_interval=1,bf_interval=2
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores RealMemory=$memory Gres=gpu:2 State=UNKNOWN
-PartitionName=cpu Nodes=$host Default=YES MaxTime=60 State=UP
-PartitionName=gpu Nodes=$host MaxTime=60 State=UP
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores RealMemory=256000 Gres=gpu:2 State=UNKNOWN
+PartitionName=cpu Nodes=$host Default=YES MaxTime=INFINITE State=UP
+PartitionName=gpu Nodes=$host MaxTime=INFINITE State=UP
 CONF
 echo "Name=gpu File=$folder/gpu[0-1]" >"$folder/gres.conf"
 export SLURM_CONF=$folder/slurm.conf

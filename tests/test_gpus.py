@@ -103,7 +103,7 @@ def test_one_that_wants_both_waits_for_both_and_is_not_passed_over(two):
     both = start(two, 2, 0.2)
     assert both.stderr.readline() == f"waits for 1 of the GPUs {', '.join(two.names)}\n"
     later = [start(two, 1, 0.1) for _ in range(3)]
-    names, since, until = both.communicate(timeout=30)[0].split()
+    names, _, until = both.communicate(timeout=30)[0].split()
     assert sorted(names.split(",")) == sorted(two.names)
     for job in later:
         assert float(until) <= float(job.communicate(timeout=30)[0].split()[1])
@@ -136,8 +136,8 @@ def test_only_those_that_are_visible_are_handed_out(two):
 @pytest.mark.parametrize(
     ("visible", "expected"),
     [
-        (None, ["GPU-aa1", "GPU-ab2"]), ("", []), ("-1", []), ("NoDevFiles", []), ("1,0", ["GPU-ab2", "GPU-aa1"]), ("0, 0", ["GPU-aa1"]),
-        ("1,-1,0", ["GPU-ab2"]), ("7", []), ("GPU-ab", ["GPU-ab2"]), ("GPU-a", []), ("MIG-x", ["MIG-x"]),
+        (None, ["GPU-aa1", "GPU-ab2"]), ("1,0", ["GPU-ab2", "GPU-aa1"]), ("0, 0", ["GPU-aa1"]), ("1,-1,0", ["GPU-ab2"]),
+        ("", []), ("-1", []), ("NoDevFiles", []), ("7", []), ("GPU-ab", ["GPU-ab2"]), ("GPU-a", []), ("MIG-x", ["MIG-x"]),
     ],
 )  # fmt: skip
 def test_visible_gpus_are_read_as_cuda_reads_them(visible, expected):
