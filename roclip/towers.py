@@ -66,8 +66,8 @@ class Runtime:
         asked = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         if asked not in ("", "-1", "NoDevFiles") and not torch.cuda.is_available():
             raise UserError(
-                f"CUDA_VISIBLE_DEVICES={asked}, but PyTorch {torch.__version__} finds no GPU; check nvidia-smi, or train on the CPU "
-                "with CUDA_VISIBLE_DEVICES= and the resource gpu at 0"
+                f"CUDA_VISIBLE_DEVICES={asked}, but PyTorch {torch.__version__} finds no GPU; check nvidia-smi, "
+                "or train on the CPU with CUDA_VISIBLE_DEVICES= and the resource gpu at 0"
             )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return cls(device, precision == "bf16")

@@ -2,8 +2,8 @@
 # Runs a command beside a real Slurm of one node that exists only for it: tests/slurm.sh COMMAND...
 #
 # munged, slurmctld and slurmd run as the calling user, listen on loopback only, keep everything in a temporary folder, and are
-# stopped by their process ids when the command ends, at the latest after SLURM_TEST_SECONDS. The node has this machine's
-# cores, and pretends to have 256 GB of memory and two GPUs. Needs Debian's slurm-wlm and munge, which root gets from apt-get when they are missing.
+# stopped by their process ids when the command ends, which it must within SLURM_TEST_SECONDS (600). The node pretends to have
+# 16 cores, 256 GB of memory and two GPUs. Needs Debian's slurm-wlm and munge; root gets them from apt-get when they are missing.
 set -euo pipefail
 
 missing=()
@@ -23,9 +23,12 @@ folder=$(mktemp -d /tmp/slurm.XXXXXX)
 chmod 755 "$folder"
 mkdir "$folder/state" "$folder/spool"
 pids=()
+command=
 stop() {
     status=$?
     trap - EXIT
+    # timeout has a process group of its own, with all that the command started
+    [ -z "$command" ] || kill -KILL -- "-$command" 2>/dev/null || true
     scancel --user="$(id -un)" 2>/dev/null || true
     for ((n = ${#pids[@]} - 1; n >= 0; n--)); do # slurmd, slurmctld, munged
         kill "${pids[n]}" 2>/dev/null || continue
@@ -48,7 +51,6 @@ for gpu in 0 1; do
     ln -s /dev/null "$folder/gpu$gpu" # Slurm counts a file for each GPU
 done
 host=$(hostname -s)
-cores=$(nproc)
 cat >"$folder/slurm.conf" <<CONF
 ClusterName=test
 SlurmctldHost=$host(127.0.0.1)
@@ -68,7 +70,7 @@ SlurmdLogFile=$folder/slurmd.log
 # no cgroups: they may be out of reach in a container
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
-# nor is memory held to its limits, so the node may pretend to have what the profile asks for
+# nor is a job held to its cores and memory, so the node may pretend to have what the profile asks for
 SlurmdParameters=config_overrides
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
@@ -81,7 +83,7 @@ KillWait=20
 MinJobAge=300
 ReturnToService=2
 SchedulerParameters=sched_interval=1,bf_interval=2
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores RealMemory=256000 Gres=gpu:2 State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=16 RealMemory=256000 Gres=gpu:2 State=UNKNOWN
 PartitionName=cpu Nodes=$host Default=YES MaxTime=INFINITE State=UP
 PartitionName=gpu Nodes=$host MaxTime=INFINITE State=UP
 CONF
@@ -115,5 +117,5 @@ if [ "$(sinfo --noheader --partition=cpu --format=%t)" != idle ]; then
 fi
 
 timeout --kill-after=30 "${SLURM_TEST_SECONDS:-600}" "$@" &
-pids+=($!)
-wait $!
+command=$!
+wait "$command"

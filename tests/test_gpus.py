@@ -1,48 +1,25 @@
 """GPUs are never shared: two pretended ones, which a stand-in for nvidia-smi lists, and many real processes."""
 
-import os
 import random
 import re
 import signal
 import subprocess
 import sys
 import time
-import uuid
-from itertools import pairwise
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from roclip.errors import UserError
-from roclip.gpus import LOCKS, main, usable
+from roclip.gpus import main, usable
 from roclip.towers import Runtime
 from tests.conftest import ROOT
-
-# says which GPUs it has, from when and until when; what kills it makes it say nothing more
-WORK = """
-import os, sys, time
-print(os.environ["CUDA_VISIBLE_DEVICES"], time.monotonic(), flush=True)
-time.sleep(float(sys.argv[1]))
-print(time.monotonic())
-"""
+from tests.pretended import WORK, assert_never_shared, spans, two_gpus
 
 
 @pytest.fixture
 def two(tmp_path):
-    """Two GPUs that are in no machine (`names`), and an environment in which nvidia-smi lists them."""
-    names = [f"GPU-{uuid.uuid4()}" for _ in range(2)]
-    lister = tmp_path / "bin/nvidia-smi"
-    lister.parent.mkdir()
-    lister.write_text(f"#!/bin/sh\nprintf '%s\\n' {' '.join(names)}\n")
-    lister.chmod(0o755)
-    environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
-    environment["PATH"] = os.pathsep.join([str(lister.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment["PYTHONPATH"] = str(ROOT)
-    yield SimpleNamespace(names=names, environment=environment)
-    for name in names:
-        (LOCKS / f"{name}.lock").unlink(missing_ok=True)
+    yield from two_gpus(tmp_path)
 
 
 def start(two, count: int, seconds: float, **environment) -> subprocess.Popen:
@@ -50,24 +27,6 @@ def start(two, count: int, seconds: float, **environment) -> subprocess.Popen:
     return subprocess.Popen(
         command, env={**two.environment, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-
-
-def spans(outputs: list[str], ends: dict[int, float] | None = None) -> dict[str, list[tuple[float, float]]]:
-    """For each GPU the times (from, until) for which processes said that they had it; of the killed ones until `ends`."""
-    had: dict[str, list[tuple[float, float]]] = {}
-    for number, output in enumerate(outputs):
-        if not output:
-            continue  # killed before it had one
-        names, since, *until = output.split()
-        end = float(until[0]) if until else ends[number]
-        for name in names.split(","):
-            had.setdefault(name, []).append((float(since), end))
-    return {name: sorted(times) for name, times in had.items()}
-
-
-def assert_never_shared(had: dict[str, list[tuple[float, float]]]) -> None:
-    for times in had.values():
-        assert all(first[1] <= second[0] for first, second in pairwise(times)), times
 
 
 def test_many_jobs_on_two_gpus_never_share_one(two):

@@ -14,14 +14,14 @@ import pytest
 from roclip.table import MEASURES
 from roclip.tables import read_table
 from tests.conftest import copy_of_the_project
-from tests.test_gpus import WORK, assert_never_shared, spans, two  # noqa: F401 (a fixture)
+from tests.pretended import WORK, assert_never_shared, spans, two_gpus
 
 pytestmark = pytest.mark.skipif("SLURM_CONF" not in os.environ, reason="needs a Slurm: make test-slurm")
 RESULTS = Path("results/test")
 MODEL = RESULTS / "models/targeted/roclip/seed10"
 SNAKEMAKE = str(Path(sys.executable).parent / "snakemake")
 # for a test: look after the jobs at once, and on CPUs
-SOON = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10", "--slurm-no-account"]
+SOON = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10", "--slurm-no-account", "--cores", "2"]
 ON_CPUS = ["--set-resources", "train:gpu=0", "encode:gpu=0"]
 
 
@@ -39,6 +39,11 @@ def job(number: str) -> dict[str, str]:
     """What Slurm knows of a job."""
     shown = subprocess.run(["scontrol", "show", "job", number], capture_output=True, text=True, check=True).stdout
     return dict(re.findall(r"(\w+)=(\S*)", shown))
+
+
+@pytest.fixture
+def two(tmp_path):
+    yield from two_gpus(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +94,7 @@ def test_a_training_asks_for_what_the_profile_says_and_a_gpu_that_is_absent_is_o
     (project / "aside_too").rename(project / target)
 
 
-def test_slurm_hands_out_both_gpus_and_the_locks_agree(two, tmp_path):  # noqa: F811
+def test_slurm_hands_out_both_gpus_and_the_locks_agree(two, tmp_path):
     (tmp_path / "work.py").write_text(WORK)
     batch = f"#!/bin/sh\nexec {sys.executable} -m roclip.gpus 1 {sys.executable} work.py 1\n"
     (tmp_path / "batch.sh").write_text(batch)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from roclip.table import MEASURES
 from roclip.tables import read_json, read_table, sha256
-from tests.conftest import ROOT, copy_of_the_project
+from tests.conftest import copy_of_the_project
 
 pytestmark = pytest.mark.slow
 SNAKEMAKE = str(Path(sys.executable).parent / "snakemake")
