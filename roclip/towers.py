@@ -5,6 +5,7 @@ A model is named by open_clip's name (`RN50`) or by a JSON file in open_clip's f
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import roclip.small_resnet  # noqa: F401 (registers its towers)
 from roclip.atomic import atomic
 from roclip.errors import UserError
+from roclip.names import counted
 from roclip.pixels import normalise, to_pixels
 from roclip.tables import read_json
 
@@ -56,11 +58,21 @@ class Runtime:
     bf16: bool
 
     @classmethod
-    def choose(cls, precision: str, threads: int) -> "Runtime":
-        """The GPU when there is one, else the CPU with `threads` threads; `precision` is bf16 or float32."""
+    def choose(cls, precision: str, threads: int, device: str = "auto") -> "Runtime":
+        """Where to compute: `device` is cpu, cuda, or auto, the GPU when there is one; `precision` is bf16 or float32.
+
+        `threads` is for the CPU. Each rank of torchrun takes the GPU of its number. Raises UserError where there is none.
+        """
         torch.set_num_threads(threads)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(device, precision == "bf16")
+        number = int(os.environ.get("LOCAL_RANK", 0))
+        found = torch.cuda.device_count()
+        if device == "cpu" or (device == "auto" and not found):
+            return cls(torch.device("cpu"), precision == "bf16")
+        if found <= number:
+            needed = counted(number + 1, "GPU")
+            raise UserError(f"train.device: {needed} needed, and PyTorch sees {found}; use cpu, or fewer processes")
+        torch.cuda.set_device(number)
+        return cls(torch.device("cuda", number), precision == "bf16")
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
