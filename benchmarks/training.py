@@ -25,7 +25,7 @@ from roclip.loss import clip_loss
 from roclip.pixels import MEAN, STD
 from roclip.pool import Pool
 from roclip.tables import read_table, write_table
-from roclip.train import Training, TrainOptions
+from roclip.training import Training, TrainOptions
 
 COLUMNS = ("method", "loop", "epoch", "pairs_per_second", "seconds", "ratio")
 

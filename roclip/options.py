@@ -7,6 +7,7 @@ rules call to turn a section of the config into flags, `parse` is what the stage
 import argparse
 import dataclasses
 import logging
+import os
 import shlex
 import sys
 import types
@@ -15,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from roclip.errors import UserError
+from roclip.errors import ComeBack, UserError
 
 Options = TypeVar("Options")
 
@@ -78,5 +79,8 @@ def run_stage(options_class: type[Options], run: Callable[[Options], None]) -> N
         run(parse(options_class, description=sys.modules["__main__"].__doc__))
     except UserError as error:
         sys.exit(f"error: {error}")
+    except ComeBack as reason:
+        print(reason, file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)
     except KeyboardInterrupt:
         sys.exit(130)

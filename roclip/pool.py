@@ -13,8 +13,8 @@ class Pool:
 
     def __init__(self, size: int, dimension: int, device: torch.device | str = "cpu") -> None:
         self.features = torch.zeros(size, dimension, device=device)
-        self.rows = torch.full((size,), -1, dtype=torch.long)
-        self.steps = torch.zeros(size, dtype=torch.long)
+        self.rows = torch.full((size,), -1, dtype=torch.long, device=device)
+        self.steps = torch.zeros(size, dtype=torch.long, device=device)
         self.oldest = 0  # where the next caption goes
 
     def push(self, text_features: Tensor, rows: Tensor, step: int) -> None:
@@ -24,9 +24,9 @@ class Pool:
         """
         size, count = len(self.rows), len(rows)
         kept = min(size, count)
-        slots = (self.oldest + torch.arange(count - kept, count)) % size
-        self.features[slots.to(self.features.device)] = text_features[count - kept :].detach().to(self.features)
-        self.rows[slots] = rows[count - kept :].cpu()
+        slots = (self.oldest + torch.arange(count - kept, count, device=self.rows.device)) % size
+        self.features[slots] = text_features[count - kept :].detach().to(self.features)
+        self.rows[slots] = rows[count - kept :].to(self.rows)
         self.steps[slots] = step
         self.oldest = (self.oldest + count) % size
 

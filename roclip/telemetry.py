@@ -1,7 +1,6 @@
 """What is noted of an epoch: what it drew from the pool, and what the model can do after it. None of it is trained on."""
 
 import math
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from roclip.schedule import DRAWN
 from roclip.tables import read_lines, read_table
 
 if TYPE_CHECKING:
-    from roclip.train import TrainOptions
+    from roclip.training import TrainOptions
 
 COSINE_PAIRS = 1000  # so many clean and at most so many poisoned pairs have their cosine taken after every epoch
 
@@ -32,52 +31,61 @@ class Poisons:
     `is_poison` is (pairs,); both are false throughout when the table does not say.
     """
 
-    def __init__(self, rows: list[dict[str, str]]) -> None:
-        self.is_poison = torch.tensor([row.get("is_poison") == "1" for row in rows])
+    def __init__(self, rows: list[dict[str, str]], device: torch.device | str = "cpu") -> None:
+        self.is_poison = torch.tensor([row.get("is_poison") == "1" for row in rows], device=device)
         classes = sorted({row["adversary_class"] for row in rows if row.get("adversary_class")})
         number = {name: i for i, name in enumerate(classes)}
-        self._class = torch.tensor([number.get(row.get("adversary_class"), -1) for row in rows])
-        self._named = torch.zeros(len(classes) + 1, len(rows), dtype=torch.bool)  # the last line: of no class
+        self._class = torch.tensor([number.get(row.get("adversary_class"), -1) for row in rows], device=device)
+        named = torch.zeros(len(classes) + 1, len(rows), dtype=torch.bool)  # the last line: of no class
         for name, i in number.items():
-            self._named[i, naming(rows, name)] = True
+            named[i, naming(rows, name)] = True
+        self._named = named.to(device)
 
     def adversary_captions(self, images: Tensor, captions: Tensor) -> Tensor:
-        """Whether a caption names the class that the adversary wants, for the poisoned among matched images: (poisoned,).
+        """Whether a caption names the class that the adversary wants for the image it was matched with: (matched,).
 
-        images, captions: (matched,), their rows; a caption of row -1 names nothing.
+        images, captions: (matched,), their rows; for a clean image, and a caption of row -1, it does not.
         """
-        poisoned = self.is_poison[images]
-        images, captions = images[poisoned], captions[poisoned]
-        return self._named[self._class[images], captions] & (captions >= 0)
+        return self._named[self._class[images], captions] & (captions >= 0) & self.is_poison[images]
 
     def chance(self, images: Tensor, pool: Tensor) -> Tensor:
-        """The share of the pool's captions (rows, (size,)) that name the class, for the poisoned images: (poisoned,)."""
-        classes = self._class[images[self.is_poison[images]]]
-        return (self._named[classes][:, pool] & (pool >= 0)).float().mean(1)
+        """The share of the pool's captions (rows, (size,)) that name the class of each image, 0 for clean ones: (images,)."""
+        shares = (self._named[:, pool] & (pool >= 0)).float().mean(1)
+        return shares[self._class[images]] * self.is_poison[images]
 
 
 class Draws:
-    """Running means over the steps of a matching epoch, in the columns of the history."""
+    """Running means over the steps of a matching epoch, in the columns of the history.
+
+    `sums` is (columns, 2), a sum and what to divide it by. It stays on the device, for to read it would hold up every step.
+    """
 
     def __init__(self, poisons: Poisons) -> None:
         self.poisons = poisons
-        self.values: dict[str, list[Tensor]] = defaultdict(list)
+        self.sums = torch.zeros(len(DRAWN), 2, dtype=torch.float64, device=poisons.is_poison.device)
 
     def note(self, pool: Pool, batch: Tensor, slots: Tensor, step: int) -> None:
         """A batch (rows, (batch,)) that drew `slots` (batch,) of the pool, before it enters the pool itself."""
-        slots, captions = slots.cpu(), pool.rows[slots.cpu()]
-        held = pool.rows[pool.rows >= 0]
-        self.values["distinct_neighbours"].append(torch.tensor(slots.unique().numel() / len(slots)))
-        self.values["own_captions"].append((captions == batch).float())
-        self.values["adversary_captions"].append(self.poisons.adversary_captions(batch, captions).float())
-        self.values["adversary_captions_by_chance"].append(self.poisons.chance(batch, pool.rows))
-        self.values["poisons_in_pool"].append(self.poisons.is_poison[held].float().sum() / len(pool.rows))
-        self.values["pool_age"].append((step - pool.steps).float().mean())
+        captions, size = pool.rows[slots], len(pool.rows)
+        drawn = torch.zeros(size, dtype=torch.bool, device=slots.device)
+        drawn[slots] = True
+        poisoned = self.poisons.is_poison[batch].sum()
+        held = self.poisons.is_poison[pool.rows] & (pool.rows >= 0)
+        noted = {
+            "distinct_neighbours": (drawn.sum(), len(slots)),
+            "own_captions": ((captions == batch).sum(), len(batch)),
+            "adversary_captions": (self.poisons.adversary_captions(batch, captions).sum(), poisoned),
+            "adversary_captions_by_chance": (self.poisons.chance(batch, pool.rows).sum(), poisoned),
+            "poisons_in_pool": (held.sum(), size),
+            "pool_age": ((step - pool.steps).sum(), size),
+        }
+        for column, (total, count) in zip(self.sums, (noted[name] for name in DRAWN), strict=True):
+            column[0] += total
+            column[1] += count
 
     def means(self) -> dict[str, float]:
         """nan for what never happened: no matching step, no poisoned image."""
-        values = {name: torch.cat([v.reshape(-1) for v in self.values[name]] or [torch.empty(0)]) for name in DRAWN}
-        return {name: value.mean().item() if len(value) else math.nan for name, value in values.items()}
+        return {name: total / n if n else math.nan for name, (total, n) in zip(DRAWN, self.sums.tolist(), strict=True)}
 
 
 class Measurement:
@@ -92,7 +100,7 @@ class Measurement:
         self.prompt_tokens = Captions(prompts(classes, read_lines(options.templates)), towers.tokenizer(config)).tokens()
         self.targets = self._exam(options.targets, None, classes, size, options)
         self.validation = self._exam(options.validation, options.validation_images, classes, size, options)
-        self.is_poison = poisons.is_poison
+        self.is_poison = poisons.is_poison.cpu()
         shuffled = torch.randperm(len(self.is_poison), generator=generator("cosines", options.seed))
         clean, poisoned = shuffled[~self.is_poison[shuffled]], shuffled[self.is_poison[shuffled]]
         self.pairs = torch.cat([clean[:COSINE_PAIRS], poisoned[:COSINE_PAIRS]]).sort().values

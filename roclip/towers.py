@@ -22,6 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import roclip.small_resnet  # noqa: F401 (registers its towers)
 from roclip.atomic import atomic
 from roclip.errors import UserError
+from roclip.names import counted
 from roclip.pixels import normalise, to_pixels
 from roclip.tables import read_json
 
@@ -57,20 +58,23 @@ class Runtime:
     bf16: bool
 
     @classmethod
-    def choose(cls, precision: str, threads: int) -> "Runtime":
-        """The GPU when there is one, else the CPU with `threads` threads; `precision` is bf16 or float32.
+    def choose(cls, precision: str, threads: int, device: str = "auto") -> "Runtime":
+        """Where to compute: `device` is cpu, cuda, or auto, the GPU when there is one; `precision` is bf16 or float32.
 
-        Raises UserError when CUDA_VISIBLE_DEVICES names a GPU and PyTorch cannot use it: it would train on the CPU for weeks.
+        `threads` is for the CPU. Each rank of torchrun takes the GPU of its number. Raises UserError where there is none; auto
+        does too where CUDA_VISIBLE_DEVICES names GPUs, as it does in a job that asked for some, and PyTorch sees none of them.
         """
         torch.set_num_threads(threads)
-        asked = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        if asked not in ("", "-1", "NoDevFiles") and not torch.cuda.is_available():
-            raise UserError(
-                f"CUDA_VISIBLE_DEVICES={asked}, but PyTorch {torch.__version__} finds no GPU; check nvidia-smi, "
-                "or train on the CPU with CUDA_VISIBLE_DEVICES= and the resource gpu at 0"
-            )
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(device, precision == "bf16")
+        number = int(os.environ.get("LOCAL_RANK", 0))
+        found = torch.cuda.device_count()
+        asked = os.environ.get("CUDA_VISIBLE_DEVICES", "") not in ("", "-1", "NoDevFiles")
+        if device == "cpu" or (device == "auto" and not found and not asked):
+            return cls(torch.device("cpu"), precision == "bf16")
+        if found <= number:
+            needed = counted(number + 1, "GPU")
+            raise UserError(f"train.device: {needed} needed, and PyTorch sees {found}; use cpu, or fewer processes")
+        torch.cuda.set_device(number)
+        return cls(torch.device("cuda", number), precision == "bf16")
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)

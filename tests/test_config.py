@@ -18,7 +18,7 @@ from attacks.warped import WarpedOptions
 from roclip.config import check, check_duplicates
 from roclip.errors import UserError
 from roclip.tables import write_table
-from roclip.train import TrainOptions
+from roclip.training import TrainOptions
 from tests.conftest import ROOT
 
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"

@@ -22,8 +22,8 @@ def test_a_poisoned_image_that_draws_a_caption_of_its_class_is_counted():
     poisons = Poisons(ROWS)
     images = torch.tensor([0, 2, 2, 2, 3, 3, 2])
     captions = torch.tensor([0, 1, 0, 2, 0, 1, 4])
-    # clean images are left out; "cart" is in rows 1, 2 and 5, not in "carthorse"; "kite" in rows 0 and 3
-    assert poisons.adversary_captions(images, captions).tolist() == [True, False, True, True, False, False]
+    # for clean images nothing counts; "cart" is in rows 1, 2 and 5, not in "carthorse"; "kite" in rows 0 and 3
+    assert poisons.adversary_captions(images, captions).tolist() == [False, True, False, True, True, False, False]
     assert poisons.adversary_captions(torch.tensor([2]), torch.tensor([-1])).tolist() == [False]
 
 
@@ -47,5 +47,5 @@ def test_means_over_the_steps_of_an_epoch():
 def test_without_the_columns_or_without_a_match_there_is_nothing():
     unknown = Poisons([{"caption": row["caption"]} for row in ROWS])
     assert not unknown.is_poison.any()
-    assert unknown.adversary_captions(torch.arange(6), torch.arange(6)).tolist() == []
+    assert unknown.adversary_captions(torch.arange(6), torch.arange(6)).sum() == 0
     assert all(math.isnan(value) for value in Draws(unknown).means().values())

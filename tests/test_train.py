@@ -16,7 +16,7 @@ from roclip.pixels import normalise, to_pixels
 from roclip.randomness import generator
 from roclip.schedule import learning_rate
 from roclip.tables import read_table, write_table
-from roclip.train import Training, TrainOptions
+from roclip.training import Training, TrainOptions, parameter_groups
 from tests.conftest import SCENES
 
 
@@ -39,7 +39,8 @@ def options(poisoned, scenes, out, **changes) -> TrainOptions:
         "classes": SCENES / "classes.txt", "templates": SCENES / "templates.txt", "out": out, "seed": 3,
         "model": "config/models/small.json", "epochs": 2, "batch_size": 64, "learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999,
         "eps": 1e-8, "weight_decay": 0.1, "warmup_steps": 4, "crop_area": 0.5, "validation_images": 20,
-        "max_bad_fraction": 0.01, "precision": "float32", "match_every": 2, "match_from": 1, "pool_size": 100,
+        "max_bad_fraction": 0.01, "precision": "float32", "checkpoint_minutes": 60, "device": "cpu",
+        "compile": False, "match_every": 2, "match_from": 1, "pool_size": 100,
         "pool_fill": "each_matching_epoch", "caption_gradient": "none", "augment_images": True,
         "augment_captions": "each_epoch",
     }  # fmt: skip
@@ -252,7 +253,7 @@ def test_a_missing_image_is_left_out_and_too_many_end_the_run(poisoned, scenes, 
 
 def test_weight_decay_spares_norms_biases_and_the_logit_scale():
     model = towers.create(towers.model_config("config/models/small.json"))
-    spared = {id(p) for p in train.parameter_groups(model, 0.1)[1]["params"]}
+    spared = {id(p) for p in parameter_groups(model, 0.1)[1]["params"]}
     for name, parameter in model.named_parameters():
         wanted = "bias" in name or "bn" in name or "ln_" in name or name == "logit_scale"
         if wanted:
