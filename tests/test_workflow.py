@@ -160,3 +160,26 @@ def test_the_report_shows_every_figure_and_the_hashes_of_the_data(project):
 
 def test_the_report_is_written_again_when_the_config_changes(project):
     assert set(planned(project, method={"clip_augmented": {"pool_size": 90}})) == {"report", "all"}
+
+
+def test_a_gpu_that_is_asked_for_and_absent_stops_a_training_in_one_line(project, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    (project / "changes.yaml").write_text("seeds: [12]\nattacks: [targeted]\n")
+    command = [
+        SNAKEMAKE,
+        "--configfile",
+        "config/test.yaml",
+        "changes.yaml",
+        "--profile",
+        "profiles/gpu",
+        "--cores",
+        "2",
+        "--",
+        "models",
+    ]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "2 trainings to do" in done.stdout
+    assert "1 at a time" in done.stdout  # on one GPU
+    log = (project / RESULTS / "logs/train/targeted/clip/seed12.log").read_text()
+    assert re.fullmatch(r"\[targeted clip seed 12\] error: resource gpu: 1 asked for, and nvidia-smi finds \d+ .*\n", log)
