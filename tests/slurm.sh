@@ -2,7 +2,7 @@
 # Runs a command beside a real Slurm of one node that exists only for it: tests/slurm.sh COMMAND...
 #
 # munged, slurmctld and slurmd run as the calling user, listen on loopback only, keep everything in a temporary folder, and are
-# stopped by their process ids when the command ends, which it must within SLURM_TEST_SECONDS (600). The node pretends to have
+# stopped by their process ids when the command ends, which it must within SLURM_TEST_SECONDS (900). The node pretends to have
 # 16 cores, 256 GB of memory and two GPUs. Needs Debian's slurm-wlm and munge; root gets them from apt-get when they are missing.
 set -euo pipefail
 
@@ -80,7 +80,7 @@ MpiDefault=none
 GresTypes=gpu
 JobRequeue=1
 KillWait=20
-MinJobAge=300
+MinJobAge=3600
 ReturnToService=2
 SchedulerParameters=sched_interval=1,bf_interval=2
 NodeName=$host NodeAddr=127.0.0.1 CPUs=16 RealMemory=256000 Gres=gpu:2 State=UNKNOWN
@@ -116,6 +116,6 @@ if [ "$(sinfo --noheader --partition=cpu --format=%t)" != idle ]; then
     exit 1
 fi
 
-timeout --kill-after=30 "${SLURM_TEST_SECONDS:-600}" "$@" &
+timeout --kill-after=30 "${SLURM_TEST_SECONDS:-900}" "$@" &
 command=$!
 wait "$command"

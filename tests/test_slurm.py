@@ -100,20 +100,19 @@ def test_a_laptop_takes_over_what_the_cluster_made_and_makes_the_same(run):
 def test_a_training_asks_for_what_the_profile_says_and_a_gpu_that_is_absent_is_one_line(run):
     project, _ = run
     target = RESULTS / "models/patch/clip/seed10"
-    (project / target).rename(project / "aside_too")
+    shutil.rmtree(project / target)
     done = snakemake(project, "--profile", "profiles/slurm", *SOON, "--retries", "0", "--", str(target / "history.csv"))
     assert done.returncode == 1
     (number,) = submitted(done.stdout)
     asked = job(number)
     assert (asked["JobState"], asked["Partition"], asked["TimeLimit"]) == ("FAILED", "gpu", "2-00:00:00")
-    assert (asked["TresPerJob"], asked["MinMemoryNode"]) == ("gres:gpu:1", "62.5G")
+    assert (asked["TresPerJob"], asked["MinMemoryNode"]) == ("gres:gpu:1", "62.50G")
     log = (project / RESULTS / "logs/train/patch/clip/seed10.log").read_text()
     assert re.fullmatch(
         r"\[patch clip seed 10\] error: resource gpu: 1 asked for, and nvidia-smi finds 0 on this machine, 0 of them in "
         r"CUDA_VISIBLE_DEVICES=\d; ask for no more \(0 trains on the CPU\)\n",
         log,
     )
-    (project / "aside_too").rename(project / target)
 
 
 def test_slurm_hands_out_both_gpus_and_the_locks_agree(two, tmp_path):
@@ -121,7 +120,7 @@ def test_slurm_hands_out_both_gpus_and_the_locks_agree(two, tmp_path):
     batch = f"#!/bin/sh\nexec {sys.executable} -m roclip.gpus 1 {sys.executable} work.py 1\n"
     (tmp_path / "batch.sh").write_text(batch)
     for n in range(6):
-        command = ["sbatch", "--gpus=1", "--partition=gpu", f"--output={n}.out", "batch.sh"]
+        command = ["sbatch", "--gpus=1", "--mem=100", "--partition=gpu", f"--output={n}.out", "batch.sh"]
         subprocess.run(command, cwd=tmp_path, env=two.environment, check=True, capture_output=True)
     wait = ["sbatch", "--wait", "--dependency=singleton", "--job-name=batch.sh", "--output=last.out", "--wrap=true"]
     subprocess.run(wait, cwd=tmp_path, check=True, capture_output=True, timeout=120)
