@@ -38,8 +38,9 @@ class Poisons:
         number = {name: i for i, name in enumerate(classes)}
         self._class = torch.tensor([number.get(row.get("adversary_class"), -1) for row in rows])
         self._named = torch.zeros(len(classes) + 1, len(rows), dtype=torch.bool)  # the last line: of no class
+        captions = [row["caption"] for row in rows]
         for name, i in number.items():
-            self._named[i, naming(rows, name)] = True
+            self._named[i, naming(captions, name)] = True
 
     def adversary_captions(self, images: Tensor, captions: Tensor) -> Tensor:
         """Whether a caption names the class that the adversary wants, for the poisoned among matched images: (poisoned,).

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from attacks import blended, clean, patch, sinusoid, targeted, warped
@@ -224,8 +226,17 @@ def test_an_impossible_backdoor_is_named(scenes, tmp_path, changes, message):
 
 
 def test_class_names_match_whole_words_in_any_case():
-    pairs = [{"caption": c} for c in ("a Cat.", "catalogue", "two cats", "CAT and dog", "")]
-    assert naming(pairs, "cat").tolist() == [0, 3]
+    assert naming(["a Cat.", "catalogue", "two cats", "CAT and dog", ""], "cat").tolist() == [0, 3]
+
+
+@given(
+    st.lists(st.text("sSkKiIıİſK éÉx.-", max_size=12), max_size=20),
+    st.text("skiſéx ", min_size=1, max_size=3).filter(str.strip),
+)
+@settings(deadline=None)
+def test_naming_equals_the_plain_pattern_in_all_letters(captions, name):
+    pattern = re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)
+    assert naming(captions, name).tolist() == [row for row, caption in enumerate(captions) if pattern.search(caption)]
 
 
 def test_tables_open_as_ordinary_csv(scenes, tmp_path):
