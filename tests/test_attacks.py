@@ -33,7 +33,7 @@ def inputs(scenes, out, seed=0):
 
 
 def poison_targets(scenes, out, seed=0, **changes):
-    targeted.run(TargetedOptions(**inputs(scenes, out, seed), **({"targets": 5, "captions_per_target": 3} | changes)))
+    targeted.run(TargetedOptions(**(inputs(scenes, out, seed) | {"targets": 5, "captions_per_target": 3} | changes)))
     return out
 
 
