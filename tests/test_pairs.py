@@ -107,7 +107,7 @@ def test_a_shard_cut_short_anywhere_is_named(tmp_path):
     end = len(whole.rstrip(b"\0"))
     for size in (0, 100, 512, 1024, len(whole) // 2 // 512 * 512, end - 3, end, end + 600):
         tar.write_bytes(whole[:size])
-        with pytest.raises(UserError, match="00001.tar: not a whole shard") as caught:
+        with pytest.raises(UserError, match=r"00001\.tar: not a whole shard") as caught:
             read_pairs(tmp_path / "shards")
         assert "\n" not in str(caught.value)
 
