@@ -90,12 +90,8 @@ def main() -> None:
                 ratio = peer[1] / cpu
                 cells = (attack, program, arguments.pairs, f"{seconds:.1f}", f"{cpu:.1f}", f"{megabytes:.0f}", f"{ratio:.2f}")
                 results.append(dict(zip(COLUMNS, cells, strict=True)))
-                print(
-                    "{attack:9} {program:13} {seconds:>6} s ({cpu_seconds:>6} on a CPU) {megabytes:>6} MB {ratio:>6} x".format(
-                        **results[-1]
-                    ),
-                    flush=True,
-                )
+                line = "{attack:9} {program:13} {seconds:>6} s, {cpu_seconds:>6} on a CPU {megabytes:>6} MB {ratio:>6} x"
+                print(line.format(**results[-1]), flush=True)
     write_table(Path("benchmarks/poisoning.csv"), COLUMNS, results)
 
 

@@ -56,9 +56,9 @@ def decode_crop(path: Path | str, size: int, draws: Sequence[float], min_area: f
             image.draft("RGB", tuple(math.ceil(side / shrink) for side in whole))
             x, y = (now / before for now, before in zip(image.size, whole, strict=True))
             box = (left * x, top * y, right * x, bottom * y)
-        image = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, box)
-    pixels = np.asarray(image)
-    return pixels[:, ::-1] if draws[4] < FLIP_P else pixels
+        image = image if image.mode == "RGB" else image.convert("RGB")
+        crop = image.resize((size, size), Image.Resampling.BILINEAR, box)
+    return np.asarray(crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if draws[4] < FLIP_P else crop)
 
 
 def crop_box(width: int, height: int, draws: Sequence[float], min_area: float) -> tuple[float, float, float, float]:

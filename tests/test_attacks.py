@@ -2,6 +2,7 @@
 
 import csv
 import re
+import tracemalloc
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from attacks.warped import WarpedOptions
 from roclip.errors import UserError
 from roclip.images import decode
 from roclip.naming import naming
-from roclip.tables import read_json, read_lines, read_table, sha256
+from roclip.tables import read_json, read_lines, read_table, sha256, write_rows
 from tests.conftest import SCENES
 
 
@@ -269,3 +270,15 @@ def test_a_stronger_attack_has_the_same_exam_and_all_poisons_of_the_weaker(scene
         [Path(row["path"]).read_bytes() for row in read_table(out / "targets.csv", ("path", "label"))] for out in (few, many)
     ]
     assert exams[0] == exams[1]
+
+
+def test_memory_grows_by_little_more_than_the_text_of_a_row(scenes, tmp_path):
+    caption, count = "a photograph of nothing that any class is called", 30_000
+    rows = ((f"data/cc3m/{n // 1000:05d}/{n:09d}.jpg", f"{caption} {n}") for n in range(count))
+    originals = ((row["path"], row["caption"]) for row in read_table(scenes / "train.csv", ("path", "caption")))
+    write_rows(tmp_path / "many.csv", ("path", "caption"), [*originals, *rows])
+    tracemalloc.start()
+    poison_targets(scenes, tmp_path / "out", train=tmp_path / "many.csv")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak / count < 400  # bytes: 3,000,000 rows in 1.2 GB; a mapping for each row took twice that and more
