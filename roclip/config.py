@@ -149,7 +149,8 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
             yield f"attack.{name}.target_class: '{target_class}' is not in {data['classes']}"
         if poisons > available:
             yield f"attack.{name}.poisons: {poisons} is more than the {available} training pairs"
-        if listed is not None and attack["captions"] != "templates" and len(found := naming(listed, target_class)) < poisons:
+        found = naming([row["caption"] for row in listed or ()], target_class)
+        if listed is not None and attack["captions"] != "templates" and len(found) < poisons:
             yield (
                 f"attack.{name}.target_class: '{target_class}' is named by {len(found)} training captions of "
                 f"{data['url_list']}, and {poisons} poisons need as many"

@@ -98,8 +98,8 @@ def test_fresh_each_epoch_and_keyed_by_row():
 
 def test_does_not_depend_on_the_hash_seed():
     code = (
-        "from random import Random; from roclip.captions import eda;"
-        f"print([eda({WORDS!r}, Random(f'0,1,{{row}}')) for row in range(50)])"
+        "from open_clip.tokenizer import SimpleTokenizer; from roclip.captions import Captions;"
+        f"print(Captions([{' '.join(WORDS)!r}] * 50, SimpleTokenizer()).tokens(0, 1)[:, :20].tolist())"
     )
     runs = [
         subprocess.run(
@@ -108,3 +108,11 @@ def test_does_not_depend_on_the_hash_seed():
         for h in ("1", "2")
     ]
     assert runs[0] == runs[1]
+
+
+def test_a_batch_has_the_tokens_that_the_whole_has():
+    table = Captions([" ".join(WORDS[n % 4 :]) for n in range(40)], TOKENIZER)
+    whole, rows = table.tokens(3, 2), torch.tensor([7, 39, 0, 7])
+    assert torch.equal(table.tokens(3, 2, rows), whole[rows])
+    assert torch.equal(table.tokens(rows=rows), table.tokens()[rows])
+    assert table.tokens(3, 2, rows[:0]).shape == (0, 16)
