@@ -112,14 +112,14 @@ def test_does_not_depend_on_the_hash_seed():
     assert runs[0] == runs[1]
 
 
-# what random text seldom holds: entities (also broken and doubly escaped), white space of every sort, marks, emoji, mojibake, and
-# the special tokens as text
+# what random text seldom holds: entities (also broken and doubly escaped), white space of every sort, marks, emoji, mojibake,
+# and the special tokens as text
 ODD = (
     "&amp;", "&amp;amp;", "&lt;b&gt;", "&#39;", "&nbsp;", "&#x3000;", "&amp", "&bogus;", " ", "  ", "\t", "\n", "\r\n", "\x0b",
     "\x0c", "\x1c", "\x1f", "\x85", "\xa0", "\u1680", "\u2003", "\u2028", "\u202f", "\u3000", "\ufeff", "\u200b", "\u200d",
-    "\u0301", "İ", "ß", "ﬁ", "Ǆ", "ſ", "K", "½", "٣", "四", "東京", "привет", "مرحبا", "👩‍🚀", "🇷🇴", "Ã©", "â€™", "’", "“", "…", "—",
-    "<start_of_text>", "<END_OF_TEXT>", "<start_of_text", "'s", "'S", "'re", "n't", "''ll", "_", "---", "!?", "{}", "\\", "\x00",
-    "\x7f", "\U0010ffff", "a", "THE", "dog", "2024", "3.14", "x" * 70,
+    "\u0301", "İ", "ß", "ﬁ", "Ǆ", "ſ", "K", "½", "٣", "四", "東京", "привет", "مرحبا", "👩‍🚀", "🇷🇴", "Ã©", "â€™", "’", "“", "…",
+    "<start_of_text>", "<END_OF_TEXT>", "<start_of_text", "'s", "'S", "'re", "n't", "''ll", "_", "---", "!?", "{}", "—",
+    "\\", "\x00", "\x7f", "\U0010ffff", "a", "THE", "dog", "2024", "3.14", "x" * 70,
 )  # fmt: skip
 
 
