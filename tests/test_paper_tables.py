@@ -114,7 +114,7 @@ def written(tmp_path):
 def run(folder):
     paper_tables.run(
         PaperTablesOptions(
-            folder / "results.csv", folder / "sweeps.csv", ROOT / "config/reference_results.csv",
+            folder / "results.csv", folder / "sweeps.csv", folder / "measures.csv", ROOT / "config/reference_results.csv",
             ("targeted=targeted", "targeted~captions_per_target~25=targeted"), "small_model.json", 32, folder,
         )
     )  # fmt: skip
