@@ -50,8 +50,8 @@ def load_images(
         log.warning("%s, row %d: left out %s: %s", table, first + row + 1, paths[row], faults[row])
     if len(bad) > max_bad_fraction * len(paths):
         raise UserError(
-            f"{table}: {len(bad)} of {len(paths)} images are missing or broken, first in row {first + bad[0] + 1} ({paths[bad[0]]}); "
-            f"max_bad_fraction allows {max_bad_fraction:g}"
+            f"{table}: {len(bad)} of {len(paths)} images are missing or broken, first in row {first + bad[0] + 1} "
+            f"({paths[bad[0]]}); max_bad_fraction allows {max_bad_fraction:g}"
         )
     good = np.flatnonzero([fault is None for fault in faults])
     if len(good) < len(paths):
