@@ -15,6 +15,7 @@ from roclip.features import NOT_ATTACKS
 from roclip.naming import naming
 from roclip.plan import Plan, plan
 from roclip.schedule import is_matching
+from roclip.sets import present_sets
 from roclip.tables import read_json, read_lines, read_table
 
 
@@ -186,6 +187,7 @@ def check(config: Mapping[str, Any], schema: Path) -> Plan:
     for kind in ("attack", "method"):
         del rules["properties"][kind]["propertyNames"]  # a variant's name is made, not chosen
     check_schema({**config, "attack": planned.attack, "method": planned.method}, rules)
+    present_sets(config["downstream"])
     for problem in _impossible(config, planned):
         raise UserError(problem)
     return planned

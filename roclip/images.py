@@ -74,10 +74,11 @@ def crop_box(width: int, height: int, draws: Sequence[float], min_area: float) -
 
 
 def load_images(
-    table: Path, paths: Sequence[str], size: int, max_bad_fraction: float, threads: int
+    table: Path, paths: Sequence[str], size: int, max_bad_fraction: float, threads: int, first: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """All images of a table that can be decoded: (uint8 (n, 3, size, size), their row numbers (n,), counted from 0).
+    """All images of `paths` that can be decoded: (uint8 (n, 3, size, size), their places in `paths` (n,), counted from 0).
 
+    `paths` are those of a table, or a part of them that begins in row `first`, counted from 0.
     A missing or broken image is reported with its row and left out; more than `max_bad_fraction` of them is a UserError.
     """
     images = np.empty((len(paths), size, size, 3), np.uint8)
@@ -123,10 +124,10 @@ def _good_rows(
         faults = [found for part in pool.map(lambda chunk: [fault(row) for row in chunk], chunks) for found in part]
     bad = [row for row, found in enumerate(faults) if found]
     for row in bad[:20]:
-        log.warning("%s, row %d: left out %s: %s", table, row + 1, paths[row], faults[row])
+        log.warning("%s, row %d: left out %s: %s", table, first + row + 1, paths[row], faults[row])
     if len(bad) > max_bad_fraction * len(paths):
         raise UserError(
-            f"{table}: {len(bad)} of {len(paths)} images are missing or broken, first in row {bad[0] + 1} ({paths[bad[0]]}); "
-            f"max_bad_fraction allows {max_bad_fraction:g}"
+            f"{table}: {len(bad)} of {len(paths)} images are missing or broken, first in row {first + bad[0] + 1} "
+            f"({paths[bad[0]]}); max_bad_fraction allows {max_bad_fraction:g}"
         )
     return np.flatnonzero([found is None for found in faults])

@@ -8,14 +8,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from roclip.errors import UserError
-from roclip.features import Features, MeasureOptions
+from roclip.features import AccuracyOptions, Features
 from roclip.options import run_stage
 from roclip.tables import write_json
 
 ITERATIONS = 200
 
 
-def run(options: MeasureOptions) -> None:
+def run(options: AccuracyOptions) -> None:
     """Raises UserError when the probe images show less than two classes."""
     features = Features(options.features)
     if len(set(features.labels("probe"))) < 2:
@@ -28,10 +28,10 @@ def run(options: MeasureOptions) -> None:
             probe.fit(features.images(checkpoint, "probe"), features.labels("probe"))
         hits = probe.predict(features.images(checkpoint, "test")) == features.labels("test")
         rows.append(
-            {"checkpoint": checkpoint, "exam": "test", "measure": "linear_probe", "hits": int(hits.sum()), "n": len(hits)}
+            {"checkpoint": checkpoint, "exam": options.exam, "measure": "linear_probe", "hits": int(hits.sum()), "n": len(hits)}
         )
     write_json(options.out, rows)
 
 
 if __name__ == "__main__":
-    run_stage(MeasureOptions, run)
+    run_stage(AccuracyOptions, run)

@@ -35,10 +35,12 @@ class Poisons:
         self.is_poison = torch.tensor([row.get("is_poison") == "1" for row in rows], device=device)
         classes = sorted({row["adversary_class"] for row in rows if row.get("adversary_class")})
         number = {name: i for i, name in enumerate(classes)}
+        self._class = torch.tensor([number.get(row.get("adversary_class"), -1) for row in rows], device=device)
         named = torch.zeros(len(classes) + 1, len(rows), dtype=torch.bool)  # the last line: of no class
         captions = [row["caption"] for row in rows]
         for name, i in number.items():
             named[i, naming(captions, name)] = True
+        self._named = named.to(device)
 
     def adversary_captions(self, images: Tensor, captions: Tensor) -> Tensor:
         """Whether a caption names the class that the adversary wants for the image it was matched with: (matched,).
