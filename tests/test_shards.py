@@ -72,7 +72,8 @@ def test_images_that_table_and_tar_do_not_agree_on_are_found(tmp_path):
     write_shard(tmp_path, images | {"0001": b"<html>"})
     assert "UnidentifiedImageError" in shard.fault()
     write_shard(tmp_path, images, failed=2)
-    assert "list" in shard.fault()
+    assert "made of another list than one of 4 URLs" in shard.fault()
+    assert "a URL twice" in write_shard(tmp_path, images, failed=2).fault()  # both failed under one key
 
 
 def test_removing_leaves_nothing(shard):

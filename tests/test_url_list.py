@@ -18,13 +18,13 @@ def lists(folder, **content: str) -> list[str]:
 
 def test_a_list_without_header_gives_the_train_split(tmp_path):
     """CC3M's form: caption, tab, URL; quotes mean nothing."""
-    text = 'a "dog\thttp://h/1.jpg\r\nNA\thttps://h/2.jpg?a=b:c\n\thttp://h/3\nü\xa0\u2028x\thttp://h/4'
+    text = 'a "dog\thttp://h/1.jpg\r\nNA\thttps://h/2.jpg?a=b:c\n\thttp://h/3\nü\xa0\u2028\rx\thttp://h/4'
     entries = list(read_entries(lists(tmp_path, train=text), ["train"]))
     assert entries == [
         Entry("train", 1, "http://h/1.jpg", 'a "dog'),
         Entry("train", 2, "https://h/2.jpg?a=b:c", "NA"),
         Entry("train", 3, "http://h/3", ""),
-        Entry("train", 4, "http://h/4", "ü\xa0\u2028x"),
+        Entry("train", 4, "http://h/4", "ü\xa0\u2028\rx"),
     ]
 
 
