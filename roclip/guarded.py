@@ -19,7 +19,7 @@ from roclip.guard import Guard, fetch
 class GuardedDownloader(Downloader):
     """img2dataset calls `urllib.request.urlopen`; in the processes where it does, this object is what that asks.
 
-    After each URL, gained or lost, the file `progress` is touched: that is what the watchdog looks at.
+    At the start of a shard and after each URL, gained or lost, the file `progress` is touched: what the watchdog looks at.
     """
 
     def __init__(self, guard: Guard, progress: Path, **settings: Any):
@@ -28,6 +28,7 @@ class GuardedDownloader(Downloader):
 
     def __call__(self, row: tuple[int, str]) -> tuple[bool, tuple[int, str]]:
         urllib.request.install_opener(self)
+        os.utime(self.progress)
         return super().__call__(row)
 
     def open(self, request: urllib.request.Request, data: None = None, timeout: float | None = None) -> addinfourl:
