@@ -86,7 +86,7 @@ def load_images(
     def fill(row: int) -> None:
         images[row] = decode(paths[row], size)
 
-    good = _good_rows(table, paths, fill, max_bad_fraction, threads)
+    good = _good_rows(table, paths, fill, max_bad_fraction, threads, first)
     if len(good) < len(paths):
         images = images[good]
     return images.transpose(0, 3, 1, 2), good
@@ -108,7 +108,7 @@ def readable(table: Path, paths: Sequence[str], max_bad_fraction: float, threads
 
 
 def _good_rows(
-    table: Path, paths: Sequence[str], read: Callable[[int], None], max_bad_fraction: float, threads: int
+    table: Path, paths: Sequence[str], read: Callable[[int], None], max_bad_fraction: float, threads: int, first: int = 0
 ) -> np.ndarray:
     """The rows for which `read` raises nothing; those for which it does are reported, and too many are a UserError."""
 

@@ -15,6 +15,7 @@ from roclip.options import flags
 from roclip.plan import VARIANT, base
 from roclip.sets import FOLDERS, absent_sets, present_sets
 from roclip.times import expected_time, run_times
+from roclip.url_list import paths, words
 
 try:
     check_duplicates(workflow.configfiles)
@@ -36,6 +37,7 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+URL_LIST = words(config["data"]["url_list"] or f"{RESULTS}/data/urls.tsv")
 DATA = [f"{RESULTS}/data/{split}.csv" for split in ("train", "validation", "test", "probe")]
 ATTACKS = [f"{RESULTS}/attacks/{attack}/train.csv" for attack in PLAN.attack_folders()]
 MODELS = [f"{RESULTS}/models/{model}/history.csv" for model in PLAN.model_folders()]
@@ -95,6 +97,11 @@ FIGURES = expand(
     f"{RESULTS}/figures/{{figure}}.{{kind}}", figure=[*FIGURE_TABLES, "contact_sheet"], kind=["png", "pdf"]
 )
 REPORT = f"{RESULTS}/report.html"
+
+
+def download_flags():
+    names = ("image_size", "image_format", "output_format", "max_bad_fraction", "allow", "distributor")
+    return flags({"url_list": URL_LIST, **{name: config["data"][name] for name in names}})
 
 
 def attack_kind(wildcards):

@@ -43,7 +43,7 @@ rule scenes:
 
 rule download:
     input:
-        urls=config["data"]["url_list"] or rules.scenes.output.urls,
+        urls=sorted({str(path) for path in paths(URL_LIST).values()}),
     output:
         train=f"{RESULTS}/data/train.csv",
         validation=f"{RESULTS}/data/validation.csv",
@@ -57,18 +57,12 @@ rule download:
         "../../environment.yml"
     threads: workflow.cores
     params:
-        image_size=config["data"]["image_size"],
-        image_format=config["data"]["image_format"],
-        max_bad_fraction=config["data"]["max_bad_fraction"],
+        settings=download_flags(),
     shell:
         """
         python -m roclip.download \
-            --url_list {input.urls:q} \
             --data "$(dirname {output.train:q})" \
-            --image_size {params.image_size} \
-            --image_format {params.image_format} \
-            --max_bad_fraction {params.max_bad_fraction} \
-            --threads {threads} 2>&1 | tee {log:q}
+            --threads {threads} {params.settings} 2>&1 | tee {log:q}
         """
 
 
