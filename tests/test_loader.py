@@ -21,6 +21,15 @@ CPU = torch.device("cpu")
 SIZE, AREA = 24, 0.3
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Threads that wait for each other on a busy machine make these small batches a hundred times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def smooth(width: int, height: int, seed: int = 0) -> Image.Image:
     """A picture without detail finer than a sixth of its side."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
