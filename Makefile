@@ -4,7 +4,7 @@ PYTHON ?= python3
 CORES ?= all
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: reproduce report test lint bench clean
+.PHONY: reproduce report test test-slurm lint bench clean
 
 reproduce: .venv/installed
 	snakemake --cores $(CORES)
@@ -16,6 +16,11 @@ report: .venv/installed
 
 test: .venv/installed lint
 	pytest
+
+# on a Slurm of one node that is installed (as root, from Debian's packages), started and stopped for it; 5 minutes or so
+test-slurm: .venv/installed
+	pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[slurm]"
+	tests/slurm.sh pytest tests/test_slurm.py
 
 lint: .venv/installed
 	ruff check .

@@ -61,12 +61,14 @@ class Runtime:
     def choose(cls, precision: str, threads: int, device: str = "auto") -> "Runtime":
         """Where to compute: `device` is cpu, cuda, or auto, the GPU when there is one; `precision` is bf16 or float32.
 
-        `threads` is for the CPU. Each rank of torchrun takes the GPU of its number. Raises UserError where there is none.
+        `threads` is for the CPU. Each rank of torchrun takes the GPU of its number. Raises UserError where there is none; auto
+        does too where CUDA_VISIBLE_DEVICES names GPUs, as it does in a job that asked for some, and PyTorch sees none of them.
         """
         torch.set_num_threads(threads)
         number = int(os.environ.get("LOCAL_RANK", 0))
         found = torch.cuda.device_count()
-        if device == "cpu" or (device == "auto" and not found):
+        asked = os.environ.get("CUDA_VISIBLE_DEVICES", "") not in ("", "-1", "NoDevFiles")
+        if device == "cpu" or (device == "auto" and not found and not asked):
             return cls(torch.device("cpu"), precision == "bf16")
         if found <= number:
             needed = counted(number + 1, "GPU")

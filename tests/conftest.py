@@ -1,6 +1,7 @@
 """Small embedded data, drawn once for all tests that need images."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,15 @@ SCENES = ROOT / "config/scenes"
 
 os.chdir(ROOT)  # paths in the config are relative to the project's root
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # img2dataset imports it, and it would ask the network
+
+
+def copy_of_the_project(folder: Path) -> Path:
+    """A copy without results, in which a workflow can run and be edited."""
+    ignored = shutil.ignore_patterns(
+        ".git", ".venv", ".snakemake", "__pycache__", "results", "*.egg-info", ".*_cache", ".hypothesis"
+    )
+    shutil.copytree(ROOT, folder, dirs_exist_ok=True, ignore=ignored)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from PIL import Image
 
 from roclip.table import MEASURES
 from roclip.tables import read_json, read_table, sha256
-from tests.conftest import ROOT
+from tests.conftest import copy_of_the_project
 
 pytestmark = pytest.mark.slow
 SNAKEMAKE = str(Path(sys.executable).parent / "snakemake")
@@ -44,11 +43,7 @@ def planned(project: Path, **changes) -> Counter:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """A copy of the project in which the workflow has run once."""
-    copy = tmp_path_factory.mktemp("project")
-    ignored = shutil.ignore_patterns(
-        ".git", ".venv", ".snakemake", "__pycache__", "results", "*.egg-info", ".*_cache", ".hypothesis"
-    )
-    shutil.copytree(ROOT, copy, dirs_exist_ok=True, ignore=ignored)
+    copy = copy_of_the_project(tmp_path_factory.mktemp("project"))
     snakemake(copy, "--cores", "all")
     return copy
 

@@ -37,13 +37,15 @@ rule encode:
     conda:
         "../../environment.yml"
     threads: config["train"]["threads"]
+    resources:
+        gpu=0,  # a profile says how many a job takes for itself; 0: the one that is there, if any, shared
     params:
         exams=exam_flags,
         precision=config["train"]["precision"],
         max_bad_fraction=config["data"]["max_bad_fraction"],
     shell:
         """
-        python -m roclip.encode \
+        python -m roclip.gpus {resources.gpu} python -m roclip.encode \
             --weights {input.weights:q} \
             {params.exams} \
             --classes {input.classes:q} \

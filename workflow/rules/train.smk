@@ -27,12 +27,14 @@ rule train:
     conda:
         "../../environment.yml"
     threads: config["train"]["threads"]
+    resources:
+        gpu=0,  # a profile says how many a job takes for itself; 0: the one that is there, if any, shared
     params:
         settings=train_flags,
         max_bad_fraction=config["data"]["max_bad_fraction"],
     shell:
         """
-        python -m roclip.train \
+        python -m roclip.gpus {resources.gpu} python -m roclip.train \
             --pairs {input.pairs:q} \
             --targets {input.targets:q} \
             --validation {input.validation:q} \
