@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         """As jpg, but those above 3 wait for `release`."""
         if int(name) > 3:
             self.server.waiting.set()
-            self.server.release.wait(30)
+            self.server.release.wait(60)
         self.jpg(name)
 
     def page(self, _):
