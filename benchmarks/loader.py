@@ -65,17 +65,17 @@ def main() -> None:
                     transform(image.convert("RGB"))
 
         def on_the_device() -> None:
-            for chunk in files._chunks(rows, None):
+            for chunk in files.chunks(rows, None):
                 augment.crop_and_flip(to_pixels(chunk), draws[: len(chunk), :5], AREA)
 
         tasks = {
             "random crop": {
-                "this project": lambda: list(files._chunks(rows, draws)),
+                "this project": lambda: list(files.chunks(rows, draws)),
                 "crop on the device": on_the_device,
                 "torchvision": lambda: peer(random_crop),
             },
             "centre square": {
-                "this project": lambda: list(files._chunks(rows, None)),
+                "this project": lambda: list(files.chunks(rows, None)),
                 "torchvision": lambda: peer(centre_crop),
             },
             "decoding only": {

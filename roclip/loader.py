@@ -50,17 +50,17 @@ class FromFiles:
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """Some images as they are: uint8 (rows, 3, size, size). Raises as `pixels`."""
-        return torch.cat([torch.empty(0, 3, self.size, self.size, dtype=torch.uint8), *self._chunks([rows], None)])
+        return torch.cat([torch.empty(0, 3, self.size, self.size, dtype=torch.uint8), *self.chunks([rows], None)])
 
     def pixels(self, batches: Sequence[Tensor], draws: Tensor | None) -> Iterator[Tensor]:
         """As `InMemory.pixels`. Raises UserError for an image that cannot be read and for workers that end or hang."""
-        chunks = self._chunks(batches, draws)
+        chunks = self.chunks(batches, draws)
         for rows in batches:
             parts = [next(chunks).to(self.device, non_blocking=True) for _ in rows.split(CHUNK)]
             pixels = to_pixels(torch.cat(parts))
             yield pixels if draws is None else augment.recolour(pixels, draws[rows].to(self.device))
 
-    def _chunks(self, batches: Iterable[Tensor], draws: Tensor | None) -> Iterator[Tensor]:
+    def chunks(self, batches: Iterable[Tensor], draws: Tensor | None) -> Iterator[Tensor]:
         """uint8 (up to CHUNK, 3, size, size), in the order of the batches, none of which shares a chunk with another."""
         chunks = [part.tolist() for rows in batches for part in rows.split(CHUNK)]
         loader = DataLoader(

@@ -82,6 +82,14 @@ def test_the_bits_are_the_same_for_any_number_of_workers(paths):
         assert all(torch.equal(a, b) for a, b in zip(run, runs[0], strict=True))
 
 
+def test_each_image_is_cropped_by_the_draws_of_its_row(paths):
+    draws = augment.epoch_draws(len(paths), 0, 1)
+    chunks = torch.cat(list(FromFiles(paths, SIZE, AREA, 2, CPU).chunks(order(150, 70), draws)))
+    for row, image in zip(torch.cat(order(150, 70)).tolist(), chunks, strict=True):
+        crop = decode_crop(paths[row], SIZE, draws[row, :5].tolist(), AREA)
+        assert (image.permute(1, 2, 0).numpy() == crop).all()
+
+
 def test_the_global_random_state_is_left_alone(paths):
     before = torch.get_rng_state()
     list(FromFiles(paths, SIZE, AREA, 0, CPU).pixels(order(150, 70), None))
