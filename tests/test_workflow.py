@@ -12,9 +12,11 @@ import pytest
 import yaml
 from PIL import Image
 
+from roclip.export import METRICS
 from roclip.table import MEASURES
 from roclip.tables import read_json, read_table, sha256
 from tests.conftest import copy_of_the_project
+from tests.sets import dtd
 
 pytestmark = pytest.mark.slow
 SNAKEMAKE = str(Path(sys.executable).parent / "snakemake")
@@ -160,3 +162,32 @@ def test_the_report_shows_every_figure_and_the_hashes_of_the_data(project):
 
 def test_the_report_is_written_again_when_the_config_changes(project):
     assert set(planned(project, method={"clip_augmented": {"pool_size": 90}})) == {"report", "all"}
+
+
+def test_a_downstream_set_that_is_there_is_judged_and_exported_and_one_that_is_not_is_named(project, monkeypatch):
+    dtd(project / "data/downstream", monkeypatch)
+    changes = {"attacks": ["targeted"], "methods": ["clip"], "downstream": {"sets": ["dtd", "pets"]}}
+    (project / "changes.yaml").write_text(yaml.safe_dump(changes))
+    targets = (str(RESULTS / "tables/downstream.csv"), "exports")
+    output = snakemake(project, "changes.yaml", "--cores", "all", *targets)
+    assert "No model is judged on pets: there is no folder data/downstream/oxford-iiit-pet." in output
+    rows = read_table(project / RESULTS / "tables/measures.csv", MEASURES)
+    assert {r["measure"]: r["n"] for r in rows if r["exam"] == "dtd" and r["seed"] == "10"} == {
+        "zero_shot_top1": "3", "zero_shot_top3": "3", "zero_shot_top5": "3", "linear_probe": "3",
+    }  # fmt: skip
+    beside = read_table(project / RESULTS / "tables/downstream.csv", ("measure", "set", "method", "attack"))
+    assert {(r["measure"], r["method"]) for r in beside if r["set"] == "dtd" and r["attack"] == "targeted"} == {
+        ("zero-shot", "clip"), ("linear probe", "clip"),
+    }  # fmt: skip
+    exported = project / RESULTS / "exports/targeted/clip/seed10"
+    assert {r["dataset"] for r in read_table(exported / "results.csv", METRICS)} == {"test", "dtd"}
+    assert (exported / "last_clip/open_clip_model.safetensors").exists()
+    shutil.rmtree(project / "data/downstream/dtd/dtd/labels")
+    (project / RESULTS / "data/downstream/dtd/test.csv").unlink()
+    command = [SNAKEMAKE, "--configfile", "config/test.yaml", "changes.yaml", "--cores", "1", *targets]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "error: data/downstream/dtd: not dtd as expected" in done.stdout + done.stderr
+    done = subprocess.run([*command, "--config", "downstream={require_all: true}"], cwd=project, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "config: downstream.sets: there is no folder data/downstream/oxford-iiit-pet for 'pets'" in done.stderr
