@@ -5,12 +5,16 @@ Trainings have no GPU there; memory, time and partitions are asked for as on any
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from roclip.schedule import HISTORY
 from roclip.table import MEASURES
 from roclip.tables import read_table
 from tests.conftest import copy_of_the_project
@@ -30,9 +34,9 @@ def snakemake(project: Path, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def submitted(output: str) -> list[str]:
-    """The numbers of the jobs in Slurm."""
-    return re.findall(r"submitted with SLURM jobid (\d+)", output)
+def submitted(output: str, rule: str = "") -> list[str]:
+    """The numbers of the jobs in Slurm, of all rules or of one."""
+    return re.findall(rf"submitted with SLURM jobid (\d+) \(log: \S*{rule}", output)
 
 
 def job(number: str) -> dict[str, str]:
@@ -41,15 +45,33 @@ def job(number: str) -> dict[str, str]:
     return dict(re.findall(r"(\w+)=(\S*)", shown))
 
 
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen) -> None:
+    while not happened():
+        assert process.poll() is None, "it ended before that"
+        time.sleep(0.2)
+
+
+def files(model: Path) -> dict[str, bytes | list]:
+    """What a training made, without how long it took."""
+    found = {path.name: path.read_bytes() for path in model.rglob("*") if path.suffix in (".safetensors", ".csv")}
+    rows = read_table(model / "history.csv", HISTORY)
+    found["history.csv"] = [{k: v for k, v in row.items() if k not in ("seconds", "pairs_per_second")} for row in rows]
+    return found
+
+
 @pytest.fixture
 def two(tmp_path):
     yield from two_gpus(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def project(tmp_path_factory) -> Path:
+    return copy_of_the_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def run(project):
     """A copy of the project in which the workflow has run through Slurm, and what it printed."""
-    project = copy_of_the_project(tmp_path_factory.mktemp("project"))
     return project, snakemake(project, "--profile", "profiles/slurm", *SOON, *ON_CPUS)
 
 
@@ -69,7 +91,7 @@ def test_a_laptop_takes_over_what_the_cluster_made_and_makes_the_same(run):
     project, _ = run
     assert "Nothing to be done" in snakemake(project, "--cores", "1").stdout
     kept = {path: path.read_bytes() for path in (project / MODEL).rglob("*.safetensors")}
-    (project / MODEL).rename(project / "aside")
+    shutil.rmtree(project / MODEL)
     assert snakemake(project, "--cores", "1", str(MODEL / "history.csv")).returncode == 0
     assert len(kept) == 2
     assert all(path.read_bytes() == weights for path, weights in kept.items())
@@ -79,7 +101,7 @@ def test_a_training_asks_for_what_the_profile_says_and_a_gpu_that_is_absent_is_o
     project, _ = run
     target = RESULTS / "models/patch/clip/seed10"
     (project / target).rename(project / "aside_too")
-    done = snakemake(project, "--profile", "profiles/slurm", *SOON, "--retries", "0", str(target / "history.csv"))
+    done = snakemake(project, "--profile", "profiles/slurm", *SOON, "--retries", "0", "--", str(target / "history.csv"))
     assert done.returncode == 1
     (number,) = submitted(done.stdout)
     asked = job(number)
@@ -107,3 +129,39 @@ def test_slurm_hands_out_both_gpus_and_the_locks_agree(two, tmp_path):
     assert sorted(had) == sorted(two.names)
     assert sum(map(len, had.values())) == 6
     assert_never_shared(had)
+
+
+@pytest.mark.parametrize(("stop", "jobs"), [(["scancel"], 2), (["scontrol", "requeue"], 1)], ids=["cancelled", "requeued"])
+def test_a_training_that_is_stopped_half_way_goes_on_from_its_checkpoint(project, stop, jobs):
+    target, changes = str(MODEL / "history.csv"), "changes.yaml"
+    (project / changes).write_text("train: { epochs: 8 }\n")
+    shutil.rmtree(project / MODEL, ignore_errors=True)
+    command = [
+        SNAKEMAKE,
+        "--configfile",
+        "config/test.yaml",
+        changes,
+        "--profile",
+        "profiles/slurm",
+        *SOON,
+        *ON_CPUS,
+        "--",
+        target,
+    ]
+    with open(project / "output", "w") as output:
+        workflow = subprocess.Popen(command, cwd=project, stdout=output, stderr=subprocess.STDOUT)
+        log = project / RESULTS / "logs/train/targeted/roclip/seed10.log"
+        wait_for(lambda: log.exists() and "epoch 2/8" in log.read_text(), workflow)
+        (number,) = submitted((project / "output").read_text(), "rule_train")
+        subprocess.run([*stop, number], check=True)
+        assert workflow.wait() == 0, (project / "output").read_text()[-6000:]
+    assert len(submitted((project / "output").read_text(), "rule_train")) == jobs
+    assert job(number)["Restarts"] == str(2 - jobs)
+    # the log is the second job's
+    assert re.search(r"went on from step \d+, in epoch [3-8]", log.read_text())
+    assert "epoch 2/8" not in log.read_text()
+    made = files(project / MODEL)
+    assert not (project / MODEL / "state").exists()
+    shutil.rmtree(project / MODEL)
+    assert snakemake(project, changes, "--cores", "1", target).returncode == 0
+    assert files(project / MODEL) == made

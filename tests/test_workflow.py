@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -191,3 +192,26 @@ def test_a_downstream_set_that_is_there_is_judged_and_exported_and_one_that_is_n
     done = subprocess.run([*command, "--config", "downstream={require_all: true}"], cwd=project, capture_output=True, text=True)
     assert done.returncode != 0
     assert "config: downstream.sets: there is no folder data/downstream/oxford-iiit-pet for 'pets'" in done.stderr
+
+
+def test_a_gpu_that_is_asked_for_and_absent_stops_a_training_in_one_line(project, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    (project / "changes.yaml").write_text("seeds: [12]\nattacks: [targeted]\n")
+    command = [
+        SNAKEMAKE,
+        "--configfile",
+        "config/test.yaml",
+        "changes.yaml",
+        "--profile",
+        "profiles/gpu",
+        "--cores",
+        "2",
+        "--",
+        "models",
+    ]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "2 trainings to do" in done.stdout
+    assert "1 at a time" in done.stdout  # on one GPU
+    log = (project / RESULTS / "logs/train/targeted/clip/seed12.log").read_text()
+    assert re.fullmatch(r"\[targeted clip seed 12\] error: resource gpu: 1 asked for, and nvidia-smi finds \d+ .*\n", log)

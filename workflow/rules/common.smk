@@ -164,13 +164,22 @@ def pairs_to_train():
     ]
 
 
+def trainings_at_a_time():
+    """How many trainings run side by side: as many as the cores, the GPUs or, on a cluster, the jobs allow."""
+    limits = [workflow.nodes or workflow.cores // config["train"]["threads"]]
+    gpus = max((job.resources.gpu for job in workflow.dag.needrun_jobs() if job.rule.name == "train"), default=0)
+    if gpus and "gpu" in workflow.global_resources:
+        limits.append(workflow.global_resources["gpu"].value // gpus)
+    return max(1, min(limits))
+
+
 onstart:
     # the merged config of a run lies beside its results
     Path(RESULTS).mkdir(parents=True, exist_ok=True)
     Path(RESULTS, "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
     for name, folder in absent_sets(config["downstream"], SETS).items():
         print(f"No model is judged on {name}: there is no folder {folder}.")
-    print(expected_time(Path(RESULTS), pairs_to_train(), max(1, workflow.cores // config["train"]["threads"])))
+    print(expected_time(Path(RESULTS), pairs_to_train(), trainings_at_a_time()))
 
 
 onsuccess:

@@ -34,6 +34,8 @@ rule train:
         max_bad_fraction=config["data"]["max_bad_fraction"],
     shell:
         """
+        # told to stop, a training saves: its shell and what writes the log wait for that
+        trap : TERM
         python -m roclip.gpus {resources.gpu} python -m roclip.train \
             --pairs {input.pairs:q} \
             --targets {input.targets:q} \
@@ -43,5 +45,8 @@ rule train:
             --out "$(dirname {output.history:q})" \
             --seed {wildcards.seed} \
             --max_bad_fraction {params.max_bad_fraction} {params.settings} 2>&1 \
-            | sed -u 's/^/[{wildcards.attack} {wildcards.method} seed {wildcards.seed}] /' | tee {log:q}
+            | (
+                trap '' TERM
+                sed -u 's/^/[{wildcards.attack} {wildcards.method} seed {wildcards.seed}] /' | tee {log:q}
+            )
         """
