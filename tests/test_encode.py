@@ -23,7 +23,10 @@ def options(tmp_path, monkeypatch) -> EncodeOptions:
     dtd(tmp_path / "root", monkeypatch)
     downstream.run(DownstreamOptions(tmp_path / "root", "dtd", tmp_path / "dtd", 0.0))
     config = towers.model_config(SMALL)
-    towers.save(towers.create(config), tmp_path / "weights/last_clip.safetensors", {"model_config": config})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = towers.create(config)
+    towers.save(model, tmp_path / "weights/last_clip.safetensors", {"model_config": config})
     return EncodeOptions(
         tmp_path / "weights", (f"test={tmp_path}/dtd/test.csv", f"probe={tmp_path}/dtd/probe.csv"),
         tmp_path / "dtd/classes.txt", tmp_path / "dtd/templates.txt", tmp_path / "features_dtd.npz", 0.2, "float32",
