@@ -153,6 +153,7 @@ rule train:
 """
 
 
+@pytest.mark.slow
 def test_the_profile_runs_one_training_a_gpu(two, tmp_path):
     """In a workflow of the same shape: 6 trainings, 2 GPUs, and cores for all of them at once."""
     (tmp_path / "work.py").write_text(WORK)

@@ -135,26 +135,19 @@ def test_slurm_hands_out_both_gpus_and_the_locks_agree(two, tmp_path):
 def test_a_training_that_is_stopped_half_way_goes_on_from_its_checkpoint(project, stop, jobs):
     target, changes = str(MODEL / "history.csv"), "changes.yaml"
     (project / changes).write_text("train: { epochs: 8 }\n")
+    log = project / RESULTS / "logs/train/targeted/roclip/seed10.log"
+    log.unlink(missing_ok=True)
     shutil.rmtree(project / MODEL, ignore_errors=True)
-    command = [
-        SNAKEMAKE,
-        "--configfile",
-        "config/test.yaml",
-        changes,
-        "--profile",
-        "profiles/slurm",
-        *SOON,
-        *ON_CPUS,
-        "--",
-        target,
-    ]
+    command = [SNAKEMAKE, "--configfile", "config/test.yaml", changes, "--profile", "profiles/slurm", *SOON, *ON_CPUS]
     with open(project / "output", "w") as output:
-        workflow = subprocess.Popen(command, cwd=project, stdout=output, stderr=subprocess.STDOUT)
-        log = project / RESULTS / "logs/train/targeted/roclip/seed10.log"
-        wait_for(lambda: log.exists() and "epoch 2/8" in log.read_text(), workflow)
-        (number,) = submitted((project / "output").read_text(), "rule_train")
-        subprocess.run([*stop, number], check=True)
-        assert workflow.wait() == 0, (project / "output").read_text()[-6000:]
+        workflow = subprocess.Popen([*command, "--", target], cwd=project, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            wait_for(lambda: log.exists() and "epoch 2/8" in log.read_text(), workflow)
+            (number,) = submitted((project / "output").read_text(), "rule_train")
+            subprocess.run([*stop, number], check=True)
+            assert workflow.wait() == 0, (project / "output").read_text()[-6000:]
+        finally:
+            workflow.kill()
     assert len(submitted((project / "output").read_text(), "rule_train")) == jobs
     assert job(number)["Restarts"] == str(2 - jobs)
     # the log is the second job's
