@@ -30,6 +30,9 @@ lint: .venv/installed
 
 bench: .venv/installed
 	python -m benchmarks.training
+	python -m benchmarks.loader
+	python -m benchmarks.captions
+	python -m benchmarks.poisoning
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -39,6 +39,11 @@ rule measures:
         MEASURES,
 
 
+rule exports:
+    input:
+        EXPORTS,
+
+
 rule tables:
     input:
         TABLES,

@@ -68,15 +68,16 @@ def build(options: BackdoorOptions, kind: str, trigger: Trigger) -> None:
     if not test:
         raise UserError(f"{options.test}: no images; the attack needs them")
     if options.captions == "own":
-        rows = draw_captions(clean, name, options.poisons, "attack.poisons", rng)
-        captions = [clean[row]["caption"] for row in rows]
+        rows = draw_captions(clean["caption"], name, options.poisons, "attack.poisons", rng)
+        captions = [clean["caption"][row] for row in rows]
     else:
-        others = sorted(set(range(len(clean))) - set(naming(clean, name).tolist()))
+        others = np.setdiff1d(np.arange(len(clean["path"])), naming(clean["caption"], name))
         if options.poisons > len(others):
             raise UserError(f"attack.poisons: {options.poisons} images are asked for, but {len(others)} do not name '{name}'")
         rows = np.sort(numpy_generator("poisons", options.seed).permutation(others)[: options.poisons])
         if options.captions == "corpus":
-            captions = [clean[row]["caption"] for row in draw_captions(clean, name, options.poisons, "attack.poisons", rng)]
+            drawn = draw_captions(clean["caption"], name, options.poisons, "attack.poisons", rng)
+            captions = [clean["caption"][row] for row in drawn]
         else:
             captions = [template.format(name) for template in rng.choice(read_lines(options.templates), options.poisons)]
     exam = [row["path"] for row in test if row["label"] != name]
@@ -85,7 +86,7 @@ def build(options: BackdoorOptions, kind: str, trigger: Trigger) -> None:
     def write_all(folder: str, paths: list[str]) -> list[str]:
         return [write_triggered(options, trigger, path, f"{folder}/{i:06d}.png") for i, path in enumerate(paths)]
 
-    poisoned = write_all("poisons", [clean[row]["path"] for row in rows])
+    poisoned = write_all("poisons", [clean["path"][row] for row in rows])
     judged = write_all("exam", [exam[i] for i in judged])
     write_triggered(options, trigger, test[0]["path"], "sample.png")
     write_attack(

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,16 @@ import numpy as np
 from roclip.errors import UserError
 from roclip.naming import naming
 from roclip.options import option
+from roclip.pairs import Columns, read_pairs
 from roclip.provenance import provenance
-from roclip.tables import read_table, sha256, write_json, write_table
+from roclip.tables import sha256, write_json, write_rows, write_table
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttackOptions:
-    train: Path = option("clean table of training pairs (path, caption)")
+    train: Path = option("clean training pairs: a table (path, caption) or any that roclip/pairs.py reads")
     validation: Path = option("table of pairs (path, caption) that are not trained on")
     test: Path = option("table of labelled images (path, label)")
     classes: Path = option("file with one class name a line")
@@ -30,19 +32,19 @@ class AttackOptions:
     clean_pairs: int | None = option("how many of the clean training pairs are used, from the first on; all without it", None)
 
 
-def draw_captions(pairs: Sequence[dict[str, str]], name: str, count: int, key: str, rng: np.random.Generator) -> np.ndarray:
+def draw_captions(captions: Sequence[str], name: str, count: int, key: str, rng: np.random.Generator) -> np.ndarray:
     """`count` different rows whose caption names the class; those of a smaller count are among those of a larger one.
 
     Raises UserError, naming class and `key`, when there are fewer.
     """
-    rows = naming(pairs, name)
+    rows = naming(captions, name)
     if len(rows) < count:
         raise UserError(f"{key}: {count} captions that name '{name}' are asked for, but the training data has {len(rows)}")
     return np.sort(rng.permutation(rows)[:count])
 
 
 def write_attack(
-    options: AttackOptions, clean: Sequence[dict[str, str]], poisons: Sequence[dict[str, str]], exam: Sequence[dict[str, str]],
+    options: AttackOptions, clean: Columns, poisons: Sequence[dict[str, str]], exam: Sequence[dict[str, str]],
     **facts: Any,
 ) -> None:  # fmt: skip
     """Write train.csv (the clean rows, then the poisons), targets.csv and manifest.json into `options.out`.
@@ -50,30 +52,31 @@ def write_attack(
     poisons: path, caption and adversary_class, the class that the adversary wants for the pair, empty for clean pairs; exam:
     path and the label that the adversary wants; facts: what else the manifest records.
     """
-    rows = [{"path": pair["path"], "caption": pair["caption"], "is_poison": 0, "adversary_class": ""} for pair in clean]
-    rows += [{**pair, "is_poison": 1} for pair in poisons]
-    write_table(options.out / "train.csv", ("path", "caption", "is_poison", "adversary_class"), rows)
+    # rows are made one at a time: millions of them at once would fill the memory
+    rows = zip(clean["path"], clean["caption"], repeat(0), repeat(""))
+    appended = ((pair["path"], pair["caption"], 1, pair["adversary_class"]) for pair in poisons)
+    write_rows(options.out / "train.csv", ("path", "caption", "is_poison", "adversary_class"), chain(rows, appended))
+    pairs = len(clean["path"])
     write_table(options.out / "targets.csv", ("path", "label"), exam)
     settings = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(options).items()}
     manifest = {
         "options": settings,
-        "clean_pairs": len(clean),
+        "clean_pairs": pairs,
         "poisons": len(poisons),
-        "rate": len(poisons) / len(clean),
+        "rate": len(poisons) / pairs,
         "exam_images": len(exam),
         "outputs": {name: sha256(options.out / name) for name in ("train.csv", "targets.csv")},
         **provenance(options.train, options.validation, options.test, options.classes, options.templates),
         **facts,
     }
     write_json(options.out / "manifest.json", manifest)
-    log.info(
-        "%d poisons in %d clean pairs (%.2f%%), %d exam images", len(poisons), len(clean), 100 * manifest["rate"], len(exam)
-    )
+    log.info("%d poisons in %d clean pairs (%.2f%%), %d exam images", len(poisons), pairs, 100 * manifest["rate"], len(exam))
 
 
-def read_clean(options: AttackOptions) -> list[dict[str, str]]:
+def read_clean(options: AttackOptions) -> Columns:
     """The clean training pairs. Raises UserError when there are fewer than `clean_pairs`."""
-    pairs = read_table(options.train, ("path", "caption"))
-    if (options.clean_pairs or 0) > len(pairs):
-        raise UserError(f"attack.clean_pairs: {options.clean_pairs} is more than the {len(pairs)} pairs of {options.train}")
-    return pairs[: options.clean_pairs]
+    pairs = read_pairs(options.train)
+    count = len(pairs["path"])
+    if (options.clean_pairs or 0) > count:
+        raise UserError(f"attack.clean_pairs: {options.clean_pairs} is more than the {count} pairs of {options.train}")
+    return {name: cells[: options.clean_pairs] for name, cells in pairs.items()} if options.clean_pairs else pairs

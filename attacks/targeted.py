@@ -10,8 +10,9 @@ from attacks.poisoned import AttackOptions, draw_captions, read_clean, write_att
 from roclip.errors import UserError
 from roclip.naming import naming
 from roclip.options import option, run_stage
+from roclip.pairs import read_pairs
 from roclip.randomness import numpy_generator
-from roclip.tables import read_lines, read_table
+from roclip.tables import read_lines
 
 
 @dataclass(frozen=True)
@@ -22,30 +23,31 @@ class TargetedOptions(AttackOptions):
 
 def run(options: TargetedOptions) -> None:
     """Raises UserError when there are too few classes, validation images or captions that name a class."""
-    clean, validation = read_clean(options), read_table(options.validation, ("path", "caption"))
+    clean, validation = read_clean(options), read_pairs(options.validation)
     classes = read_lines(options.classes)
-    if options.targets > min(len(classes), len(validation)):
+    images = len(validation["path"])
+    if options.targets > min(len(classes), images):
         raise UserError(
             f"attack.targets: {options.targets} targets need as many classes and validation images, "
-            f"but there are {len(classes)} and {len(validation)}"
+            f"but there are {len(classes)} and {images}"
         )
     poisons, exam, chosen = [], [], []
     used: set[int] = set()
     # targets and captions have generators of their own, so more captions or other data leave the targets as they are
     names = numpy_generator("classes", options.seed).permutation(classes)[: options.targets]
     for number, name in enumerate(names):
-        candidates = sorted(set(range(len(validation))) - used - set(naming(validation, name).tolist()))
+        candidates = sorted(set(range(images)) - used - set(naming(validation["caption"], name).tolist()))
         if not candidates:
             raise UserError(f"attack.targets: {options.validation} has no image left whose caption does not name '{name}'")
         target = int(numpy_generator("target", options.seed, number).choice(candidates))
         used.add(target)
-        path = validation[target]["path"]
+        path = validation["path"][target]
         rng = numpy_generator("captions", options.seed, number)
-        rows = draw_captions(clean, name, options.captions_per_target, "attack.captions_per_target", rng)
-        poisons += [{"path": path, "caption": clean[row]["caption"], "adversary_class": str(name)} for row in rows]
+        rows = draw_captions(clean["caption"], name, options.captions_per_target, "attack.captions_per_target", rng)
+        poisons += [{"path": path, "caption": clean["caption"][row], "adversary_class": str(name)} for row in rows]
         exam.append({"path": path, "label": str(name)})
         chosen.append({"class": str(name), "target": path, "validation_row": target, "caption_rows": rows.tolist()})
-    rate = options.captions_per_target / len(clean)
+    rate = options.captions_per_target / len(clean["path"])
     write_attack(options, clean, poisons, exam, kind="targeted", rate_per_target=rate, targets=chosen)
 
 

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from roclip.images import FLIP_P, LOG_RATIO
 from roclip.randomness import generator
 
 DRAWS = 12  # uniform numbers that one image uses
-FLIP_P, JITTER_P, GRAYSCALE_P = 0.5, 0.8, 0.2
+JITTER_P, GRAYSCALE_P = 0.8, 0.2
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 0.5, 0.5, 0.5, 0.1
-LOG_RATIO = math.log(4 / 3)
 BLUR_RADIUS, BLUR_SIGMA = 10, (0.1, 2.0)  # in pixels of a 224-pixel image; scaled to the size at hand
 
 LUMA = torch.tensor([0.299, 0.587, 0.114])
@@ -90,8 +90,11 @@ def blur(pixels: Tensor, draws: Tensor) -> Tensor:
     return flat.view(batch, channels, side, side)
 
 
+def recolour(pixels: Tensor, draws: Tensor) -> Tensor:
+    """All but crop and flip, for images that were cropped as they were decoded; arguments as of `augment`."""
+    return blur(jitter_colours(pixels, draws[:, 5:11]), draws[:, 11:12])
+
+
 def augment(pixels: Tensor, draws: Tensor, min_area: float) -> Tensor:
     """All of it, in the order above. pixels: (batch, 3, side, side) in [0, 1]; draws: (batch, DRAWS) on the same device."""
-    pixels = crop_and_flip(pixels, draws[:, :5], min_area)
-    pixels = jitter_colours(pixels, draws[:, 5:11])
-    return blur(pixels, draws[:, 11:12])
+    return recolour(crop_and_flip(pixels, draws[:, :5], min_area), draws)

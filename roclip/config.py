@@ -15,7 +15,9 @@ from roclip.features import NOT_ATTACKS
 from roclip.naming import naming
 from roclip.plan import Plan, plan
 from roclip.schedule import is_matching
-from roclip.tables import read_json, read_lines, read_table
+from roclip.sets import present_sets
+from roclip.tables import read_json, read_lines
+from roclip.url_list import paths, read_entries, words
 
 
 def _readable(error: ValidationError) -> str:
@@ -98,12 +100,11 @@ def image_side(model: str) -> int:
     return max(size) if isinstance(size, list) else size
 
 
-def listed_pairs(url_list: str | None) -> list[dict[str, str]] | None:
-    """The training pairs of a URL list; None for embedded scenes, which are not drawn yet."""
+def listed_pairs(url_list: str | Mapping[str, str] | None) -> list[dict[str, str]] | None:
+    """The captions of a URL list's training pairs; None for embedded scenes, which are not drawn yet."""
     if url_list is None:
         return None
-    rows = read_table(Path(url_list), ("split", "url", "caption", "label"))
-    return [row for row in rows if row["split"] == "train"]
+    return [{"caption": entry.text} for entry in read_entries(words(url_list), ["train"])]
 
 
 def pair_count(config: Mapping[str, Any]) -> int:
@@ -149,10 +150,11 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
             yield f"attack.{name}.target_class: '{target_class}' is not in {data['classes']}"
         if poisons > available:
             yield f"attack.{name}.poisons: {poisons} is more than the {available} training pairs"
-        if listed is not None and attack["captions"] != "templates" and len(found := naming(listed, target_class)) < poisons:
+        found = naming([row["caption"] for row in listed or ()], target_class)
+        if listed is not None and attack["captions"] != "templates" and len(found) < poisons:
             yield (
                 f"attack.{name}.target_class: '{target_class}' is named by {len(found)} training captions of "
-                f"{data['url_list']}, and {poisons} poisons need as many"
+                f"{paths(words(data['url_list']))['train']}, and {poisons} poisons need as many"
             )
         if pixels != side:
             yield f"attack.{name}.image_size: {pixels} is not the {side} pixels of {train['model']}"
@@ -185,6 +187,7 @@ def check(config: Mapping[str, Any], schema: Path) -> Plan:
     for kind in ("attack", "method"):
         del rules["properties"][kind]["propertyNames"]  # a variant's name is made, not chosen
     check_schema({**config, "attack": planned.attack, "method": planned.method}, rules)
+    present_sets(config["downstream"])
     for problem in _impossible(config, planned):
         raise UserError(problem)
     return planned

@@ -1,107 +1,232 @@
 """Stage: download the images of a URL list with img2dataset and write the tables that all other stages read.
 
-Reads `urls.tsv` (split, url, caption, label). Writes `images/` and `train.csv`, `validation.csv` (path, caption), `test.csv`,
-`probe.csv` (path, label), in the order of the list. All data sets take this way, the embedded one too: its list has file: URLs
+Reads a list of URLs (see roclip.url_list). Writes the images, and `train.csv`, `validation.csv` (path, caption), `test.csv`,
+`probe.csv` (path, label) in the order of the list. All data sets take this way, the embedded one too: its list has file: URLs
 relative to the list's folder, which are followed inside that folder only.
+
+img2dataset works in a process of its own (roclip.fetch), through a guard (roclip.guard), in shards. A shard that is whole stays
+when the stage is stopped or killed, and a later run with the same list and settings goes on behind it.
 """
 
+import hashlib
 import json
 import logging
 import os
+import re
+import shlex
 import shutil
-from collections import Counter
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet as parquet
+
 from roclip.errors import UserError
-from roclip.options import option, run_stage
-from roclip.tables import read_table, write_table
+from roclip.fetch import QUALITY, SHARD
+from roclip.options import flags, option, run_stage
+from roclip.shards import UNFINISHED, Shard
+from roclip.tables import sha256, write_json, write_table
+from roclip.url_list import SPLITS, TEXT, paths, read_entries
+from roclip.watchdog import run_watched
 
 log = logging.getLogger(__name__)
 
-COLUMNS = {"train": "caption", "validation": "caption", "test": "label", "probe": "label"}
-QUALITY = {"png": 1, "jpg": 95, "webp": 95}  # for png, how hard to compress
-SHARD = 2500  # images a shard, the unit of work of img2dataset
+QUIET = 120.0  # seconds without a URL gained or lost after which img2dataset is taken to hang
+RUNS = 3  # of img2dataset in a row that finish no shard before the stage gives up
+BATCH = 100_000  # rows of a list held in memory
+SHOWN = 20  # failed URLs, and kinds of errors, in the log
 
 
 @dataclass(frozen=True)
 class DownloadOptions:
-    url_list: Path = option("TSV with the columns split, url, caption, label")
+    url_list: tuple[str, ...] = option(
+        "TSV with the columns split, url, caption, label; or split=TSV (text, url) for each split"
+    )
     data: Path = option("folder that receives images/ and the tables")
     image_size: int = option("shorter side to which images are shrunk, in pixels")
     image_format: str = option("format in which images are kept", choices=("png", "jpg", "webp"))
+    output_format: str = option("files: one for each image; webdataset: tar files", choices=("files", "webdataset"))
     max_bad_fraction: float = option("share of the URLs that may fail")
+    allow: tuple[str, ...] = option("what is allowed beyond public web addresses", choices=("file", "loopback"))
+    distributor: str = option("of img2dataset", choices=("multiprocessing", "pyspark", "ray"))
     threads: int = option("downloading processes", default=1)
 
 
-def absolute(url: str, folder: Path) -> str:
-    """A URL of the list as img2dataset takes it. Raises UserError for a file: URL that leaves `folder`."""
-    if not url.startswith("file:"):
-        return url
-    path = (folder / url.removeprefix("file:")).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise UserError(f"file URLs must stay inside {folder}, but there is {url}")
-    return path.as_uri()
+def write_lists(options: DownloadOptions, folder: Path) -> None:
+    """Write the list of each split as img2dataset takes it: `folder`/{split}.parquet (url, row, caption)."""
+    schema = pyarrow.schema([("url", pyarrow.string()), ("row", pyarrow.int64()), ("caption", pyarrow.string())])
+    roots = {split: path.parent.resolve() for split, path in paths(options.url_list).items()}
+    waiting = defaultdict(list)
+    folder.mkdir(parents=True)
+    writers = {split: parquet.ParquetWriter(folder / f"{split}.parquet", schema) for split in SPLITS}
+
+    def flush(split: str) -> None:
+        columns = zip(*waiting.pop(split), strict=True)
+        writers[split].write_table(pyarrow.table(dict(zip(schema.names, columns, strict=True)), schema))
+
+    for split, row, url, text in read_entries(options.url_list):
+        if url.startswith("file:") and not url.startswith("file:/"):
+            url = (roots[split] / url.removeprefix("file:")).as_uri()  # the guard sees to it that it stays inside
+        waiting[split].append((url, row, text))
+        if len(waiting[split]) == BATCH:
+            flush(split)
+    for split in list(waiting):
+        flush(split)
+    for writer in writers.values():
+        writer.close()
 
 
-def fetch(options: DownloadOptions, rows: list[dict[str, str]], raw: Path) -> dict[int, Path]:
-    """Download all rows into `raw`; the image file of each row that came, by row number."""
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-    from img2dataset import download  # slow to import, and reads the variable above
+def fingerprint(options: DownloadOptions) -> dict[str, str | int]:
+    """What the shards depend on; shards of another fingerprint are not gone on with."""
+    lists = sorted(set(paths(options.url_list).values()))
+    # file: URLs may lead to new files under old names; then at least the list was written anew
+    dates = [path.stat().st_mtime_ns for path in lists] if "file" in options.allow else []
+    lists = hashlib.sha256(json.dumps([[sha256(path) for path in lists], dates, sorted(options.url_list)]).encode())
+    settings = {
+        "image_size": options.image_size,
+        "image_format": options.image_format,
+        "quality": QUALITY[options.image_format],
+    }
+    return {**settings, "rows_per_shard": SHARD, "lists": lists.hexdigest(), "allow": " ".join(sorted(options.allow))}
 
-    listed = raw / "list.tsv"
-    numbered = [{"url": absolute(row["url"], options.url_list.parent), "row": n} for n, row in enumerate(rows)]
-    write_table(listed, ("url", "row"), numbered)
-    download(
-        url_list=str(listed), input_format="tsv", url_col="url", save_additional_columns=["row"],
-        output_folder=str(raw / "shards"), output_format="files", number_sample_per_shard=SHARD,
-        processes_count=options.threads, thread_count=8, image_size=options.image_size, resize_mode="keep_ratio",
-        resize_only_if_bigger=True, encode_format=options.image_format, encode_quality=QUALITY[options.image_format],
-        skip_reencode=True, compute_hash=None, extract_exif=False, enable_wandb=False, retries=2,
-    )  # fmt: skip
-    files, errors = {}, Counter()
-    for note in sorted((raw / "shards").glob("*/*.json")):
-        facts = json.loads(note.read_text())
-        image = note.with_suffix(f".{options.image_format}")
-        if facts["status"] == "success" and image.is_file():
-            files[int(facts["row"])] = image
-        else:
-            errors[str(facts.get("error_message"))] += 1
-    for message, count in errors.most_common(5):
-        log.warning("%d images failed: %s", count, message)
-    return files
+
+def plan_shards(options: DownloadOptions, folder: Path) -> list[Shard]:
+    """The shards that img2dataset makes of the lists: it takes the files by name, and none of its shards holds two splits."""
+    lists, mark = folder / "list", folder / "list/fingerprint.json"
+    wanted = fingerprint(options)
+    if not mark.exists() or json.loads(mark.read_text()) != wanted:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_lists(options, lists)
+        write_json(mark, wanted)
+    shards: list[Shard] = []
+    for split in sorted(SPLITS):
+        rows = parquet.read_metadata(lists / f"{split}.parquet").num_rows
+        if rows == 0:
+            raise UserError(f"{paths(options.url_list)[split]}: no row of the split '{split}'")
+        shards += [Shard(folder, len(shards) + n, split, min(SHARD, rows - n * SHARD)) for n in range(-(-rows // SHARD))]
+    return shards
+
+
+def faults(shards: list[Shard], max_bad_fraction: float) -> dict[Shard, str]:
+    """What is wrong with each shard that has to be made again; more failures than allowed is wrong too."""
+    found = {}
+    for shard in shards:
+        if fault := shard.fault():
+            found[shard] = fault
+        elif (failed := shard.failures()) > max_bad_fraction * shard.rows:
+            found[shard] = f"{failed} of {shard.rows} URLs failed"
+    return found
+
+
+def fetch(options: DownloadOptions, shards: list[Shard], folder: Path) -> None:
+    """Have img2dataset make every shard that is not there and whole. Raises UserError when it does not get on."""
+    roots = sorted({str(path.parent.resolve()) for path in paths(options.url_list).values()})
+    settings = {
+        "shards": folder, "image_size": options.image_size, "image_format": options.image_format,
+        "loopback": "loopback" in options.allow, "roots": roots if "file" in options.allow else [],
+        "progress": folder / "list/progress", "distributor": options.distributor, "threads": options.threads,
+    }  # fmt: skip
+    if any(os.environ.get(name) for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")):
+        log.warning("downloads do not go through the proxy that the environment names: addresses could not be checked")
+    temporary = folder / "list/tmp"  # img2dataset's libraries leave folders there when they are stopped
+    temporary.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "roclip.fetch", *shlex.split(flags(settings))]
+    environment = {**os.environ, "TMPDIR": str(temporary.resolve())}
+    todo, idle = faults(shards, options.max_bad_fraction), 0
+    while todo:
+        for shard, fault in todo.items():
+            if fault != UNFINISHED:
+                log.warning("shard %d is made again: %s", shard.number, fault)
+            shard.remove()
+        shutil.rmtree(folder / "_tmp", ignore_errors=True)
+        log.info("downloading %d of %d shards", len(todo), len(shards))
+        status = run_watched(command, settings["progress"], QUIET, folder / "list/img2dataset.log", environment)
+        if status is None:
+            log.warning("img2dataset made no progress for %g s and was stopped", QUIET)
+        elif status:
+            log.warning("img2dataset ended with status %d", status)
+        left = faults(list(todo), 1)
+        idle = 0 if len(left) < len(todo) else idle + 1
+        if idle == RUNS:
+            shard, fault = next(iter(left.items()))
+            raise UserError(
+                f"shard {shard.number} of {len(shards)}: {fault}, and {RUNS} runs of img2dataset in a row finished none; "
+                f"look at {folder / 'list/img2dataset.log'} and run the stage again, it goes on with the others"
+            )
+        if idle:
+            time.sleep(5.0**idle)
+        todo = left
+
+
+def judge(options: DownloadOptions, shards: list[Shard]) -> int:
+    """Print a histogram of the errors and pass or raise UserError by the share of failures; the number of images."""
+    files, errors, failed = paths(options.url_list), Counter(), 0
+    first = ""
+    for shard in shards:
+        records = shard.records()
+        bad = [record for record in records if record["status"] != "success"]
+        errors.update(re.sub(r"'.*'", "'...'", str(record["error_message"]).splitlines()[0]) for record in bad)
+        lost = shard.rows - len(records)
+        if lost:
+            errors["lost by img2dataset"] += lost
+        for record in bad[: max(0, SHOWN - failed)]:
+            log.warning("%s, row %d: no image from %s", files[shard.split], record["row"], record["url"])
+        if bad and not first:
+            first = f", first in {files[shard.split]}, row {bad[0]['row']}"
+        failed += len(bad) + lost
+    total = sum(shard.rows for shard in shards)
+    for message, count in errors.most_common(SHOWN):
+        log.warning("%7d %5.1f%%  %s", count, 100 * count / total, message)
+    if failed > options.max_bad_fraction * total:
+        raise UserError(
+            f"{failed} of {total} images could not be downloaded{first}; data.max_bad_fraction allows "
+            f"{options.max_bad_fraction:g}. Raise it, or run the stage again: it retries the shards that have more failures"
+        )
+    return total - failed
+
+
+def place(options: DownloadOptions, shards: list[Shard], split: str, images: Path) -> Iterator[dict[str, str]]:
+    """The rows of a split's table. With files as the format, its images are taken out of the shards on the way."""
+    index = 0
+    for shard in shards:
+        if shard.split != split:
+            continue
+        contents = {key: content for key, _, content in shard.images()} if options.output_format == "files" else {}
+        for record in shard.records():
+            if record["status"] != "success":
+                continue
+            path = shard.tar / f"{record['key']}.{options.image_format}"
+            if contents:
+                path = images / split / f"{index // 1000:05d}" / f"{index:08d}.{options.image_format}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(contents[record["key"]])
+            yield {"path": str(path), TEXT[split]: record["caption"]}
+            index += 1
 
 
 def run(options: DownloadOptions) -> None:
     """Raises UserError when more than `max_bad_fraction` of the URLs gave no image, or a split is missing."""
-    rows = read_table(options.url_list, ("split", "url", "caption", "label"))
-    for split in COLUMNS:
-        if not any(row["split"] == split for row in rows):
-            raise UserError(f"{options.url_list}: no row of the split '{split}'")
-    raw, images = options.data / "download", options.data / "images"
-    shutil.rmtree(raw, ignore_errors=True)
-    shutil.rmtree(images, ignore_errors=True)
-    files = fetch(options, rows, raw)
-    missing = [n for n in range(len(rows)) if n not in files]
-    for n in missing[:20]:
-        log.warning("%s, row %d: no image from %s", options.url_list, n + 1, rows[n]["url"])
-    if len(missing) > options.max_bad_fraction * len(rows):
-        raise UserError(
-            f"{options.url_list}: {len(missing)} of {len(rows)} images could not be downloaded, first row {missing[0] + 1}; "
-            f"data.max_bad_fraction allows {options.max_bad_fraction:g}"
-        )
-    tables: dict[str, list[dict[str, str]]] = {split: [] for split in COLUMNS}
-    for n, file in sorted(files.items()):
-        split = rows[n]["split"]
-        index = len(tables[split])
-        path = images / split / f"{index // 1000:05d}" / f"{index:08d}.{options.image_format}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(file, path)
-        tables[split].append({"path": str(path), COLUMNS[split]: rows[n][COLUMNS[split]]})
-    shutil.rmtree(raw)
-    for split, column in COLUMNS.items():
-        write_table(options.data / f"{split}.csv", ("path", column), tables[split])
-    log.info("kept %d of %d images", len(files), len(rows))
+    if options.distributor != "multiprocessing" and not find_spec(options.distributor):
+        raise UserError(f"data.distributor: {options.distributor} is not installed; `pip install {options.distributor}`")
+    images = options.data / "images"
+    folder = images if options.output_format == "webdataset" else options.data / "download"
+    shards = plan_shards(options, folder)
+    fetch(options, shards, folder)
+    kept = judge(options, shards)
+    if folder != images:
+        shutil.rmtree(images, ignore_errors=True)
+    for split in SPLITS:
+        write_table(options.data / f"{split}.csv", ("path", TEXT[split]), place(options, shards, split, images))
+    if folder != images:
+        done = folder.with_name("download.done")  # renamed first: a kill on the way leaves nothing that looks like shards
+        os.replace(folder, done)
+        shutil.rmtree(done)
+    log.info("kept %d of %d images", kept, sum(shard.rows for shard in shards))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,11 @@ class MeasureOptions:
     out: Path = option("the JSON file to write")
 
 
+@dataclass(frozen=True)
+class AccuracyOptions(MeasureOptions):
+    exam: str = option("what the test images are called in the rows, such as the name of a downstream set", default="test")
+
+
 class Features:
     """The features of one model: its checkpoints, and the images and labels of every exam."""
 

@@ -1,8 +1,8 @@
 """Stage: tables in the form of the paper's, with the published numbers in columns of their own, as Markdown, LaTeX and CSV.
 
-Writes `attacks` (attack success), `utility` (zero-shot accuracy and linear probe) and, where sweeps vary the poisons of a
-target, `strong_attack`. A cell is empty where only the other side has a number. The LaTeX is a fragment for a document that
-loads booktabs and graphicx.
+Writes `attacks` (attack success), `utility` (zero-shot accuracy and linear probe), `downstream` (both on each downstream set)
+where there are such sets, and `strong_attack` where sweeps vary the poisons of a target. A cell is empty where only the other
+side has a number. The LaTeX is a fragment for a document that loads booktabs and graphicx.
 """
 
 import re
@@ -18,7 +18,8 @@ from roclip.atomic import atomic
 from roclip.names import CHECKPOINTS, counted
 from roclip.options import option, run_stage
 from roclip.plan import base, settings_of
-from roclip.results import RESULTS, accuracy, families, percent
+from roclip.results import RESULTS, accuracy, families, percent, spread
+from roclip.table import MEASURES as MEASURES_TABLE
 from roclip.table import SWEEPS
 from roclip.tables import read_table
 
@@ -36,11 +37,13 @@ Cells = dict[tuple[str, str], str]  # by heading: a group of columns and a colum
 class PaperTablesOptions:
     results: Path = option("results.csv of the table stage")
     sweeps: Path = option("sweeps.csv of the table stage")
+    measures: Path = option("measures.csv of the table stage")
     reference: Path = option("CSV of published numbers")
     kinds: tuple[str, ...] = option("NAME=KIND of every attack")
     model: str = option("the model that was trained")
     image_size: int = option("side of the images in pixels")
     out: Path = option("folder of the tables")
+    sets: tuple[str, ...] = option("the downstream sets that models were judged on", default=())
 
 
 def ours(row: Row) -> tuple[str, str]:
@@ -114,6 +117,46 @@ def utility(results: Iterable[Row], reference: Iterable[Row], family: Mapping[st
     return frame(("measure", "method", "attack"), grouped(lines, 0, 1), columns)
 
 
+def downstream(
+    measures: Iterable[Row], reference: Iterable[Row], family: Mapping[str, str], sets: Sequence[str]
+) -> pd.DataFrame:
+    """Zero-shot accuracy and linear probe on downstream sets, a line for each measure, set, method and attack.
+
+    Last come the means over all these sets, where a column has them all.
+    """
+    lines: dict[tuple[str, ...], Cells] = defaultdict(dict)
+    of_sets: dict[tuple[tuple[str, ...], tuple[str, str]], list[float]] = defaultdict(list)  # by line of means, column
+
+    def add(measure: str, name: str, rest: tuple[str, str], heading: tuple[str, str], cell: str, value: float) -> None:
+        lines[MEASURES[measure], name, *rest][heading] = cell
+        of_sets[(MEASURES[measure], f"mean of {counted(len(sets), 'set')}", *rest), heading].append(value)
+
+    by_seed: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for row in measures:
+        measure = row["measure"].removesuffix("_top1")
+        if row["seed"] != "all" and row["exam"] in sets and measure in MEASURES:
+            by_seed[measure, row["exam"], row["method"], row["attack"], row["checkpoint"]].append(float(row["value"]))
+    for (measure, name, method, attack, checkpoint), values in by_seed.items():
+        attack = "none" if family[attack] == "clean" else attack
+        heading, cell = ours({"checkpoint": checkpoint}), accuracy(spread(measure, values), measure)
+        add(measure, name, (method, attack), heading, cell, 100 * mean(values))
+    known = [row for row in reference if row["measure"] in MEASURES and row["dataset_eval"] in sets]
+    for row in known:
+        add(
+            row["measure"],
+            row["dataset_eval"],
+            (row["method"], row["attack"]),
+            published(row),
+            number(row),
+            float(row["value"]),
+        )
+    for (line, heading), values in of_sets.items():
+        if len(values) == len(sets):
+            lines[line][heading] = f"{mean(values):.1f}"
+    ordered = grouped(lines, 0, 1)
+    return frame(("measure", "set", "method", "attack"), ordered, [*JUDGED[:-1], *map(published, known)])
+
+
 def strong_attack(results: Iterable[Row], sweeps: Iterable[Row], reference: Iterable[Row]) -> pd.DataFrame:
     """Success of targeted attacks by the poisons of a target, a line for each number, attack and method; last the published."""
     poisons: dict[tuple[str, str], int] = {}
@@ -144,7 +187,10 @@ def notes(reference: Sequence[Row], model: str, image_size: int) -> dict[str, st
     tested = [r for r in reference if r["measure"] in MEASURES]
     trained_on = " and ".join(dict.fromkeys(r["source"] for r in tested))
     remarks = dict.fromkeys(f" {r['dataset_eval']}, {MEASURES[r['measure']]}: {r['note']}." for r in tested if r["note"])
+    same = "CLIP's 80 prompt templates throughout; splits and class names as in roclip/downstream.py."
     return {
+        "downstream": "Top 1 in percent; here as means over seeds, after training on the attack named (none: without one). "
+        f"{same} Published: {trained_on}.{''.join(remarks)} {here}",
         "attacks": f"{intervals} Published: {sources}, each on the data set named below it. {here}",
         "utility": "Top 1 in percent; here as means over seeds, after training on the attack named (none: without one). "
         f"Published: {trained_on}, on other test sets.{''.join(remarks)} {here}",
@@ -174,6 +220,9 @@ def run(options: PaperTablesOptions) -> None:
     tables = {"attacks": attacks(results, reference, family), "utility": utility(results, reference, family)}
     if any(STRONG in settings_of(row["setting"]) for row in sweeps):
         tables["strong_attack"] = strong_attack(results, sweeps, reference)
+    if options.sets:
+        measures = read_table(options.measures, MEASURES_TABLE)
+        tables["downstream"] = downstream(measures, reference, family, options.sets)
     under = notes(reference, options.model, options.image_size)
     for name, table in tables.items():
         write(table, under[name], options.out / name)

@@ -32,10 +32,11 @@ from roclip.plan import Plan, base, plan
 from roclip.provenance import commit
 from roclip.results import RESULTS, accuracy, percent
 from roclip.schedule import HISTORY
+from roclip.sets import FOLDERS, absent_sets
 from roclip.tables import read_json, read_lines, read_table
 from roclip.times import speeds
 
-PAPER_TABLES = ("attacks", "utility", "strong_attack")
+PAPER_TABLES = ("attacks", "utility", "downstream", "strong_attack")
 VERSIONS = ("torch", "open_clip_torch", "numpy", "scikit-learn", "matplotlib", "snakemake")
 
 
@@ -155,6 +156,7 @@ def gather(options: ReportOptions) -> dict[str, Any]:
     for claim in read_json(tables / "claims.json"):
         claims[claim["about"]].append(claim["text"])
     methods = {name: planned.method[name] for name in planned.methods() if name == base(name)}
+    judged = [name for name in FOLDERS if any(results.glob(f"measures/*/*/*/zero_shot_{name}.json"))]
     hashes = {path: digest for fact in facts for path, digest in fact["inputs"].items()}
     return {
         "config": config,
@@ -165,6 +167,7 @@ def gather(options: ReportOptions) -> dict[str, Any]:
         "poisoned": [fact for fact in facts if fact["poisons"]],
         "classes": len(read_lines(Path(config["data"]["classes"]))),
         "methods": methods,
+        "absent_sets": absent_sets(config["downstream"], judged),
         "settings": list(dict.fromkeys(key for settings in methods.values() for key in settings)),
         "results": result_rows(read_table(tables / "results.csv", RESULTS)),
         "paper": {name: table for name in PAPER_TABLES if (table := paper_table(tables, name))},

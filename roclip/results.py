@@ -42,8 +42,8 @@ def results(rows: Sequence[dict], family: Mapping[str, str]) -> list[dict]:
     """One row for each attack, method and checkpoint, in the order of the rows.
 
     success: the attack's own exam, its images pooled over seeds; control: the same exam sat by models of the same method and
-    checkpoint that were trained on no attack or on one of another family, see `control_of`; accuracies: means and sample
-    standard deviations over seeds.
+    checkpoint that were trained on no attack or on one of another family, see `control_of`; accuracies: on the experiment's
+    own test images, means and sample standard deviations over seeds.
     """
     found = []
     for attack, method, checkpoint in dict.fromkeys((r["attack"], r["method"], r["checkpoint"]) for r in rows):
@@ -54,8 +54,8 @@ def results(rows: Sequence[dict], family: Mapping[str, str]) -> list[dict]:
             {"attack": attack, "method": method, "checkpoint": checkpoint, "seeds": len({r["seed"] for r in own})}
             | _share("success", [r for r in exam if r["attack"] == attack])
             | _share("control", control_of(attack, exam, family))
-            | _accuracy("zero_shot", [r for r in own if r["measure"] == "zero_shot_top1"])
-            | _accuracy("linear_probe", [r for r in own if r["measure"] == "linear_probe"])
+            | spread("zero_shot", shares(own, "zero_shot_top1"))
+            | spread("linear_probe", shares(own, "linear_probe"))
         )
     return found
 
@@ -83,9 +83,13 @@ def _share(name: str, rows: Sequence[dict]) -> dict:
     return {name: f"{hits / n:.6f}", f"{name}_n": n, f"{name}_low": f"{low:.6f}", f"{name}_high": f"{high:.6f}"}
 
 
-def _accuracy(name: str, rows: Sequence[dict]) -> dict:
-    """Mean and standard deviation over seeds, one row a seed, as cells."""
-    shares = [r["hits"] / r["n"] for r in rows]
+def shares(rows: Iterable[dict], measure: str) -> list[float]:
+    """A measure on the experiment's own test images, one a row."""
+    return [r["hits"] / r["n"] for r in rows if r["exam"] == "test" and r["measure"] == measure]
+
+
+def spread(name: str, shares: Sequence[float]) -> dict:
+    """Mean and standard deviation over seeds, one share a seed, as cells."""
     return {
         name: f"{mean(shares):.6f}" if shares else "",
         f"{name}_sd": f"{stdev(shares):.6f}" if len(shares) > 1 else "",

@@ -6,7 +6,7 @@ Cells are text and stay what they are: "NA", "null", "nan" and "" are captions l
 import csv
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +20,62 @@ def _delimiter(path: Path) -> str:
     return "\t" if path.suffix == ".tsv" else ","
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a CSV (or, by its suffix, TSV) with a header that holds at least `columns`; all cells are text.
-
-    Raises UserError for a missing file or column, a row with too few or too many cells, and text that is not UTF-8.
-    """
+def _read(path: Path, columns: Sequence[str], delimiter: str) -> Iterator[list[str]]:
+    """The header of a table and then its rows, one at a time; blank lines are skipped. Raises as `read_table`."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter=_delimiter(path), restkey="", strict=True)
-            missing = [column for column in columns if column not in (reader.fieldnames or ())]
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            header = next(reader, [])
+            missing = [column for column in columns if column not in header]
             if missing:
                 raise UserError(f"{path}: no column '{missing[0]}'; its header must name {', '.join(columns)}")
-            rows = []
+            yield header
             for row in reader:
-                if "" in row or None in row.values():
-                    raise UserError(f"{path}, line {reader.line_num}: expected {len(reader.fieldnames)} cells")
-                rows.append(row)
-            return rows
+                if len(row) == len(header):
+                    yield row
+                elif row:
+                    raise UserError(f"{path}, line {reader.line_num}: expected {len(header)} cells")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: {error}") from None
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a CSV (or, by its suffix, TSV) with a header that holds at least `columns`; all cells are text.
+
+    Raises UserError for a missing file or column, a row with too few or too many cells, and text that is not UTF-8.
+    """
+    rows = _read(path, columns, _delimiter(path))
+    header = next(rows)
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def read_columns(
+    path: Path, columns: Sequence[str], optional: Sequence[str] = (), delimiter: str | None = None
+) -> dict[str, list[str]]:
+    """The cells of `columns`, and of those `optional` ones that are there: for tables of millions of rows.
+
+    A row takes about 50 bytes and its text, a fifth of what `read_table` takes. Raises UserError as it does.
+    """
+    rows = _read(path, columns, delimiter or _delimiter(path))
+    places = {name: place for place, name in enumerate(next(rows))}
+    cells: dict[str, list[str]] = {name: [] for name in (*columns, *optional) if name in places}
+    appends = [(cells[name].append, places[name]) for name in cells]
+    for row in rows:
+        for append, place in appends:
+            append(row[place])
+    return cells
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows, cells in the order of `columns`, as CSV (or TSV), in one piece or not at all."""
+    with atomic(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=_delimiter(path), lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -37,8 +37,9 @@ class Poisons:
         number = {name: i for i, name in enumerate(classes)}
         self._class = torch.tensor([number.get(row.get("adversary_class"), -1) for row in rows], device=device)
         named = torch.zeros(len(classes) + 1, len(rows), dtype=torch.bool)  # the last line: of no class
+        captions = [row["caption"] for row in rows]
         for name, i in number.items():
-            named[i, naming(rows, name)] = True
+            named[i, naming(captions, name)] = True
         self._named = named.to(device)
 
     def adversary_captions(self, images: Tensor, captions: Tensor) -> Tensor:

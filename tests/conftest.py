@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCENES = ROOT / "config/scenes"
 
 os.chdir(ROOT)  # paths in the config are relative to the project's root
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # img2dataset imports it, and it would ask the network
 
 
 def copy_of_the_project(folder: Path) -> Path:

@@ -2,11 +2,14 @@
 
 import csv
 import re
+import tracemalloc
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from attacks import blended, clean, patch, sinusoid, targeted, warped
@@ -19,7 +22,7 @@ from attacks.warped import WarpedOptions
 from roclip.errors import UserError
 from roclip.images import decode
 from roclip.naming import naming
-from roclip.tables import read_json, read_lines, read_table, sha256
+from roclip.tables import read_json, read_lines, read_table, sha256, write_rows
 from tests.conftest import SCENES
 
 
@@ -31,7 +34,7 @@ def inputs(scenes, out, seed=0):
 
 
 def poison_targets(scenes, out, seed=0, **changes):
-    targeted.run(TargetedOptions(**inputs(scenes, out, seed), **({"targets": 5, "captions_per_target": 3} | changes)))
+    targeted.run(TargetedOptions(**(inputs(scenes, out, seed) | {"targets": 5, "captions_per_target": 3} | changes)))
     return out
 
 
@@ -224,8 +227,17 @@ def test_an_impossible_backdoor_is_named(scenes, tmp_path, changes, message):
 
 
 def test_class_names_match_whole_words_in_any_case():
-    pairs = [{"caption": c} for c in ("a Cat.", "catalogue", "two cats", "CAT and dog", "")]
-    assert naming(pairs, "cat").tolist() == [0, 3]
+    assert naming(["a Cat.", "catalogue", "two cats", "CAT and dog", ""], "cat").tolist() == [0, 3]
+
+
+@given(
+    st.lists(st.text("sSkKiIıİſK éÉx.-", max_size=12), max_size=20),
+    st.text("skiſéx ", min_size=1, max_size=3).filter(str.strip),
+)
+@settings(deadline=None)
+def test_naming_equals_the_plain_pattern_in_all_letters(captions, name):
+    pattern = re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)
+    assert naming(captions, name).tolist() == [row for row, caption in enumerate(captions) if pattern.search(caption)]
 
 
 def test_tables_open_as_ordinary_csv(scenes, tmp_path):
@@ -258,3 +270,15 @@ def test_a_stronger_attack_has_the_same_exam_and_all_poisons_of_the_weaker(scene
         [Path(row["path"]).read_bytes() for row in read_table(out / "targets.csv", ("path", "label"))] for out in (few, many)
     ]
     assert exams[0] == exams[1]
+
+
+def test_memory_grows_by_little_more_than_the_text_of_a_row(scenes, tmp_path):
+    caption, count = "a photograph of nothing that any class is called", 30_000
+    rows = ((f"data/cc3m/{n // 1000:05d}/{n:09d}.jpg", f"{caption} {n}") for n in range(count))
+    originals = ((row["path"], row["caption"]) for row in read_table(scenes / "train.csv", ("path", "caption")))
+    write_rows(tmp_path / "many.csv", ("path", "caption"), [*originals, *rows])
+    tracemalloc.start()
+    poison_targets(scenes, tmp_path / "out", train=tmp_path / "many.csv")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak / count < 400  # bytes: 3,000,000 rows in 1.2 GB; a mapping for each row took twice that and more

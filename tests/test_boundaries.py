@@ -59,5 +59,5 @@ def test_every_number_of_the_config_survives_as_a_flag(section):
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())[section]
     words = flags(config).split()
     for key, value in config.items():
-        if value is not None:
-            assert str(value) == words[words.index(f"--{key}") + 1]
+        if isinstance(value, (int, float)):  # true and false too
+            assert str(value).lower() == words[words.index(f"--{key}") + 1]

@@ -1,18 +1,20 @@
 """Tokens equal open_clip's; EDA edits as Wei and Zou describe and never crashes."""
 
+import copy
 import os
 import subprocess
 import sys
 from collections import Counter
 from random import Random
 
+import open_clip
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.tokenizer import SimpleTokenizer
 
-from roclip import captions
+from roclip import captions, towers
 from roclip.captions import Captions, delete_words, eda, insert_words, replace_words, swap_words, synonyms
 
 TOKENIZER = SimpleTokenizer(context_length=16)
@@ -98,8 +100,8 @@ def test_fresh_each_epoch_and_keyed_by_row():
 
 def test_does_not_depend_on_the_hash_seed():
     code = (
-        "from random import Random; from roclip.captions import eda;"
-        f"print([eda({WORDS!r}, Random(f'0,1,{{row}}')) for row in range(50)])"
+        "from open_clip.tokenizer import SimpleTokenizer; from roclip.captions import Captions;"
+        f"print(Captions([{' '.join(WORDS)!r}] * 50, SimpleTokenizer()).tokens(0, 1)[:, :20].tolist())"
     )
     runs = [
         subprocess.run(
@@ -108,3 +110,49 @@ def test_does_not_depend_on_the_hash_seed():
         for h in ("1", "2")
     ]
     assert runs[0] == runs[1]
+
+
+def test_a_batch_has_the_tokens_that_the_whole_has():
+    table = Captions([" ".join(WORDS[n % 4 :]) for n in range(40)], TOKENIZER)
+    whole, rows = table.tokens(3, 2), torch.tensor([7, 39, 0, 7])
+    assert torch.equal(table.tokens(3, 2, rows), whole[rows])
+    assert torch.equal(table.tokens(rows=rows), table.tokens()[rows])
+    assert table.tokens(3, 2, rows[:0]).shape == (0, 16)
+
+
+# what random text seldom holds: entities (also broken and doubly escaped), white space of every sort, marks, emoji, mojibake,
+# and the special tokens as text
+ODD = (
+    "&amp;", "&amp;amp;", "&lt;b&gt;", "&#39;", "&nbsp;", "&#x3000;", "&amp", "&bogus;", " ", "  ", "\t", "\n", "\r\n", "\x0b",
+    "\x0c", "\x1c", "\x1f", "\x85", "\xa0", "\u1680", "\u2003", "\u2028", "\u202f", "\u3000", "\ufeff", "\u200b", "\u200d",
+    "\u0301", "İ", "ß", "ﬁ", "Ǆ", "ſ", "K", "½", "٣", "四", "東京", "привет", "مرحبا", "👩‍🚀", "🇷🇴", "Ã©", "â€™", "’", "“", "…",
+    "<start_of_text>", "<END_OF_TEXT>", "<start_of_text", "'s", "'S", "'re", "n't", "''ll", "_", "---", "!?", "{}", "—",
+    "\\", "\x00", "\x7f", "\U0010ffff", "a", "THE", "dog", "2024", "3.14", "x" * 70,
+)  # fmt: skip
+
+
+def odd_texts(count: int, seed: int) -> list[str]:
+    """Strings of up to 12 parts: odd ones, and runs of code points from the whole of Unicode (but no lone surrogates)."""
+    random = Random(seed)
+
+    def part() -> str:
+        if random.random() < 0.6:
+            return random.choice(ODD)
+        last = random.choice((0x7F, 0x2FF, 0xFFFF, 0x10FFFF))
+        points = (random.randint(0, last) for _ in range(random.randint(1, 6)))
+        return "".join(chr(point) for point in points if not 0xD800 <= point < 0xE000)
+
+    return ["".join(part() for _ in range(random.randint(0, 12))) for _ in range(count)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["RN50", "config/models/small.json"])
+def test_tokens_equal_open_clips_on_ten_thousand_random_strings(model):
+    tokenizer = towers.tokenizer(towers.model_config(model))
+    texts = odd_texts(10_000, seed=0)
+    if model == "RN50":
+        tokenizer_of_theirs = open_clip.get_tokenizer(model)
+        assert tokenizer_of_theirs.vocab_size == 49408
+    else:
+        tokenizer_of_theirs = copy.copy(tokenizer)
+    assert torch.equal(Captions(texts, tokenizer).tokens(), tokenizer_of_theirs(texts))

@@ -16,6 +16,7 @@ from attacks.sinusoid import SinusoidOptions
 from attacks.targeted import TargetedOptions
 from attacks.warped import WarpedOptions
 from roclip.config import check, check_duplicates
+from roclip.downstream import DownstreamOptions
 from roclip.errors import UserError
 from roclip.tables import write_table
 from roclip.training import TrainOptions
@@ -64,7 +65,7 @@ def test_the_default_config_is_legal_and_complete():
     check(CONFIG, SCHEMA)
     schema = yaml.safe_load(SCHEMA.read_text())
     assert set(CONFIG) == set(schema["properties"])
-    for section in ("data", "train"):
+    for section in ("data", "downstream", "train"):
         assert set(CONFIG[section]) == set(schema["properties"][section]["properties"])
 
 
@@ -84,6 +85,11 @@ def test_every_property_has_a_description():
 def test_train_and_method_keys_are_the_fields_of_train_options():
     given_by_rule = {"pairs", "targets", "validation", "classes", "templates", "out", "seed", "max_bad_fraction"}
     assert set(CONFIG["train"]) | set(CONFIG["method"]["roclip"]) == fields(TrainOptions) - given_by_rule
+
+
+def test_downstream_keys_are_fields_of_its_options_or_the_workflow_s_own():
+    given_by_rule = {"set", "out", "max_bad_fraction"}
+    assert set(CONFIG["downstream"]) - {"sets", "require_all"} == fields(DownstreamOptions) - given_by_rule
 
 
 @pytest.mark.parametrize("name", CONFIG["attack"])
@@ -186,6 +192,10 @@ def test_every_config_is_legal_on_top_of_the_default(path):
         ("attack.targeted.clean_pairs", 63, "attack.targeted.captions_per_target: 240 for all targets is more than the 63"),
         ("attack.targeted.clean_pairs", 40001, "attack.targeted.clean_pairs: 40001 is more than the 40000 training pairs"),
         ("method.roclip.match_from", 9, "method.roclip.match_every: none of the 8 epochs is a multiple of 2 from epoch 9"),
+        ("downstream.sets", ["mnist"], "downstream.sets.0: 'mnist' is not one of"),
+        ("downstream.sets", ["dtd", "dtd"], r"downstream.sets: \['dtd', 'dtd'\] has non-unique elements"),
+        ("downstream", {"root": "absent", "sets": ["dtd"], "require_all": True}, "no folder absent/dtd for 'dtd'; put the set"),
+        ("downstream.folder", "x", "downstream.folder: unknown key; legal here: require_all, root, sets"),
         ("method.roclip.pool_fill", "never", "method.roclip.pool_fill: 'never' is not one of"),
     ],
 )

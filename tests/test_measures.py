@@ -5,7 +5,7 @@ import pytest
 
 from roclip import attack_success, linear_probe, zero_shot
 from roclip.errors import UserError
-from roclip.features import Features, MeasureOptions
+from roclip.features import AccuracyOptions, Features, MeasureOptions
 from roclip.tables import read_json
 
 
@@ -29,8 +29,8 @@ def features(tmp_path):
     return tmp_path / "features.npz"
 
 
-def measured(stage, features):
-    stage.run(MeasureOptions(features, features.with_suffix(".json")))
+def measured(stage, features, options=MeasureOptions, **more):
+    stage.run(options(features, features.with_suffix(".json"), **more))
     return {(r["checkpoint"], r["exam"], r["measure"]): (r["hits"], r["n"]) for r in read_json(features.with_suffix(".json"))}
 
 
@@ -43,14 +43,20 @@ def test_attack_success_counts_the_adversarys_class(features):
 
 
 def test_zero_shot_counts_the_true_class(features):
-    found = measured(zero_shot, features)
+    found = measured(zero_shot, features, AccuracyOptions)
     assert found["last_clip", "test", "zero_shot_top1"] == (30, 30)
     assert found["last_matching", "test", "zero_shot_top1"] == (0, 30)
 
 
 def test_a_linear_probe_needs_no_names(features):
-    found = measured(linear_probe, features)
+    found = measured(linear_probe, features, AccuracyOptions)
     assert found == {(c, "test", "linear_probe"): (30, 30) for c in ("last_clip", "last_matching")}
+
+
+@pytest.mark.parametrize("stage", [zero_shot, linear_probe])
+def test_the_images_of_a_downstream_set_go_by_its_name(stage, features):
+    ours, theirs = (measured(stage, features, AccuracyOptions, **more) for more in ({}, {"exam": "cifar10"}))
+    assert theirs == {(checkpoint, "cifar10", measure): counts for (checkpoint, _, measure), counts in ours.items()}
 
 
 def test_a_file_that_holds_no_features_is_named(tmp_path):

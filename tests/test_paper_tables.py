@@ -7,9 +7,9 @@ import subprocess
 import pytest
 
 from roclip import paper_tables
-from roclip.paper_tables import REFERENCE, PaperTablesOptions, attacks, notes, strong_attack, utility
+from roclip.paper_tables import REFERENCE, PaperTablesOptions, attacks, downstream, notes, strong_attack, utility
 from roclip.results import RESULTS
-from roclip.table import SWEEPS
+from roclip.table import MEASURES, SWEEPS
 from roclip.tables import read_table, write_table
 from tests.conftest import ROOT
 from tests.test_claims import point, result
@@ -69,6 +69,42 @@ def test_utility_has_published_means_and_imagenet():
     )
 
 
+def measured(exam, value, method="clip", attack="clean", seed="0", checkpoint="last_clip", measure="zero_shot_top1"):
+    cells = {"attack": attack, "method": method, "seed": seed, "checkpoint": checkpoint, "exam": exam, "measure": measure}
+    return dict.fromkeys(MEASURES, "") | cells | {"value": f"{value:.6f}"}
+
+
+def test_downstream_sets_stand_beside_the_published_numbers_of_the_same_set():
+    rows = [
+        measured("cifar10", 0.5), measured("cifar10", 0.6, seed="1"), measured("cifar10", 0.9, seed="all"),
+        measured("cifar10", 0.99, measure="zero_shot_top5"), measured("test", 0.99), measured("dtd", 0.05),
+        measured("dtd", 0.07, seed="1"), measured("cifar10", 0.25, "roclip", "targeted", checkpoint="last_matching"),
+        measured("dtd", 0.5, measure="linear_probe"),
+    ]  # fmt: skip
+    table = downstream(rows, PUBLISHED, FAMILY, ["cifar10", "dtd"])
+    source = ("SafeCLIP ICML24 T2", "CC3M")
+    cifar = line(table, "zero-shot", "cifar10", "clip", "none")
+    assert [cifar[key] for key in (*HERE, source)] == ["55.0 ± 7.1", "", "48.2"]  # sd of .5 and .6
+    assert line(table, "zero-shot", "dtd", "clip", "none")[HERE[0]] == "6.0 ± 1.4"
+    poisoned = line(table, "zero-shot", "cifar10", "roclip", "targeted")
+    assert [poisoned[key] for key in (*HERE, source)] == ["", "25.0", ""]
+    assert line(table, "zero-shot", "cifar10", "roclip", "none")[source] == "24.2"
+    assert [line(table, "linear probe", "dtd", "clip", "none")[key] for key in (HERE[0], source)] == ["50.0", "58.4"]
+    means = line(table, "zero-shot", "mean of 2 sets", "clip", "none")
+    assert [means[key] for key in (*HERE, source)] == ["30.5", "", "26.0"]  # (55 + 6) / 2, (48.2 + 3.7) / 2
+    # a mean over some of the sets only would not be comparable
+    assert "mean of 2 sets" not in set(table[table[("", "attack")] == "targeted"][("", "set")])
+    assert line(table, "linear probe", "mean of 2 sets", "clip", "none")[HERE[0]] == ""
+    assert set(table[("", "set")]) == {"cifar10", "dtd", "mean of 2 sets"}
+
+
+def test_the_published_means_of_ten_sets_are_those_of_the_utility_table():
+    sets = list(dict.fromkeys(row["dataset_eval"] for row in PUBLISHED if row["dataset_eval"]))
+    table = downstream([], PUBLISHED, FAMILY, sets)
+    for measure, method, value in (("zero-shot", "clip", "17.6"), ("linear probe", "roclip", "48.2")):
+        assert line(table, measure, "mean of 10 sets", method, "none")[("SafeCLIP ICML24 T2", "CC3M")] == value
+
+
 def test_the_strong_attack_holds_the_points_that_vary_the_poisons_alone():
     sweeps = [
         point("poisons", "captions_per_target 25", "targeted~captions_per_target~25"),
@@ -107,21 +143,22 @@ def written(tmp_path):
     write_table(tmp_path / "results.csv", RESULTS, rows)
     variant = "targeted~captions_per_target~25"
     write_table(tmp_path / "sweeps.csv", SWEEPS, [point("poisons", "captions_per_target 25", variant, "clip")])
-    run(tmp_path)
+    write_table(tmp_path / "measures.csv", MEASURES, [measured("dtd", 0.5, attack="targeted")])
+    run(tmp_path, ("dtd",))
     return tmp_path
 
 
-def run(folder):
+def run(folder, sets=()):
     paper_tables.run(
         PaperTablesOptions(
-            folder / "results.csv", folder / "sweeps.csv", ROOT / "config/reference_results.csv",
-            ("targeted=targeted", "targeted~captions_per_target~25=targeted"), "small_model.json", 32, folder,
+            folder / "results.csv", folder / "sweeps.csv", folder / "measures.csv", ROOT / "config/reference_results.csv",
+            ("targeted=targeted", "targeted~captions_per_target~25=targeted"), "small_model.json", 32, folder, sets,
         )
     )  # fmt: skip
 
 
 def test_all_three_kinds_hold_the_same_table(written):
-    for name in ("attacks", "utility", "strong_attack"):
+    for name in ("attacks", "utility", "downstream", "strong_attack"):
         with open(written / f"{name}.csv", newline="") as file:
             rows = list(csv.reader(file))
         markdown = [[cell.strip() for cell in text[1:-1].split("|")] for text in read(written, name, "md") if text[:1] == "|"]
@@ -137,7 +174,7 @@ def read(folder, name, kind):
     return (folder / f"{name}.{kind}").read_text().splitlines()
 
 
-def test_without_a_sweep_of_poisons_there_is_no_table_of_them(tmp_path):
+def test_without_a_sweep_of_poisons_or_a_downstream_set_there_is_no_table_of_them(tmp_path):
     write_table(tmp_path / "results.csv", RESULTS, [result(hits=15)])
     write_table(tmp_path / "sweeps.csv", SWEEPS, [point("pool", "pool_size 9")])
     run(tmp_path)
@@ -146,7 +183,7 @@ def test_without_a_sweep_of_poisons_there_is_no_table_of_them(tmp_path):
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_the_latex_compiles_in_an_article(written):
-    inputs = "\n".join(rf"\input{{{name}}}\clearpage" for name in ("attacks", "utility", "strong_attack"))
+    inputs = "\n".join(rf"\input{{{name}}}\clearpage" for name in ("attacks", "utility", "downstream", "strong_attack"))
     (written / "article.tex").write_text(
         rf"\documentclass{{article}}\usepackage{{booktabs,graphicx}}\begin{{document}}{inputs}\end{{document}}"
     )

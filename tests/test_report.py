@@ -176,6 +176,19 @@ def test_sections_with_nothing_to_show_are_left_out(tmp_path):
     assert "one image more is 3.12 points" in full.out.read_text()
 
 
+def test_sets_that_are_not_there_are_named_and_those_that_are_have_a_table(tmp_path):
+    options = experiment(tmp_path, ["attack_success"], downstream={"root": "away", "sets": ["cifar10", "dtd"]})
+    write_json(tmp_path / "measures/targeted/clip/seed10/zero_shot_dtd.json", [])
+    (tmp_path / "tables/utility.csv").write_text("measure,here\nzero-shot,9\n")
+    (tmp_path / "tables/downstream.csv").write_text("set,here\ndtd,12.5\n")
+    run(options)
+    page = Page(options.out.read_text())
+    assert [text for text in page.texts["li"] if "No model was judged" in text] == [
+        "No model was judged on cifar10: there was no folder away/cifar-10-batches-py."
+    ]
+    assert page.texts["td"].count("12.5") == 1
+
+
 def test_seeds_of_a_sweep_are_named(tmp_path):
     sweeps = {"sweeps": {"halves": {"attacks": ["targeted"], "methods": ["clip", "roclip"], "seeds": [11, 12]}}}
     options = experiment(tmp_path, ["attack_success"], **sweeps)

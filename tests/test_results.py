@@ -80,6 +80,15 @@ def test_accuracies_are_means_and_deviations_over_seeds():
     assert accuracy(alone, "zero_shot") == "20.0"
 
 
+def test_accuracies_are_those_on_the_experiments_own_test_images():
+    for measure in ("zero_shot_top1", "linear_probe"):
+        rows = [row("patch", exam=exam, measure=measure, hits=h, n=10) for exam, h in (("cifar10", 9), ("test", 2), ("dtd", 7))]
+        one = found(rows, "patch")
+        name = measure.removesuffix("_top1")
+        assert (one[name], one[f"{name}_sd"]) == ("0.200000", "")
+        assert found([rows[0]], "patch")[name] == ""
+
+
 def test_what_was_not_counted_is_empty():
     one = found([row("clean", exam="test", measure="linear_probe", hits=0, n=4)], "clean")
     assert [one[key] for key in RESULTS[4:14]] == 10 * [""]

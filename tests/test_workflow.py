@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,9 +13,11 @@ import pytest
 import yaml
 from PIL import Image
 
+from roclip.export import METRICS
 from roclip.table import MEASURES
 from roclip.tables import read_json, read_table, sha256
 from tests.conftest import copy_of_the_project
+from tests.sets import dtd
 
 pytestmark = pytest.mark.slow
 SNAKEMAKE = str(Path(sys.executable).parent / "snakemake")
@@ -162,24 +165,46 @@ def test_the_report_is_written_again_when_the_config_changes(project):
     assert set(planned(project, method={"clip_augmented": {"pool_size": 90}})) == {"report", "all"}
 
 
+def test_a_downstream_set_that_is_there_is_judged_and_exported_and_one_that_is_not_is_named(project, monkeypatch):
+    dtd(project / "data/downstream", monkeypatch)
+    changes = {"attacks": ["targeted"], "methods": ["clip"], "downstream": {"sets": ["dtd", "pets"]}}
+    (project / "changes.yaml").write_text(yaml.safe_dump(changes))
+    targets = (str(RESULTS / "tables/downstream.csv"), "exports")
+    output = snakemake(project, "changes.yaml", "--cores", "all", *targets)
+    assert "No model is judged on pets: there is no folder data/downstream/oxford-iiit-pet." in output
+    rows = read_table(project / RESULTS / "tables/measures.csv", MEASURES)
+    assert {r["measure"]: r["n"] for r in rows if r["exam"] == "dtd" and r["seed"] == "10"} == {
+        "zero_shot_top1": "3", "zero_shot_top3": "3", "zero_shot_top5": "3", "linear_probe": "3",
+    }  # fmt: skip
+    beside = read_table(project / RESULTS / "tables/downstream.csv", ("measure", "set", "method", "attack"))
+    assert {(r["measure"], r["method"]) for r in beside if r["set"] == "dtd" and r["attack"] == "targeted"} == {
+        ("zero-shot", "clip"), ("linear probe", "clip"),
+    }  # fmt: skip
+    exported = project / RESULTS / "exports/targeted/clip/seed10"
+    assert {r["dataset"] for r in read_table(exported / "results.csv", METRICS)} == {"test", "dtd"}
+    assert (exported / "last_clip/open_clip_model.safetensors").exists()
+    shutil.rmtree(project / "data/downstream/dtd/dtd/labels")
+    (project / RESULTS / "data/downstream/dtd/test.csv").unlink()
+    command = [SNAKEMAKE, str(RESULTS / "data/downstream/dtd/test.csv"), "--cores", "1"]
+    command += ["--configfile", "config/test.yaml", "changes.yaml"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "error: data/downstream/dtd: not dtd as expected" in done.stdout + done.stderr
+    changes["downstream"]["require_all"] = True
+    (project / "changes.yaml").write_text(yaml.safe_dump(changes))
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "config: downstream.sets: there is no folder data/downstream/oxford-iiit-pet for 'pets'" in done.stderr
+
+
 def test_a_gpu_that_is_asked_for_and_absent_stops_a_training_in_one_line(project, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     (project / "changes.yaml").write_text("seeds: [12]\nattacks: [targeted]\n")
-    command = [
-        SNAKEMAKE,
-        "--configfile",
-        "config/test.yaml",
-        "changes.yaml",
-        "--profile",
-        "profiles/gpu",
-        "--cores",
-        "2",
-        "--",
-        "models",
-    ]
+    command = [SNAKEMAKE, "models", "--cores", "2", "--profile", "profiles/gpu"]
+    command += ["--configfile", "config/test.yaml", "changes.yaml"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True)
     assert done.returncode == 1
     assert "2 trainings to do" in done.stdout
     assert "1 at a time" in done.stdout  # on one GPU
-    log = (project / RESULTS / "logs/train/targeted/clip/seed12.log").read_text()
-    assert re.fullmatch(r"\[targeted clip seed 12\] error: resource gpu: 1 asked for, and nvidia-smi finds \d+ .*\n", log)
+    (log,) = (path.read_text() for path in (project / RESULTS / "logs/train").rglob("seed12.log"))  # the first one ends the run
+    assert re.fullmatch(r"\[targeted \w+ seed 12\] error: resource gpu: 1 asked for, and nvidia-smi finds \d+ .*\n", log)

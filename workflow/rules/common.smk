@@ -13,11 +13,14 @@ from roclip.config import check, check_duplicates, image_side, pair_count
 from roclip.errors import UserError
 from roclip.options import flags
 from roclip.plan import VARIANT, base
+from roclip.sets import FOLDERS, absent_sets, present_sets
 from roclip.times import expected_time, run_times
+from roclip.url_list import paths, words
 
 try:
     check_duplicates(workflow.configfiles)
     PLAN = check(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
+    SETS = present_sets(config["downstream"])
 except UserError as error:
     sys.exit(f"config: {error}")
 
@@ -34,6 +37,7 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+URL_LIST = words(config["data"]["url_list"] or f"{RESULTS}/data/urls.tsv")
 DATA = [f"{RESULTS}/data/{split}.csv" for split in ("train", "validation", "test", "probe")]
 ATTACKS = [f"{RESULTS}/attacks/{attack}/train.csv" for attack in PLAN.attack_folders()]
 MODELS = [f"{RESULTS}/models/{model}/history.csv" for model in PLAN.model_folders()]
@@ -42,7 +46,20 @@ MEASURES = [
     for model in PLAN.model_folders()
     for measure in ("attack_success", "zero_shot", "linear_probe")
 ]
-PAPER_TABLES = ["attacks", "utility"]
+# models of variants are not judged on downstream sets: sweeps would spend more time on them than on training
+PLAIN_MODELS = [
+    f"{attack}/{method}/seed{seed}"
+    for attack, method, seed in PLAN.runs
+    if attack == base(attack) and method == base(method)
+]
+MEASURES += expand(
+    f"{RESULTS}/measures/{{model}}/{{measure}}_{{set}}.json",
+    model=PLAIN_MODELS,
+    measure=["zero_shot", "linear_probe"],
+    set=SETS,
+)
+EXPORTS = [f"{RESULTS}/exports/{model}" for model in PLAIN_MODELS]
+PAPER_TABLES = ["attacks", "utility"] + (["downstream"] if SETS else [])
 if any("captions_per_target" in point.changes for points in PLAN.sweeps.values() for point in points):
     PAPER_TABLES.append("strong_attack")
 GATHERED = ["measures.csv", "results.csv", "differences.csv", "sweeps.csv", "history.csv", "measures.md", "claims.json"]
@@ -82,6 +99,11 @@ FIGURES = expand(
 REPORT = f"{RESULTS}/report.html"
 
 
+def download_flags():
+    names = ("image_size", "image_format", "output_format", "max_bad_fraction", "allow", "distributor")
+    return flags({"url_list": URL_LIST, **{name: config["data"][name] for name in names}})
+
+
 def attack_kind(wildcards):
     return PLAN.attack[wildcards.attack]["kind"]
 
@@ -108,6 +130,12 @@ def exam_names(wildcards):
 
 def exams(wildcards):
     return expand(f"{RESULTS}/attacks/{{attack}}/seed{wildcards.seed}/targets.csv", attack=exam_names(wildcards))
+
+
+def model_measures(wildcards):
+    """The measures of a model, on all its test images."""
+    model = f"{wildcards.attack}/{wildcards.method}/seed{wildcards.seed}"
+    return [path for path in MEASURES if path.startswith(f"{RESULTS}/measures/{model}/")]
 
 
 def figure_tables(wildcards):
@@ -149,6 +177,8 @@ onstart:
     # the merged config of a run lies beside its results
     Path(RESULTS).mkdir(parents=True, exist_ok=True)
     Path(RESULTS, "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
+    for name, folder in absent_sets(config["downstream"], SETS).items():
+        print(f"No model is judged on {name}: there is no folder {folder}.")
     print(expected_time(Path(RESULTS), pairs_to_train(), trainings_at_a_time()))
 
 

@@ -1,9 +1,11 @@
-"""Draws the embedded scenes, or takes a URL list, and downloads its images.
+"""Draws the embedded scenes, or takes a URL list, and downloads its images; lists the images of downstream sets.
 
-Reads   config `data`; classes and sentence patterns
+Reads   config `data`; classes and sentence patterns; config `downstream`
 Writes  data/urls.tsv                          split, url, caption, label
         data/train.csv, data/validation.csv    path, caption
         data/test.csv, data/probe.csv          path, label
+        data/downstream/SET/test.csv, probe.csv  path, label
+        data/downstream/SET/classes.txt, templates.txt
 """
 
 
@@ -41,7 +43,7 @@ rule scenes:
 
 rule download:
     input:
-        urls=config["data"]["url_list"] or rules.scenes.output.urls,
+        urls=sorted({str(path) for path in paths(URL_LIST).values()}),
     output:
         train=f"{RESULTS}/data/train.csv",
         validation=f"{RESULTS}/data/validation.csv",
@@ -55,16 +57,39 @@ rule download:
         "../../environment.yml"
     threads: workflow.cores
     params:
-        image_size=config["data"]["image_size"],
-        image_format=config["data"]["image_format"],
-        max_bad_fraction=config["data"]["max_bad_fraction"],
+        settings=download_flags(),
     shell:
         """
         python -m roclip.download \
-            --url_list {input.urls:q} \
             --data "$(dirname {output.train:q})" \
-            --image_size {params.image_size} \
-            --image_format {params.image_format} \
-            --max_bad_fraction {params.max_bad_fraction} \
-            --threads {threads} 2>&1 | tee {log:q}
+            --threads {threads} {params.settings} 2>&1 | tee {log:q}
+        """
+
+
+rule downstream:
+    output:
+        probe=f"{RESULTS}/data/downstream/{{set}}/probe.csv",
+        test=f"{RESULTS}/data/downstream/{{set}}/test.csv",
+        classes=f"{RESULTS}/data/downstream/{{set}}/classes.txt",
+        templates=f"{RESULTS}/data/downstream/{{set}}/templates.txt",
+    log:
+        f"{RESULTS}/logs/downstream/{{set}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/downstream_{{set}}.tsv"
+    wildcard_constraints:
+        set="|".join(FOLDERS),
+    # a folder with the wrong layout shows before hours of training
+    priority: 1
+    conda:
+        "../../environment.yml"
+    params:
+        root=config["downstream"]["root"],
+        max_bad_fraction=config["data"]["max_bad_fraction"],
+    shell:
+        """
+        python -m roclip.downstream \
+            --root {params.root:q} \
+            --set {wildcards.set} \
+            --out "$(dirname {output.test:q})" \
+            --max_bad_fraction {params.max_bad_fraction} 2>&1 | tee {log:q}
         """

@@ -1,9 +1,12 @@
-"""Encodes every image once per model, measures, gathers the measures in tables, and says what the tables show.
+"""Encodes every image once per model, measures, gathers the measures in tables, says what the tables show, and exports models.
 
-Reads   models/ATTACK/METHOD/seedN/weights/, the exams of all attacks of the seed, data/test.csv, data/probe.csv
+Reads   models/ATTACK/METHOD/seedN/weights/, the exams of all attacks of the seed, data/test.csv, data/probe.csv,
+            data/downstream/SET/
 Writes  measures/ATTACK/METHOD/seedN/features.npz
         measures/ATTACK/METHOD/seedN/{attack_success,zero_shot,linear_probe}.json  checkpoint, exam, measure, hits, n;
             attack_success at top 1 also outcomes, a 1 or 0 for each exam image
+        measures/ATTACK/METHOD/seedN/features_SET.npz, {zero_shot,linear_probe}_SET.json  the same on a downstream set
+        exports/ATTACK/METHOD/seedN/  a folder for each checkpoint in open_clip's form, results.csv; see roclip/export.py
         tables/measures.csv  experiment, attack, method, seed, checkpoint, exam, measure, value, n, low, high
         tables/results.csv   attack, method, checkpoint, seeds; success and control, each with n, low, high; zero_shot and
             linear_probe, each with sd
@@ -12,8 +15,8 @@ Writes  measures/ATTACK/METHOD/seedN/features.npz
         tables/history.csv   attack, method, seed and the columns of the histories
         tables/measures.md   the results at a glance
         tables/claims.json   about, text
-        tables/{attacks,utility,strong_attack}.{md,tex,csv}  beside the published numbers; strong_attack where sweeps vary the
-            poisons of a target
+        tables/{attacks,utility,downstream,strong_attack}.{md,tex,csv}  beside the published numbers; downstream where there are
+            such sets, strong_attack where sweeps vary the poisons of a target
 """
 
 
@@ -72,6 +75,90 @@ rule measure:
         python -m roclip.{wildcards.measure} \
             --features {input.features:q} \
             --out {output.measure:q} 2>&1 | tee {log:q}
+        """
+
+
+rule encode_set:
+    input:
+        weights=rules.train.output.weights,
+        test=rules.downstream.output.test,
+        probe=rules.downstream.output.probe,
+        classes=rules.downstream.output.classes,
+        templates=rules.downstream.output.templates,
+    output:
+        features=f"{RESULTS}/measures/{{attack}}/{{method}}/seed{{seed}}/features_{{set}}.npz",
+    log:
+        f"{RESULTS}/logs/encode_{{set}}/{{attack}}/{{method}}/seed{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/encode_{{set}}/{{attack}}/{{method}}/seed{{seed}}.tsv"
+    wildcard_constraints:
+        set="|".join(FOLDERS),
+    conda:
+        "../../environment.yml"
+    threads: config["train"]["threads"]
+    params:
+        precision=config["train"]["precision"],
+        max_bad_fraction=config["data"]["max_bad_fraction"],
+    shell:
+        """
+        python -m roclip.encode \
+            --weights {input.weights:q} \
+            --exams test={input.test:q} probe={input.probe:q} \
+            --classes {input.classes:q} \
+            --templates {input.templates:q} \
+            --out {output.features:q} \
+            --max_bad_fraction {params.max_bad_fraction} \
+            --precision {params.precision} \
+            --threads {threads} 2>&1 | tee {log:q}
+        """
+
+
+rule measure_set:
+    input:
+        features=rules.encode_set.output.features,
+    output:
+        measure=f"{RESULTS}/measures/{{attack}}/{{method}}/seed{{seed}}/{{measure}}_{{set}}.json",
+    log:
+        f"{RESULTS}/logs/{{measure}}_{{set}}/{{attack}}/{{method}}/seed{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{measure}}_{{set}}/{{attack}}/{{method}}/seed{{seed}}.tsv"
+    wildcard_constraints:
+        measure="zero_shot|linear_probe",
+        set="|".join(FOLDERS),
+    conda:
+        "../../environment.yml"
+    threads: config["train"]["threads"]
+    shell:
+        """
+        python -m roclip.{wildcards.measure} \
+            --features {input.features:q} \
+            --exam {wildcards.set} \
+            --out {output.measure:q} 2>&1 | tee {log:q}
+        """
+
+
+rule export:
+    input:
+        weights=rules.train.output.weights,
+        measures=model_measures,
+    output:
+        export=directory(f"{RESULTS}/exports/{{attack}}/{{method}}/seed{{seed}}"),
+    log:
+        f"{RESULTS}/logs/export/{{attack}}/{{method}}/seed{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/export/{{attack}}/{{method}}/seed{{seed}}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        experiment=config["experiment"],
+    shell:
+        """
+        python -m roclip.export \
+            --weights {input.weights:q} \
+            --measures "$(dirname {input.measures[0]:q})" \
+            --name {wildcards.attack}/{wildcards.method}/seed{wildcards.seed} \
+            --experiment {params.experiment} \
+            --out {output.export:q} 2>&1 | tee {log:q}
         """
 
 
@@ -136,6 +223,7 @@ rule paper_tables:
     input:
         results=rules.table.output.results,
         sweeps=rules.table.output.sweeps,
+        measures=rules.table.output.measures,
         reference="config/reference_results.csv",
     output:
         tables=expand(f"{RESULTS}/tables/{{table}}.{{kind}}", table=PAPER_TABLES, kind=["md", "tex", "csv"]),
@@ -147,6 +235,7 @@ rule paper_tables:
         "../../environment.yml"
     params:
         kinds=kind_flags(),
+        sets=flags({"sets": SETS or None}),
         model=config["train"]["model"],
         image_size=image_side(config["train"]["model"]),
     shell:
@@ -154,7 +243,8 @@ rule paper_tables:
         python -m roclip.paper_tables \
             --results {input.results:q} \
             --sweeps {input.sweeps:q} \
-            --reference {input.reference:q} {params.kinds} \
+            --measures {input.measures:q} \
+            --reference {input.reference:q} {params.kinds} {params.sets} \
             --model {params.model:q} \
             --image_size {params.image_size} \
             --out "$(dirname {output.tables[0]:q})" 2>&1 | tee {log:q}

@@ -1,0 +1,113 @@
+"""Images/s on one core: JPEGs with a shorter side of 256 pixels, decoded and cropped to 224, against torchvision, in one run.
+
+The peer is what many a training script does: Pillow, convert("RGB"), RandomResizedCrop, RandomHorizontalFlip and a uint8 tensor
+of each image. Ours is the loader in this process, without workers. To see what a faster decoder would give, simplejpeg, if it
+is installed, and OpenCV decode the same bytes without any crop. The photographs are the two of scikit-learn, cut at random.
+Prints a table and writes benchmarks/loader.csv.
+"""
+
+import argparse
+import statistics
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_images
+from torchvision.transforms import v2
+
+from roclip import augment
+from roclip.images import readable
+from roclip.loader import FromFiles
+from roclip.pixels import to_pixels
+from roclip.tables import write_table
+
+COLUMNS = ("task", "program", "images_per_second", "ratio")
+SHORT, LONG, SIZE, AREA = 256, 341, 224, 0.08
+
+
+def write_photographs(folder: Path, count: int) -> list[str]:
+    """JPEGs of img2dataset's default quality, 256 x 341 pixels cut from 427 x 640."""
+    photographs, rng = load_sample_images().images, np.random.default_rng(0)
+    paths = [str(folder / f"{n}.jpg") for n in range(count)]
+    for n, path in enumerate(paths):
+        photograph = photographs[n % 2]
+        top, left = (rng.integers(0, side - part) for side, part in zip(photograph.shape, (SHORT, LONG), strict=False))
+        Image.fromarray(photograph[top : top + SHORT, left : left + LONG]).save(path, quality=95)
+    return paths
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=600)
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    results = []
+    with TemporaryDirectory() as folder:
+        paths = write_photographs(Path(folder), arguments.images)
+        size = np.mean([Path(path).stat().st_size for path in paths]) / 1024
+        print(f"{len(paths)} photographs of {SHORT} x {LONG} pixels, {size:.0f} KB each")
+        rows = [torch.arange(len(paths))]
+        draws = augment.epoch_draws(len(paths), 0, 1)
+        files = FromFiles(paths, SIZE, AREA, 0, torch.device("cpu"))
+        random_crop = v2.Compose([v2.RandomResizedCrop(SIZE, (AREA, 1)), v2.RandomHorizontalFlip(), v2.PILToTensor()])
+        centre_crop = v2.Compose([v2.Resize(SIZE, v2.InterpolationMode.BICUBIC), v2.CenterCrop(SIZE), v2.PILToTensor()])
+
+        def peer(transform) -> None:
+            for path in paths:
+                with Image.open(path) as image:
+                    transform(image.convert("RGB"))
+
+        def on_the_device() -> None:
+            for chunk in files.chunks(rows, None):
+                augment.crop_and_flip(to_pixels(chunk), draws[: len(chunk), :5], AREA)
+
+        tasks = {
+            "random crop": {
+                "this project": lambda: list(files.chunks(rows, draws)),
+                "crop on the device": on_the_device,
+                "torchvision": lambda: peer(random_crop),
+            },
+            "centre square": {
+                "this project": lambda: list(files.chunks(rows, None)),
+                "torchvision": lambda: peer(centre_crop),
+            },
+            "decoding only": {
+                "OpenCV": lambda: [cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR_RGB) for path in paths],
+                "Pillow": lambda: peer(np.asarray),
+            },
+            "check only": {
+                "this project": lambda: readable(Path("t"), paths, 0, 1),
+                "Pillow": lambda: peer(np.asarray),
+            },
+        }
+        if find_spec("simplejpeg"):
+            import simplejpeg
+
+            tasks["decoding only"] |= {"simplejpeg": lambda: [simplejpeg.decode_jpeg(Path(p).read_bytes()) for p in paths]}
+        for task, programs in tasks.items():
+            rates = {program: [] for program in programs}
+            for _ in range(arguments.repeats):
+                for program, work in programs.items():
+                    # processor time of all threads: what a core does in a second, whatever else runs on it
+                    started = time.process_time()
+                    work()
+                    rates[program].append(len(paths) / (time.process_time() - started))
+            base = rates["torchvision" if "torchvision" in rates else "Pillow"]
+            for program in programs:
+                ratio = statistics.median(a / b for a, b in zip(rates[program], base, strict=True))
+                cells = (task, program, f"{statistics.median(rates[program]):.0f}", f"{ratio:.2f}")
+                results.append(dict(zip(COLUMNS, cells, strict=True)))
+                line = "{task:14} {program:19} {images_per_second:>6} images/s per core {ratio:>6} x"
+                print(line.format(**results[-1]), flush=True)
+    write_table(Path("benchmarks/loader.csv"), COLUMNS, results)
+
+
+if __name__ == "__main__":
+    main()

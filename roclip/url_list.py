@@ -1,0 +1,70 @@
+"""Lists of images to download, in two forms.
+
+One TSV with a header that names split, url, caption and label; or one TSV for each split, without a header, that holds a text
+and a URL a line: the caption for train and validation, the label for test and probe. CC3M is published in the second form.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from roclip.errors import UserError
+from roclip.tables import read_table
+
+SPLITS = ("train", "validation", "test", "probe")
+TEXT = {"train": "caption", "validation": "caption", "test": "label", "probe": "label"}
+
+
+class Entry(NamedTuple):
+    """A row of a list. `row` counts from 1, without a header; `text` is the caption or label."""
+
+    split: str
+    row: int
+    url: str
+    text: str
+
+
+def words(setting: str | Mapping[str, str]) -> list[str]:
+    """The config's `url_list` as the words of a flag: a path, or split=path for each split."""
+    return [setting] if isinstance(setting, str) else [f"{split}={setting[split]}" for split in SPLITS]
+
+
+def paths(words: Sequence[str]) -> dict[str, Path]:
+    """The file in which each split is listed. Raises UserError for words of neither form."""
+    if len(words) == 1 and words[0].partition("=")[0] not in SPLITS:
+        return dict.fromkeys(SPLITS, Path(words[0]))
+    listed = {split: Path(path) for split, _, path in (word.partition("=") for word in words)}
+    if sorted(listed) != sorted(SPLITS) or len(words) != len(SPLITS):
+        raise UserError(f"url_list: expected one path, or split=path once for each of {', '.join(SPLITS)}")
+    return listed
+
+
+def _read_two_columns(path: Path, split: str) -> Iterator[Entry]:
+    number = 0
+    try:
+        with open(path, encoding="utf-8-sig", newline="\n") as file:
+            for number, line in enumerate(file, 1):
+                cells = line.rstrip("\r\n").split("\t")
+                if len(cells) != 2 or ":" not in cells[1]:
+                    raise UserError(
+                        f"{path}, line {number}: expected a {TEXT[split]}, a tab and a URL; a list of one split has no header"
+                    )
+                yield Entry(split, number, cells[1].strip(), cells[0])
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8 after line {number}; save it as UTF-8") from None
+
+
+def read_entries(words: Sequence[str], splits: Sequence[str] = SPLITS) -> Iterator[Entry]:
+    """The rows of these splits in the order of their list. Raises UserError for a broken list or row."""
+    files = paths(words)
+    if len(words) == len(SPLITS):
+        for split in splits:
+            yield from _read_two_columns(files[split], split)
+        return
+    for number, row in enumerate(read_table(Path(words[0]), ("split", "url", "caption", "label")), 1):
+        if row["split"] not in SPLITS:
+            raise UserError(f"{words[0]}, row {number}: split '{row['split']}' is none of {', '.join(SPLITS)}")
+        if row["split"] in splits:
+            yield Entry(row["split"], number, row["url"], row[TEXT[row["split"]]])
