@@ -168,9 +168,14 @@ def test_the_profile_runs_one_training_a_gpu(two, tmp_path):
     assert_never_shared(had)
 
 
-def test_the_gpu_profile_names_rules_that_ask_for_gpus():
-    rules = (ROOT / "workflow/rules/train.smk").read_text() + (ROOT / "workflow/rules/evaluate.smk").read_text()
-    for profile in ("gpu", "slurm"):
-        settings = yaml.safe_load((ROOT / f"profiles/{profile}/config.yaml").read_text())["set-resources"]
-        for rule in re.findall(r"rule (\w+):(?:(?!\nrule ).)*?\{resources\.gpu\}", rules, re.DOTALL):
-            assert settings[rule]["gpu"] == 1
+def test_what_uses_gpus_takes_them_and_both_profiles_give_it_one():
+    text = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+    rules = dict(re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", text, re.DOTALL | re.MULTILINE))
+    users = [name for name, body in rules.items() if re.search(r"python -m roclip\.(train|encode)\b", body)]
+    assert {"train", "encode"} <= set(users)
+    for name in users:
+        assert "python -m roclip.gpus {resources.gpu} python -m roclip." in rules[name]
+        assert re.search(r"resources:\n +gpu=0,", rules[name])  # none without a profile
+        for profile in ("gpu", "slurm"):
+            settings = yaml.safe_load((ROOT / f"profiles/{profile}/config.yaml").read_text())["set-resources"]
+            assert settings[name]["gpu"] == 1

@@ -96,12 +96,14 @@ rule encode_set:
     conda:
         "../../environment.yml"
     threads: config["train"]["threads"]
+    resources:
+        gpu=0,  # as of encode
     params:
         precision=config["train"]["precision"],
         max_bad_fraction=config["data"]["max_bad_fraction"],
     shell:
         """
-        python -m roclip.encode \
+        python -m roclip.gpus {resources.gpu} python -m roclip.encode \
             --weights {input.weights:q} \
             --exams test={input.test:q} probe={input.probe:q} \
             --classes {input.classes:q} \
