@@ -150,8 +150,11 @@ def test_a_training_that_is_stopped_half_way_goes_on_from_its_checkpoint(project
     assert len(submitted((project / "output").read_text(), "rule_train")) == jobs
     assert job(number)["Restarts"] == str(2 - jobs)
     # the log is the second job's
-    assert re.search(r"went on from step \d+, in epoch [3-8]", log.read_text())
+    (step,) = re.findall(r"went on from step (\d+), in epoch [3-8]", log.read_text())
     assert "epoch 2/8" not in log.read_text()
+    if stop == ["scancel"]:  # a job's own log is there as long as the job has not succeeded
+        (stopped,) = project.glob(f".snakemake/slurm_logs/rule_train/*/{number}.log")
+        assert f"stopped at step {step} and saved" in stopped.read_text()
     made = files(project / MODEL)
     assert not (project / MODEL / "state").exists()
     shutil.rmtree(project / MODEL)
