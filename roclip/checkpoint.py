@@ -27,11 +27,6 @@ log = logging.getLogger(__name__)
 KEPT = 2  # states; should the newest be damaged, the one before it is there
 
 
-def fingerprint(*parts: Any) -> str:
-    """The sha256 of values that JSON can hold; paths and the like are taken as text."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
 class Checkpoints:
     """The states of one training in a folder of their own, `stepN.safetensors`, N being the steps taken."""
 
@@ -82,6 +77,15 @@ class Checkpoints:
                 if remove:
                     path.unlink()
         return None
+
+    def weights(self) -> list[Path]:
+        """The weights of finished epochs that are to be kept."""
+        return sorted(self.folder.glob("last_*.safetensors"))
+
+    def remove_weights(self) -> None:
+        """Remove them, where a training starts anew: those of other options may be of an epoch that it does not have."""
+        for path in self.weights():
+            path.unlink()
 
     def remove(self) -> None:
         """Remove all states, once the training is done."""

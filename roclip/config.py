@@ -100,16 +100,16 @@ def image_side(model: str) -> int:
     return max(size) if isinstance(size, list) else size
 
 
-def listed_pairs(url_list: str | Mapping[str, str] | None) -> list[dict[str, str]] | None:
+def listed_captions(url_list: str | Mapping[str, str] | None) -> list[str] | None:
     """The captions of a URL list's training pairs; None for embedded scenes, which are not drawn yet."""
     if url_list is None:
         return None
-    return [{"caption": entry.text} for entry in read_entries(words(url_list), ["train"])]
+    return [entry.text for entry in read_entries(words(url_list), ["train"])]
 
 
 def pair_count(config: Mapping[str, Any]) -> int:
     """The training pairs of the data set, before any is lost in the download."""
-    listed = listed_pairs(config["data"]["url_list"])
+    listed = listed_captions(config["data"]["url_list"])
     return config["data"]["train_scenes"] if listed is None else len(listed)
 
 
@@ -121,7 +121,7 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
             yield f"data.templates: '{template}' must hold {{}} once, for the class name"
     if len(set(classes)) < len(classes):
         yield f"data.classes: {data['classes']} lists a class twice"
-    listed = listed_pairs(data["url_list"])
+    listed = listed_captions(data["url_list"])
     pairs = data["train_scenes"] if listed is None else len(listed)
 
     side = image_side(train["model"])
@@ -150,8 +150,7 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
             yield f"attack.{name}.target_class: '{target_class}' is not in {data['classes']}"
         if poisons > available:
             yield f"attack.{name}.poisons: {poisons} is more than the {available} training pairs"
-        found = naming([row["caption"] for row in listed or ()], target_class)
-        if listed is not None and attack["captions"] != "templates" and len(found) < poisons:
+        if listed is not None and attack["captions"] != "templates" and len(found := naming(listed, target_class)) < poisons:
             yield (
                 f"attack.{name}.target_class: '{target_class}' is named by {len(found)} training captions of "
                 f"{paths(words(data['url_list']))['train']}, and {poisons} poisons need as many"

@@ -8,7 +8,6 @@ img2dataset works in a process of its own (roclip.fetch), through a guard (rocli
 when the stage is stopped or killed, and a later run with the same list and settings goes on behind it.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -29,6 +28,7 @@ import pyarrow.parquet as parquet
 from roclip.errors import UserError
 from roclip.fetch import QUALITY, SHARD
 from roclip.options import flags, option, run_stage
+from roclip.provenance import fingerprint
 from roclip.shards import UNFINISHED, Shard
 from roclip.tables import sha256, write_json, write_table
 from roclip.url_list import SPLITS, TEXT, paths, read_entries
@@ -81,24 +81,24 @@ def write_lists(options: DownloadOptions, folder: Path) -> None:
         writer.close()
 
 
-def fingerprint(options: DownloadOptions) -> dict[str, str | int]:
-    """What the shards depend on; shards of another fingerprint are not gone on with."""
+def identity(options: DownloadOptions) -> dict[str, str | int]:
+    """What the shards depend on; shards of another identity are not gone on with."""
     lists = sorted(set(paths(options.url_list).values()))
     # file: URLs may lead to new files under old names; then at least the list was written anew
     dates = [path.stat().st_mtime_ns for path in lists] if "file" in options.allow else []
-    lists = hashlib.sha256(json.dumps([[sha256(path) for path in lists], dates, sorted(options.url_list)]).encode())
+    lists = fingerprint([sha256(path) for path in lists], dates, sorted(options.url_list))
     settings = {
         "image_size": options.image_size,
         "image_format": options.image_format,
         "quality": QUALITY[options.image_format],
     }
-    return {**settings, "rows_per_shard": SHARD, "lists": lists.hexdigest(), "allow": " ".join(sorted(options.allow))}
+    return {**settings, "rows_per_shard": SHARD, "lists": lists, "allow": " ".join(sorted(options.allow))}
 
 
 def plan_shards(options: DownloadOptions, folder: Path) -> list[Shard]:
     """The shards that img2dataset makes of the lists: it takes the files by name, and none of its shards holds two splits."""
     lists, mark = folder / "list", folder / "list/fingerprint.json"
-    wanted = fingerprint(options)
+    wanted = identity(options)
     if not mark.exists() or json.loads(mark.read_text()) != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         write_lists(options, lists)

@@ -94,6 +94,7 @@ def cosines(pairs: pd.DataFrame, history: pd.DataFrame) -> plt.Figure:
         line[0].set_ylabel("pairs of the kind (%)")
     for axis in axes[-1]:
         axis.set_xlabel("cosine of image and own caption")
+        axis.locator_params(axis="x", nbins=4)
     handles = [Patch(facecolor=colour, alpha=0.55, label=label) for colour, label in kinds.values()]
     legend_below(figure, [*handles, Line2D([], [], color="0.3", lw=1.4, ls="--", label="median")], 3)
     return figure

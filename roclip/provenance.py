@@ -1,5 +1,7 @@
 """What a result was made with: commit, versions, hashes."""
 
+import hashlib
+import json
 import subprocess
 from functools import cache
 from importlib.metadata import version
@@ -23,6 +25,11 @@ def commit() -> str:
     except FileNotFoundError:
         return "unknown"
     return done.stdout.strip() if done.returncode == 0 else "unknown"
+
+
+def fingerprint(*parts: Any) -> str:
+    """The sha256 of values that JSON can hold; paths and the like are taken as text."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def provenance(*inputs: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ several GPUs (ranks.py).
 import dataclasses
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -23,9 +24,11 @@ import numpy as np
 import torch
 
 from roclip import towers
-from roclip.checkpoint import Checkpoints, fingerprint
+from roclip.atomic import atomic
+from roclip.checkpoint import Checkpoints
 from roclip.errors import ComeBack
 from roclip.options import run_stage
+from roclip.provenance import fingerprint
 from roclip.ranks import Ranks
 from roclip.schedule import COSINES, HISTORY
 from roclip.tables import sha256, write_table
@@ -88,6 +91,8 @@ def _run(training: Training, checkpoints: Checkpoints, stops: list[int]) -> list
         training.restore(tensors, record["numbers"])
         history, cosines = record["history"], record["cosines"]
         log.info("went on from step %d, in epoch %d", training.steps_taken, len(history) + 1)
+    elif ranks.rank == 0:
+        checkpoints.remove_weights()
     saved = time.monotonic()
 
     def checkpoint() -> None:
@@ -130,9 +135,9 @@ def _run(training: Training, checkpoints: Checkpoints, stops: list[int]) -> list
 def publish(training: Training, checkpoints: Checkpoints, history: list[dict], cosines: list[dict]) -> None:
     """Put what the training gave under its final names, and remove the checkpoints."""
     out, rows = training.options.out, training.rows
-    (out / "weights").mkdir(parents=True, exist_ok=True)
-    for path in checkpoints.folder.glob("last_*.safetensors"):
-        os.replace(path, out / "weights" / path.name)
+    for path in checkpoints.weights():
+        with atomic(out / "weights" / path.name) as temporary:  # a copy: after a kill in here, all of it is written again
+            shutil.copyfile(path, temporary)
     write_table(out / "history.csv", HISTORY, history)
     matches = [
         {"row": int(row), "caption_row": int(rows[match])}

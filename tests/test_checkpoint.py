@@ -1,6 +1,7 @@
 """A training that was stopped goes on and ends with the same weights; what does not belong to it is passed over."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,10 @@ import torch
 from safetensors.torch import load_file
 
 from roclip import train
-from roclip.checkpoint import KEPT, Checkpoints, fingerprint
+from roclip.checkpoint import KEPT, Checkpoints
 from roclip.errors import ComeBack, UserError
 from roclip.options import flags
+from roclip.provenance import fingerprint
 from roclip.tables import read_table, sha256
 from tests.conftest import ROOT
 from tests.test_train import options, poisoned  # noqa: F401 (a fixture)
@@ -63,6 +65,28 @@ def test_a_stopped_training_ends_with_the_same_outputs(poisoned, scenes, tmp_pat
     train.run(o)
     assert outputs(o.out) == undisturbed
     assert not (o.out / "state").exists()
+
+
+def test_a_training_that_is_killed_as_it_publishes_publishes_again(poisoned, scenes, tmp_path, undisturbed, monkeypatch):  # noqa: F811
+    o = options(poisoned, scenes, tmp_path)
+    with monkeypatch.context() as context:
+        context.setattr(Checkpoints, "remove", lambda checkpoints: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train.run(o)
+    for path in ("weights", "history.csv", "matches.csv", "cosines.csv"):  # as the workflow does before it starts a job again
+        path = o.out / path
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    train.run(o)
+    assert outputs(o.out) == undisturbed
+
+
+def test_weights_of_other_options_are_not_published(poisoned, scenes, tmp_path):  # noqa: F811
+    o = options(poisoned, scenes, tmp_path)
+    state = o.out / "state"
+    state.mkdir()
+    (state / "last_matching.safetensors").write_bytes(b"of an earlier training that was killed")
+    train.run(replace(o, match_every=0))
+    assert [path.name for path in (o.out / "weights").iterdir()] == ["last_clip.safetensors"]
 
 
 @pytest.mark.slow
