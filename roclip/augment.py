@@ -6,6 +6,7 @@ its place in a batch nor on the number of workers.
 """
 
 import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,12 @@ BLUR_RADIUS, BLUR_SIGMA = 10, (0.1, 2.0)  # in pixels of a 224-pixel image; scal
 
 LUMA = torch.tensor([0.299, 0.587, 0.114])
 RGB_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+
+
+@cache
+def _colour_spaces(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """LUMA, RGB_TO_YIQ and its inverse on a device; to bring them there anew would hold up every step on a GPU."""
+    return LUMA.to(device), RGB_TO_YIQ.to(device), torch.linalg.inv(RGB_TO_YIQ).to(device)
 
 
 def epoch_draws(rows: int, seed: int, epoch: int) -> Tensor:
@@ -60,15 +67,16 @@ def colour_matrix(draws: Tensor) -> tuple[Tensor, Tensor]:
     saturation = torch.where(draws[:, 5] < GRAYSCALE_P, zero, saturation)
     cos, sin = angle.cos() * saturation, angle.sin() * saturation
     turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(-1, 3, 3)
-    to_yiq = RGB_TO_YIQ.to(draws.device)
-    return brightness.view(-1, 1, 1) * (torch.linalg.inv(to_yiq) @ turn @ to_yiq), contrast
+    _, to_yiq, to_rgb = _colour_spaces(draws.device)
+    return brightness.view(-1, 1, 1) * (to_rgb @ turn @ to_yiq), contrast
 
 
 def jitter_colours(pixels: Tensor, draws: Tensor) -> Tensor:
     """Colour jitter (.5, .5, .5, .1) with probability .8 and grayscale with probability .2; draws: (batch, 6)."""
     matrix, contrast = colour_matrix(draws)
     turned = torch.einsum("bij,bjhw->bihw", matrix, pixels)
-    grey = torch.einsum("j,bjhw->bhw", LUMA.to(pixels.device), turned).mean((1, 2)).view(-1, 1, 1, 1)
+    luma, _, _ = _colour_spaces(pixels.device)
+    grey = torch.einsum("j,bjhw->bhw", luma, turned).mean((1, 2)).view(-1, 1, 1, 1)
     contrast = contrast.view(-1, 1, 1, 1)
     return (contrast * turned + (1 - contrast) * grey).clamp(0, 1)
 

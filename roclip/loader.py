@@ -38,7 +38,9 @@ class InMemory:
         """
         for rows in batches:
             pixels = to_pixels(self.images[rows].to(self.device, non_blocking=True))
-            yield pixels if draws is None else augment.augment(pixels, draws[rows].to(self.device), self.min_area)
+            if draws is not None:
+                pixels = augment.augment(pixels, draws[rows].to(self.device, non_blocking=True), self.min_area)
+            yield pixels
 
 
 class FromFiles:
@@ -58,7 +60,7 @@ class FromFiles:
         for rows in batches:
             parts = [next(chunks).to(self.device, non_blocking=True) for _ in rows.split(CHUNK)]
             pixels = to_pixels(torch.cat(parts))
-            yield pixels if draws is None else augment.recolour(pixels, draws[rows].to(self.device))
+            yield pixels if draws is None else augment.recolour(pixels, draws[rows].to(self.device, non_blocking=True))
 
     def chunks(self, batches: Iterable[Tensor], draws: Tensor | None) -> Iterator[Tensor]:
         """uint8 (up to CHUNK, 3, size, size), in the order of the batches, none of which shares a chunk with another."""

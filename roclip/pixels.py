@@ -1,5 +1,7 @@
 """From uint8 images to what the towers take."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,13 @@ def to_pixels(images: Tensor) -> Tensor:
     return images.float().div_(255).contiguous(memory_format=torch.channels_last)
 
 
+@cache
+def _moments(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation on a device, (3, 1, 1) each; to bring them there anew would hold up every step on a GPU."""
+    return tuple(torch.tensor(v, device=device).view(3, 1, 1) for v in (MEAN, STD))
+
+
 def normalise(pixels: Tensor) -> Tensor:
     """Pixels in [0, 1], (batch, 3, height, width), to the towers' zero mean and unit variance."""
-    mean, std = (torch.tensor(v, device=pixels.device).view(3, 1, 1) for v in (MEAN, STD))
+    mean, std = _moments(pixels.device)
     return (pixels - mean) / std

@@ -1,6 +1,7 @@
 """What is noted of an epoch: what it drew from the pool, and what the model can do after it. None of it is trained on."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ from roclip import towers
 from roclip.captions import Captions
 from roclip.exam import class_features, labels_of, prompts, ranks
 from roclip.images import load_images
+from roclip.loader import FromFiles, InMemory
 from roclip.naming import naming
+from roclip.pairs import Columns
 from roclip.pool import Pool
 from roclip.randomness import generator
 from roclip.schedule import DRAWN
@@ -31,13 +34,14 @@ class Poisons:
     `is_poison` is (pairs,); both are false throughout when the table does not say.
     """
 
-    def __init__(self, rows: list[dict[str, str]], device: torch.device | str = "cpu") -> None:
-        self.is_poison = torch.tensor([row.get("is_poison") == "1" for row in rows], device=device)
-        classes = sorted({row["adversary_class"] for row in rows if row.get("adversary_class")})
-        number = {name: i for i, name in enumerate(classes)}
-        self._class = torch.tensor([number.get(row.get("adversary_class"), -1) for row in rows], device=device)
-        named = torch.zeros(len(classes) + 1, len(rows), dtype=torch.bool)  # the last line: of no class
-        captions = [row["caption"] for row in rows]
+    def __init__(self, pairs: Columns, device: torch.device | str = "cpu") -> None:
+        captions = pairs["caption"]
+        unknown = [""] * len(captions)
+        self.is_poison = torch.tensor([cell == "1" for cell in pairs.get("is_poison", unknown)], device=device)
+        wanted = pairs.get("adversary_class", unknown)
+        number = {name: i for i, name in enumerate(sorted(set(wanted) - {""}))}
+        self._class = torch.tensor([number.get(name, -1) for name in wanted], device=device)
+        named = torch.zeros(len(number) + 1, len(captions), dtype=torch.bool)  # the last line: of no class
         for name, i in number.items():
             named[i, naming(captions, name)] = True
         self._named = named.to(device)
@@ -93,7 +97,12 @@ class Measurement:
     """What is measured after every epoch: attack success and zero-shot accuracy, and the cosines of training pairs."""
 
     def __init__(
-        self, options: "TrainOptions", config: dict, rows: list[dict[str, str]], images: Tensor, poisons: Poisons
+        self,
+        options: "TrainOptions",
+        config: dict[str, Any],
+        captions: Sequence[str],
+        images: InMemory | FromFiles,
+        poisons: Poisons,
     ) -> None:
         classes = read_lines(options.classes)
         size = config["vision_cfg"]["image_size"]
@@ -106,7 +115,7 @@ class Measurement:
         clean, poisoned = shuffled[~self.is_poison[shuffled]], shuffled[self.is_poison[shuffled]]
         self.pairs = torch.cat([clean[:COSINE_PAIRS], poisoned[:COSINE_PAIRS]]).sort().values
         self.pair_images = images[self.pairs].numpy()
-        self.pair_tokens = Captions([rows[row]["caption"] for row in self.pairs], towers.tokenizer(config)).tokens()
+        self.pair_tokens = Captions([captions[row] for row in self.pairs], towers.tokenizer(config)).tokens()
 
     @staticmethod
     def _exam(

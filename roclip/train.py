@@ -28,6 +28,7 @@ from roclip.atomic import atomic
 from roclip.checkpoint import Checkpoints
 from roclip.errors import ComeBack
 from roclip.options import run_stage
+from roclip.projection import check_disk, project
 from roclip.provenance import fingerprint
 from roclip.ranks import Ranks
 from roclip.schedule import COSINES, HISTORY
@@ -43,7 +44,7 @@ def identity(options: TrainOptions, device: torch.device) -> str:
     """The fingerprint of what decides the weights and the history: options, files, code, torch, device, number of processes."""
     files = ("pairs", "targets", "validation", "classes", "templates")
     settings = dataclasses.asdict(options)
-    for key in ("out", "checkpoint_minutes", *files):
+    for key in ("out", "checkpoint_minutes", "workers", *files):
         del settings[key]
     modules = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "roclip" and module.__file__]
     code = sorted(sha256(Path(file)) for file in modules)
@@ -93,6 +94,13 @@ def _run(training: Training, checkpoints: Checkpoints, stops: list[int]) -> list
         log.info("went on from step %d, in epoch %d", training.steps_taken, len(history) + 1)
     elif ranks.rank == 0:
         checkpoints.remove_weights()
+    disk = check_disk(training)
+    if projection := project(training, len(history) + 1):
+        gpu = f", {projection.gpu_memory / 1e9:.1f} GB of GPU memory" if projection.gpu_memory else ""
+        log.info(
+            "about %d h %.1f min of training ahead; at its peak %.2f GB of memory%s and %.2f GB of disk",
+            projection.seconds // 3600, projection.seconds % 3600 / 60, projection.memory / 1e9, gpu, disk / 1e9,
+        )  # fmt: skip
     saved = time.monotonic()
 
     def checkpoint() -> None:

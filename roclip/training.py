@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import psutil
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -19,16 +21,17 @@ from tqdm import tqdm
 from roclip import augment, towers
 from roclip.captions import Captions
 from roclip.errors import UserError
-from roclip.images import load_images
+from roclip.images import load_images, readable
+from roclip.loader import FromFiles, InMemory
 from roclip.loss import clip_loss
 from roclip.options import option
-from roclip.pixels import normalise, to_pixels
+from roclip.pairs import read_pairs
+from roclip.pixels import normalise
 from roclip.pool import Pool
-from roclip.provenance import provenance
+from roclip.provenance import fingerprint, provenance
 from roclip.randomness import generator
 from roclip.ranks import Ranks
 from roclip.schedule import is_matching, learning_rate
-from roclip.tables import read_table
 from roclip.telemetry import Draws, Measurement, Poisons
 
 log = logging.getLogger(__name__)
@@ -69,6 +72,11 @@ class TrainOptions:
     checkpoint_minutes: float = option("minutes between checkpoints; there is one after every epoch too")
     device: str = option("where to train; auto: on the GPU when there is one", choices=("auto", "cpu", "cuda"))
     compile: bool = option("compile the towers with torch.compile")
+    images: str = option(
+        "memory: decode all images once, as centre squares; files: decode each as it is needed and crop the whole of it",
+        choices=("memory", "files"),
+    )
+    workers: int = option("processes that decode images from files, of all ranks together; 0: none beside the training")
     threads: int = option("CPU threads", default=1)
 
 
@@ -96,13 +104,13 @@ class Training:
         self.config = towers.model_config(options.model)
         size = self.config["vision_cfg"]["image_size"]
 
-        rows = read_table(options.pairs, ("path", "caption"))
+        pairs = read_pairs(options.pairs, ("is_poison", "adversary_class"))
         started = time.perf_counter()
-        paths = [row["path"] for row in rows]
-        images, self.rows = load_images(options.pairs, paths, size, options.max_bad_fraction, options.threads)
-        self.images = torch.from_numpy(images)
+        self.images, self.rows = self._images(pairs["path"], size)
         log.info("decoded %d images in %.1f s", len(self.rows), time.perf_counter() - started)
-        self.captions = Captions([rows[row]["caption"] for row in self.rows], towers.tokenizer(self.config))
+        self.ranks.agree("which images can be read", fingerprint(self.rows.tolist()))
+        pairs = {name: [cells[row] for row in self.rows] for name, cells in pairs.items()}
+        self.captions = Captions(pairs["caption"], towers.tokenizer(self.config))
         if options.batch_size > len(self.rows):
             raise UserError(
                 f"train.batch_size: {options.batch_size} is more than the {len(self.rows)} pairs of {options.pairs}"
@@ -111,10 +119,26 @@ class Training:
             raise UserError(f"method.pool_size: {options.pool_size} is more than the {len(self.rows)} pairs of {options.pairs}")
         if options.batch_size % self.ranks.count:
             raise UserError(f"train.batch_size: {options.batch_size} cannot be shared by {self.ranks.count} processes")
-        self.poisons = Poisons([rows[row] for row in self.rows], self.runtime.device)
-        self.measurement = Measurement(options, self.config, [rows[row] for row in self.rows], self.images, self.poisons)
+        self.poisons = Poisons(pairs, self.runtime.device)
+        self.measurement = Measurement(options, self.config, pairs["caption"], self.images, self.poisons)
         self.steps_per_epoch = len(self.rows) // options.batch_size
         self.start()
+
+    def _images(self, paths: list[str], size: int) -> tuple[InMemory | FromFiles, np.ndarray]:
+        """The images that can be decoded, and their places in `paths`."""
+        options, device = self.options, self.runtime.device
+        if options.images == "memory":
+            needed, free = len(paths) * 3 * size**2, psutil.virtual_memory().available
+            if needed > free:
+                raise UserError(
+                    f"train.images: memory needs {needed / 1e9:.1f} GB for {len(paths)} images of {size} pixels, and "
+                    f"{free / 1e9:.1f} GB are free; use files"
+                )
+            images, rows = load_images(options.pairs, paths, size, options.max_bad_fraction, options.threads)
+            return InMemory(torch.from_numpy(images), options.crop_area, device), rows
+        workers = -(-options.workers // self.ranks.count)
+        rows = readable(options.pairs, paths, options.max_bad_fraction, max(options.threads, workers))
+        return FromFiles([paths[row] for row in rows], size, options.crop_area, workers, device), rows
 
     def start(self) -> None:
         """The state before the first step."""
@@ -123,6 +147,8 @@ class Training:
             torch.manual_seed(options.seed)
             self.model = towers.create(self.config).to(device).train()
         if self.ranks.count > 1:
+            if device.type == "cpu" and any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in self.model.modules()):
+                raise UserError("train.device: on CPUs, processes cannot share a training of a model with batch norms; use one")
             self.model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         if options.compile:
             self.model.visual.compile()
@@ -179,88 +205,99 @@ class Training:
         self.steps_taken, self.step, self.seconds = numbers["steps_taken"], numbers["step"], numbers["seconds"]
         self.pool.oldest = numbers["pool_oldest"]
 
-    def fill_pool(self, tokens: Tensor, epoch: int) -> None:
+    def fill_pool(self, epoch: int) -> None:
         """When `pool_fill` says so, fill the pool with features of random captions, as the towers see them now."""
         if self.options.pool_fill == "noise" or (self.options.pool_fill == "once" and self.pool.rows[0] >= 0):
             return
-        chosen = torch.randperm(len(tokens), generator=generator("pool", self.options.seed, epoch))[: len(self.pool.rows)]
-        self.pool.push(towers.encode_tokens(self.model, tokens[chosen], self.runtime), chosen, self.steps_taken)
+        chosen = torch.randperm(len(self.rows), generator=generator("pool", self.options.seed, epoch))[: len(self.pool.rows)]
+        self.pool.push(towers.encode_tokens(self.model, self.tokens(epoch, chosen), self.runtime), chosen, self.steps_taken)
 
-    def tokens(self, epoch: int) -> Tensor:
-        """The tokens of all captions in an epoch, augmented or not: (pairs, context)."""
+    def tokens(self, epoch: int, rows: Tensor) -> Tensor:
+        """The tokens of some captions in an epoch, augmented or not: (rows,) -> (rows, context)."""
         if self.options.augment_captions == "never":
-            return self.captions.tokens()
-        return self.captions.tokens(self.options.seed, 0 if self.options.augment_captions == "once" else epoch)
+            return self.captions.tokens(rows=rows)
+        return self.captions.tokens(self.options.seed, 0 if self.options.augment_captions == "once" else epoch, rows)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step of the run, counted from 0."""
         options = self.options
         return learning_rate(step, options.epochs * self.steps_per_epoch, options.warmup_steps, options.learning_rate)
 
+    def steps(self, epoch: int) -> Iterator[None]:
+        """Train for one epoch, counted from 1, or what is left of it, a step at a time."""
+        options, device, ranks = self.options, self.runtime.device, self.ranks
+        matching = is_matching(epoch, options.match_every, options.match_from)
+        started, before = time.perf_counter(), self.seconds
+        draws = augment.epoch_draws(len(self.rows), options.seed, epoch) if options.augment_images else None
+        order = torch.randperm(len(self.rows), generator=generator("order", options.seed, epoch))
+        batches = order[: self.steps_per_epoch * options.batch_size].split(options.batch_size)[self.step :]
+        parts = [ranks.part(batch) for batch in batches]
+        if matching and self.step == 0:
+            self.fill_pool(epoch)
+        bar = tqdm(
+            zip(batches, parts, self.images.pixels(parts, draws), strict=True), f"epoch {epoch}/{options.epochs}",
+            total=self.steps_per_epoch, initial=self.step, unit_scale=options.batch_size, unit="pair", leave=False,
+            disable=None if ranks.rank == 0 else True,
+        )  # fmt: skip
+        for batch, part, pixels in bar:
+            tokens = self.tokens(epoch, part).to(device, non_blocking=True)
+            self.take_step(pixels, tokens, batch.to(device, non_blocking=True), matching)
+            self.seconds = before + time.perf_counter() - started
+            yield
+
+    def take_step(self, pixels: Tensor, tokens: Tensor, batch: Tensor, matching: bool) -> None:
+        """One step of the optimiser.
+
+        pixels: this rank's part of the batch, (part, 3, size, size) in [0, 1]; tokens: (part, context); batch: the rows of all
+        ranks, (batch,).
+        """
+        model, ranks = self.model, self.ranks
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(self.steps_taken)
+        with self.runtime.autocast(), self.runtime.attention():
+            image_features = ranks.gather(model.encode_image(normalise(pixels), normalize=True))
+            # no gradient reaches the caption tower in a matching epoch
+            with torch.set_grad_enabled(not matching):
+                text_features = ranks.gather(model.encode_text(tokens, normalize=True))
+            if matching:
+                slots = self.pool.nearest(image_features)
+                loss = clip_loss(image_features, self.pool.features[slots], model.logit_scale.exp())
+                self.drawn.note(self.pool, batch, slots, self.steps_taken)
+                self.matches[batch] = self.pool.rows[slots]
+                self.pool.push(text_features, batch, self.steps_taken)
+            else:
+                loss = clip_loss(image_features, text_features, model.logit_scale.exp())
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+        ranks.sum_gradients(model)
+        if matching and self.options.caption_gradient == "zeros":
+            for parameter in self.caption_parameters:
+                parameter.grad = torch.zeros_like(parameter)
+        self.optimizer.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, towers.MAX_LOGIT_SCALE)
+        self.losses[self.step] = loss.detach()
+        self.steps_taken, self.step = self.steps_taken + 1, self.step + 1
+
     def epoch(self, epoch: int, after_step: Callable[[], None] = lambda: None) -> dict[str, float | str]:
         """Train for one epoch, counted from 1, or what is left of it; its row of the history, without what is measured.
 
         after_step: called after every step.
         """
-        options, runtime, model, ranks = self.options, self.runtime, self.model, self.ranks
-        matching = is_matching(epoch, options.match_every, options.match_from)
-        started, before = time.perf_counter(), self.seconds
-        tokens = self.tokens(epoch)
-        draws = augment.epoch_draws(len(self.rows), options.seed, epoch) if options.augment_images else None
-        order = torch.randperm(len(self.rows), generator=generator("order", options.seed, epoch))
-        if matching and self.step == 0:
-            self.fill_pool(tokens, epoch)
-        bar = tqdm(
-            range(self.step, self.steps_per_epoch), f"epoch {epoch}/{options.epochs}",
-            unit_scale=options.batch_size, unit="pair", leave=False, disable=None if ranks.rank == 0 else True,
-        )  # fmt: skip
-        for step in bar:
-            whole = order[step * options.batch_size : (step + 1) * options.batch_size]
-            batch, whole = ranks.part(whole), whole.to(runtime.device, non_blocking=True)
-            pixels = to_pixels(self.images[batch].to(runtime.device, non_blocking=True))
-            if draws is not None:
-                pixels = augment.augment(pixels, draws[batch].to(runtime.device, non_blocking=True), options.crop_area)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.rate(self.steps_taken)
-            with runtime.autocast(), runtime.attention():
-                image_features = ranks.gather(model.encode_image(normalise(pixels), normalize=True))
-                # no gradient reaches the caption tower in a matching epoch
-                with torch.set_grad_enabled(not matching):
-                    captions = tokens[batch].to(runtime.device, non_blocking=True)
-                    text_features = ranks.gather(model.encode_text(captions, normalize=True))
-                if matching:
-                    slots = self.pool.nearest(image_features)
-                    loss = clip_loss(image_features, self.pool.features[slots], model.logit_scale.exp())
-                    self.drawn.note(self.pool, whole, slots, self.steps_taken)
-                    self.matches[whole] = self.pool.rows[slots]
-                    self.pool.push(text_features, whole, self.steps_taken)
-                else:
-                    loss = clip_loss(image_features, text_features, model.logit_scale.exp())
-                self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-            ranks.sum_gradients(model)
-            if matching and options.caption_gradient == "zeros":
-                for parameter in self.caption_parameters:
-                    parameter.grad = torch.zeros_like(parameter)
-            self.optimizer.step()
-            with torch.no_grad():
-                model.logit_scale.clamp_(0, towers.MAX_LOGIT_SCALE)
-            self.losses[step] = loss.detach()
-            self.steps_taken, self.step = self.steps_taken + 1, step + 1
-            self.seconds = before + time.perf_counter() - started
+        for _ in self.steps(epoch):
             after_step()
         mean_loss = self.losses.mean().item()
         if not math.isfinite(mean_loss):
             raise UserError(f"the loss of epoch {epoch} is {mean_loss}; lower train.learning_rate")
-        seconds = before + time.perf_counter() - started
+        matching = is_matching(epoch, self.options.match_every, self.options.match_from)
         row = {
             "epoch": epoch,
             "kind": "matching" if matching else "clip",
             "loss": mean_loss,
             "learning_rate": self.rate(self.steps_taken - 1),
             **self.drawn.means(),
-            "pairs_per_second": self.steps_per_epoch * options.batch_size / seconds,
-            "seconds": seconds,
+            "pairs_per_second": self.steps_per_epoch * self.options.batch_size / self.seconds,
+            "seconds": self.seconds,
         }
         self.begin_epoch()
         return row

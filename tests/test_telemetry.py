@@ -8,18 +8,15 @@ import torch
 from roclip.pool import Pool
 from roclip.telemetry import Draws, Poisons
 
-ROWS = [
-    {"caption": "a red kite", "is_poison": "0", "adversary_class": ""},
-    {"caption": "the old cart", "is_poison": "0", "adversary_class": ""},
-    {"caption": "a Cart in grey", "is_poison": "1", "adversary_class": "cart"},
-    {"caption": "my kite", "is_poison": "1", "adversary_class": "kite"},
-    {"caption": "a carthorse", "is_poison": "0", "adversary_class": ""},
-    {"caption": "one cart", "is_poison": "0", "adversary_class": ""},
-]
+PAIRS = {
+    "caption": ["a red kite", "the old cart", "a Cart in grey", "my kite", "a carthorse", "one cart"],
+    "is_poison": ["0", "0", "1", "1", "0", "0"],
+    "adversary_class": ["", "", "cart", "kite", "", ""],
+}
 
 
 def test_a_poisoned_image_that_draws_a_caption_of_its_class_is_counted():
-    poisons = Poisons(ROWS)
+    poisons = Poisons(PAIRS)
     images = torch.tensor([0, 2, 2, 2, 3, 3, 2])
     captions = torch.tensor([0, 1, 0, 2, 0, 1, 4])
     # for clean images nothing counts; "cart" is in rows 1, 2 and 5, not in "carthorse"; "kite" in rows 0 and 3
@@ -30,7 +27,7 @@ def test_a_poisoned_image_that_draws_a_caption_of_its_class_is_counted():
 def test_means_over_the_steps_of_an_epoch():
     pool = Pool(4, 2)
     pool.push(torch.eye(2), torch.tensor([0, 2]), step=10)
-    draws = Draws(Poisons(ROWS))
+    draws = Draws(Poisons(PAIRS))
     draws.note(pool, batch=torch.tensor([0, 3]), slots=torch.tensor([0, 0]), step=12)
     pool.push(torch.eye(2), torch.tensor([3, 1]), step=12)
     draws.note(pool, batch=torch.tensor([3, 2]), slots=torch.tensor([2, 1]), step=13)
@@ -45,7 +42,7 @@ def test_means_over_the_steps_of_an_epoch():
 
 
 def test_without_the_columns_or_without_a_match_there_is_nothing():
-    unknown = Poisons([{"caption": row["caption"]} for row in ROWS])
+    unknown = Poisons({"caption": PAIRS["caption"]})
     assert not unknown.is_poison.any()
     assert unknown.adversary_captions(torch.arange(6), torch.arange(6)).sum() == 0
     assert all(math.isnan(value) for value in Draws(unknown).means().values())
