@@ -19,12 +19,17 @@ from roclip.tables import read_lines
 class TargetedOptions(AttackOptions):
     targets: int = option("number of target images, each with an adversarial class of its own")
     captions_per_target: int = option("poisoned pairs of each target")
+    adversary_classes: tuple[str, ...] | None = option("the targets' classes, in this order; without it any are drawn", None)
 
 
 def run(options: TargetedOptions) -> None:
     """Raises UserError when there are too few classes, validation images or captions that name a class."""
     clean, validation = read_clean(options), read_pairs(options.validation)
     classes = read_lines(options.classes)
+    if unknown := sorted(set(options.adversary_classes or ()) - set(classes)):
+        raise UserError(f"attack.adversary_classes: '{unknown[0]}' is not in {options.classes}")
+    if options.adversary_classes:
+        classes = list(options.adversary_classes)
     images = len(validation["path"])
     if options.targets > min(len(classes), images):
         raise UserError(
@@ -34,8 +39,8 @@ def run(options: TargetedOptions) -> None:
     poisons, exam, chosen = [], [], []
     used: set[int] = set()
     # targets and captions have generators of their own, so more captions or other data leave the targets as they are
-    names = numpy_generator("classes", options.seed).permutation(classes)[: options.targets]
-    for number, name in enumerate(names):
+    names = options.adversary_classes or numpy_generator("classes", options.seed).permutation(classes)
+    for number, name in enumerate(names[: options.targets]):
         candidates = sorted(set(range(images)) - used - set(naming(validation["caption"], name).tolist()))
         if not candidates:
             raise UserError(f"attack.targets: {options.validation} has no image left whose caption does not name '{name}'")

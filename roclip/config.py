@@ -13,11 +13,12 @@ from jsonschema.validators import extend
 from roclip.errors import UserError
 from roclip.features import NOT_ATTACKS
 from roclip.naming import naming
+from roclip.pairs import count_pairs
 from roclip.plan import Plan, plan
 from roclip.schedule import is_matching
 from roclip.sets import present_sets
 from roclip.tables import read_json, read_lines
-from roclip.url_list import paths, read_entries, words
+from roclip.url_list import SPLITS, paths, read_entries, words
 
 
 def _readable(error: ValidationError) -> str:
@@ -100,17 +101,20 @@ def image_side(model: str) -> int:
     return max(size) if isinstance(size, list) else size
 
 
-def listed_captions(url_list: str | Mapping[str, str] | None) -> list[str] | None:
-    """The captions of a URL list's training pairs; None for embedded scenes, which are not drawn yet."""
-    if url_list is None:
+def listed_captions(data: Mapping[str, Any]) -> list[str] | None:
+    """The captions of the training pairs of a URL list; None for embedded scenes, not drawn yet, and pairs on this disk."""
+    if data["url_list"] is None or "train" in data["tables"]:
         return None
-    return [entry.text for entry in read_entries(words(url_list), ["train"])]
+    return [entry.text for entry in read_entries(words(data["url_list"]), ["train"])]
 
 
 def pair_count(config: Mapping[str, Any]) -> int:
     """The training pairs of the data set, before any is lost in the download."""
-    listed = listed_captions(config["data"]["url_list"])
-    return config["data"]["train_scenes"] if listed is None else len(listed)
+    data = config["data"]
+    if "train" in data["tables"]:
+        return count_pairs(Path(data["tables"]["train"]))
+    listed = listed_captions(data)
+    return data["train_scenes"] if listed is None else len(listed)
 
 
 def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
@@ -121,8 +125,12 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
             yield f"data.templates: '{template}' must hold {{}} once, for the class name"
     if len(set(classes)) < len(classes):
         yield f"data.classes: {data['classes']} lists a class twice"
-    listed = listed_captions(data["url_list"])
-    pairs = data["train_scenes"] if listed is None else len(listed)
+    if isinstance(data["url_list"], Mapping):
+        for split in SPLITS:
+            if split not in data["url_list"] and split not in data["tables"]:
+                yield f"data.url_list: the split '{split}' is neither listed nor in data.tables; name it in one of them"
+    listed = listed_captions(data)
+    pairs = pair_count(config) if listed is None else len(listed)
 
     side = image_side(train["model"])
     for name in planned.attacks():
@@ -134,10 +142,14 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
             if available > pairs:
                 yield f"attack.{name}.clean_pairs: {available} is more than the {pairs} training pairs"
         if attack["kind"] == "targeted":
-            if attack["targets"] > len(classes):
-                yield f"attack.{name}.targets: {attack['targets']} is more than the {len(classes)} classes"
+            chosen = attack["adversary_classes"] or classes
+            if attack["targets"] > len(chosen):
+                yield f"attack.{name}.targets: {attack['targets']} is more than the {len(chosen)} classes"
+            if unknown := sorted(set(chosen) - set(classes)):
+                yield f"attack.{name}.adversary_classes: '{unknown[0]}' is not in {data['classes']}"
             images = data["validation_scenes"]
-            if not data["url_list"] and attack["targets"] > images:
+            embedded = not data["url_list"] and "validation" not in data["tables"]
+            if embedded and attack["targets"] > images:
                 yield f"attack.{name}.targets: {attack['targets']} is more than the {images} validation scenes"
             count = attack["targets"] * attack["captions_per_target"]
             if count > available:

@@ -1,8 +1,8 @@
 """Stage: download the images of a URL list with img2dataset and write the tables that all other stages read.
 
-Reads a list of URLs (see roclip.url_list). Writes the images, and `train.csv`, `validation.csv` (path, caption), `test.csv`,
-`probe.csv` (path, label) in the order of the list. All data sets take this way, the embedded one too: its list has file: URLs
-relative to the list's folder, which are followed inside that folder only.
+Reads a list of URLs (see roclip.url_list), and tables or shards of splits that are on this disk. Writes the images, and
+`train.csv`, `validation.csv` (path, caption), `test.csv`, `probe.csv` (path, label) in the order of the list. All data sets
+take this way, the embedded one too: its list has file: URLs relative to the list's folder, which are followed inside it only.
 
 img2dataset works in a process of its own (roclip.fetch), through a guard (roclip.guard), in shards. A shard that is whole stays
 when the stage is stopped or killed, and a later run with the same list and settings goes on behind it.
@@ -28,10 +28,11 @@ import pyarrow.parquet as parquet
 from roclip.errors import UserError
 from roclip.fetch import QUALITY, SHARD
 from roclip.options import flags, option, run_stage
+from roclip.pairs import read_pairs
 from roclip.provenance import fingerprint
 from roclip.shards import UNFINISHED, Shard
-from roclip.tables import sha256, write_json, write_table
-from roclip.url_list import SPLITS, TEXT, paths, read_entries
+from roclip.tables import read_columns, sha256, write_json, write_rows, write_table
+from roclip.url_list import SPLITS, TEXT, by_split, paths, read_entries
 from roclip.watchdog import run_watched
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,9 @@ class DownloadOptions:
     url_list: tuple[str, ...] = option(
         "TSV with the columns split, url, caption, label; or split=TSV (text, url) for each split"
     )
+    tables: tuple[str, ...] = option(
+        "split=SOURCE of each split that is on this disk: a table (path, caption or label) or a folder of img2dataset's shards"
+    )
     data: Path = option("folder that receives images/ and the tables")
     image_size: int = option("shorter side to which images are shrunk, in pixels")
     image_format: str = option("format in which images are kept", choices=("png", "jpg", "webp"))
@@ -57,19 +61,29 @@ class DownloadOptions:
     threads: int = option("downloading processes", default=1)
 
 
+def listed_splits(options: DownloadOptions) -> list[str]:
+    """The splits that have to be downloaded. Raises UserError for one that is neither listed nor on this disk."""
+    on_disk, listed = by_split(options.tables, "tables"), paths(options.url_list)
+    for split in SPLITS:
+        if split not in on_disk and split not in listed:
+            raise UserError(f"the split '{split}' is neither in data.url_list nor in data.tables; name it in one of them")
+    return [split for split in SPLITS if split not in on_disk]
+
+
 def write_lists(options: DownloadOptions, folder: Path) -> None:
     """Write the list of each split as img2dataset takes it: `folder`/{split}.parquet (url, row, caption)."""
     schema = pyarrow.schema([("url", pyarrow.string()), ("row", pyarrow.int64()), ("caption", pyarrow.string())])
+    splits = listed_splits(options)
     roots = {split: path.parent.resolve() for split, path in paths(options.url_list).items()}
     waiting = defaultdict(list)
     folder.mkdir(parents=True)
-    writers = {split: parquet.ParquetWriter(folder / f"{split}.parquet", schema) for split in SPLITS}
+    writers = {split: parquet.ParquetWriter(folder / f"{split}.parquet", schema) for split in splits}
 
     def flush(split: str) -> None:
         columns = zip(*waiting.pop(split), strict=True)
         writers[split].write_table(pyarrow.table(dict(zip(schema.names, columns, strict=True)), schema))
 
-    for split, row, url, text in read_entries(options.url_list):
+    for split, row, url, text in read_entries(options.url_list, splits):
         if url.startswith("file:") and not url.startswith("file:/"):
             url = (roots[split] / url.removeprefix("file:")).as_uri()  # the guard sees to it that it stays inside
         waiting[split].append((url, row, text))
@@ -92,7 +106,9 @@ def identity(options: DownloadOptions) -> dict[str, str | int]:
         "image_format": options.image_format,
         "quality": QUALITY[options.image_format],
     }
-    return {**settings, "rows_per_shard": SHARD, "lists": lists, "allow": " ".join(sorted(options.allow))}
+    splits = " ".join(listed_splits(options))
+    allowed = " ".join(sorted(options.allow))
+    return {**settings, "rows_per_shard": SHARD, "lists": lists, "splits": splits, "allow": allowed}
 
 
 def plan_shards(options: DownloadOptions, folder: Path) -> list[Shard]:
@@ -104,7 +120,7 @@ def plan_shards(options: DownloadOptions, folder: Path) -> list[Shard]:
         write_lists(options, lists)
         write_json(mark, wanted)
     shards: list[Shard] = []
-    for split in sorted(SPLITS):
+    for split in sorted(listed_splits(options)):
         rows = parquet.read_metadata(lists / f"{split}.parquet").num_rows
         if rows == 0:
             raise UserError(f"{paths(options.url_list)[split]}: no row of the split '{split}'")
@@ -196,11 +212,15 @@ def place(options: DownloadOptions, shards: list[Shard], split: str, images: Pat
     for shard in shards:
         if shard.split != split:
             continue
-        contents = {key: content for key, _, content in shard.images()} if options.output_format == "files" else {}
+        contents, paths = {}, {}
+        if options.output_format == "files":
+            contents = {key: content for key, _, content in shard.images()}
+        else:
+            paths = shard.paths()
         for record in shard.records():
             if record["status"] != "success":
                 continue
-            path = shard.tar / f"{record['key']}.{options.image_format}"
+            path = paths.get(record["key"])
             if contents:
                 path = images / split / f"{index // 1000:05d}" / f"{index:08d}.{options.image_format}"
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -209,10 +229,8 @@ def place(options: DownloadOptions, shards: list[Shard], split: str, images: Pat
             index += 1
 
 
-def run(options: DownloadOptions) -> None:
-    """Raises UserError when more than `max_bad_fraction` of the URLs gave no image, or a split is missing."""
-    if options.distributor != "multiprocessing" and not find_spec(options.distributor):
-        raise UserError(f"data.distributor: {options.distributor} is not installed; `pip install {options.distributor}`")
+def download(options: DownloadOptions) -> None:
+    """Download the splits that are listed and write their tables."""
     images = options.data / "images"
     folder = images if options.output_format == "webdataset" else options.data / "download"
     shards = plan_shards(options, folder)
@@ -220,13 +238,32 @@ def run(options: DownloadOptions) -> None:
     kept = judge(options, shards)
     if folder != images:
         shutil.rmtree(images, ignore_errors=True)
-    for split in SPLITS:
+    for split in listed_splits(options):
         write_table(options.data / f"{split}.csv", ("path", TEXT[split]), place(options, shards, split, images))
     if folder != images:
         done = folder.with_name("download.done")  # renamed first: a kill on the way leaves nothing that looks like shards
         os.replace(folder, done)
         shutil.rmtree(done)
     log.info("kept %d of %d images", kept, sum(shard.rows for shard in shards))
+
+
+def take_over(source: Path, split: str, table: Path) -> None:
+    """Write the table of a split that is on this disk. Raises UserError for a source that is none, or has no rows."""
+    text = TEXT[split]
+    columns = read_pairs(source) if text == "caption" else read_columns(source, ("path", text))
+    if not columns["path"]:
+        raise UserError(f"{source}: no rows; the split '{split}' needs some")
+    write_rows(table, ("path", text), zip(columns["path"], columns[text], strict=True))
+
+
+def run(options: DownloadOptions) -> None:
+    """Raises UserError when more than `max_bad_fraction` of the URLs gave no image, or a split is missing."""
+    if options.distributor != "multiprocessing" and not find_spec(options.distributor):
+        raise UserError(f"data.distributor: {options.distributor} is not installed; `pip install {options.distributor}`")
+    for split, source in by_split(options.tables, "tables").items():
+        take_over(source, split, options.data / f"{split}.csv")
+    if listed_splits(options):
+        download(options)
 
 
 if __name__ == "__main__":

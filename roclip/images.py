@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from tarfile import TarInfo
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -17,6 +18,11 @@ log = logging.getLogger(__name__)
 
 MEMBER = re.compile(r"(.+\.tar)/.+@(\d+)\+(\d+)")
 FLIP_P, LOG_RATIO = 0.5, math.log(4 / 3)  # of random crops
+
+
+def member_path(tar: Path, member: TarInfo) -> str:
+    """The path of an image in a tar: its place in bytes, so that it is read without looking through the tar."""
+    return f"{tar}/{member.name}@{member.offset_data}+{member.size}"
 
 
 def _source(path: Path | str) -> Path | str | BytesIO:

@@ -8,8 +8,7 @@ Which kind it is shows in the header or the folder, and is said in the log:
     webdataset shards    a folder with 00000.tar, ...: 000000000.jpg and .txt inside
     shards of files      a folder with 00000/, ...: 000000000.jpg and .txt inside
 
-The image of a webdataset shard has the path `00000.tar/000000000.jpg@OFFSET+SIZE`, its place in the tar in bytes: so
-`roclip.images` reads it without looking through the tar.
+The image of a webdataset shard has the path `00000.tar/000000000.jpg@OFFSET+SIZE` (`roclip.images.member_path`).
 """
 
 import csv
@@ -21,7 +20,8 @@ from itertools import groupby
 from pathlib import Path
 
 from roclip.errors import UserError
-from roclip.tables import read_columns
+from roclip.images import member_path
+from roclip.tables import read_columns, read_json
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,20 @@ def read_pairs(source: Path, optional: tuple[str, ...] = ()) -> Columns:
         source, len(paths), project, image, caption, "tabs" if delimiter == "\t" else "commas",
     )  # fmt: skip
     return {"path": paths, "caption": cells.pop(caption), **cells}
+
+
+def count_pairs(source: Path) -> int:
+    """About how many pairs a table or a folder of shards holds, at once: by its lines, or by what img2dataset noted.
+
+    Raises UserError for a source that is not there.
+    """
+    if source.is_dir():
+        return sum(read_json(path).get("successes", 0) for path in source.glob("*_stats.json"))
+    try:
+        with open(source, "rb") as file:
+            return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b"")) - 1
+    except FileNotFoundError:
+        raise UserError(f"{source}: no such file") from None
 
 
 def _header(table: Path) -> tuple[str, list[str]]:
@@ -103,7 +117,7 @@ def _samples_of_tar(tar: Path) -> Iterator[tuple[str, str | None]]:
                 caption = archive.extractfile(text).read().decode() if text else None
                 for suffix in IMAGE_SUFFIXES:
                     if image := files.get(suffix):
-                        yield f"{tar}/{image.name}@{image.offset_data}+{image.size}", caption
+                        yield member_path(tar, image), caption
     except (tarfile.ReadError, UnicodeDecodeError) as error:
         raise UserError(f"{tar}: not a whole shard ({error}); delete it and download it again") from None
 

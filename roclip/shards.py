@@ -15,6 +15,8 @@ import pyarrow
 import pyarrow.parquet as parquet
 from PIL import Image
 
+from roclip.images import member_path
+
 COLUMNS = ["key", "row", "url", "caption", "status", "error_message"]
 UNFINISHED = "not finished"
 
@@ -61,6 +63,12 @@ class Shard:
                 key, _, suffix = member.name.partition(".")
                 if suffix not in ("json", "txt"):
                     yield key, suffix, tar.extractfile(member).read()
+
+    def paths(self) -> dict[str, str]:
+        """The path of each image by its key, as `roclip.images` reads it."""
+        with tarfile.open(self.tar) as tar:
+            members = [member for member in tar if not member.name.endswith((".json", ".txt"))]
+        return {member.name.partition(".")[0]: member_path(self.tar, member) for member in members}
 
     def fault(self) -> str | None:
         """What is wrong with it, or None: it is complete, and every image that its table promises is there and opens."""

@@ -1,6 +1,6 @@
 """Lists of images to download, in two forms.
 
-One TSV with a header that names split, url, caption and label; or one TSV for each split, without a header, that holds a text
+One TSV with a header that names split, url, caption and label; or a TSV for each split, without a header, that holds a text
 and a URL a line: the caption for train and validation, the label for test and probe. CC3M is published in the second form.
 """
 
@@ -25,18 +25,27 @@ class Entry(NamedTuple):
 
 
 def words(setting: str | Mapping[str, str]) -> list[str]:
-    """The config's `url_list` as the words of a flag: a path, or split=path for each split."""
-    return [setting] if isinstance(setting, str) else [f"{split}={setting[split]}" for split in SPLITS]
+    """The config's `url_list` as the words of a flag: a path, or split=path for each split that it names."""
+    return [setting] if isinstance(setting, str) else [f"{split}={setting[split]}" for split in SPLITS if split in setting]
+
+
+def by_split(words: Sequence[str], name: str) -> dict[str, Path]:
+    """The paths of `split=path` words. Raises UserError, which calls them `name`, for another form or a split twice."""
+    listed = {split: Path(path) for split, _, path in (word.partition("=") for word in words)}
+    if not set(listed) <= set(SPLITS) or len(words) != len(listed):
+        raise UserError(f"{name}: expected split=path, each split once, of {', '.join(SPLITS)}")
+    return listed
+
+
+def _of_all_splits(words: Sequence[str]) -> bool:
+    return len(words) == 1 and words[0].partition("=")[0] not in SPLITS
 
 
 def paths(words: Sequence[str]) -> dict[str, Path]:
     """The file in which each split is listed. Raises UserError for words of neither form."""
-    if len(words) == 1 and words[0].partition("=")[0] not in SPLITS:
+    if _of_all_splits(words):
         return dict.fromkeys(SPLITS, Path(words[0]))
-    listed = {split: Path(path) for split, _, path in (word.partition("=") for word in words)}
-    if sorted(listed) != sorted(SPLITS) or len(words) != len(SPLITS):
-        raise UserError(f"url_list: expected one path, or split=path once for each of {', '.join(SPLITS)}")
-    return listed
+    return by_split(words, "url_list")
 
 
 def _read_two_columns(path: Path, split: str) -> Iterator[Entry]:
@@ -59,7 +68,7 @@ def _read_two_columns(path: Path, split: str) -> Iterator[Entry]:
 def read_entries(words: Sequence[str], splits: Sequence[str] = SPLITS) -> Iterator[Entry]:
     """The rows of these splits in the order of their list. Raises UserError for a broken list or row."""
     files = paths(words)
-    if len(words) == len(SPLITS):
+    if not _of_all_splits(words):
         for split in splits:
             yield from _read_two_columns(files[split], split)
         return

@@ -97,6 +97,17 @@ def test_targeted_captions_are_the_corpus_and_name_the_class(scenes, tmp_path):
         assert not re.search(rf"\b{label}\b", validation[path])
 
 
+def test_the_adversary_may_choose_the_classes(scenes, tmp_path):
+    chosen = ("mushroom", "cactus", "banana")
+    out = poison_targets(scenes, tmp_path, targets=2, adversary_classes=chosen)
+    exam = read_table(out / "targets.csv", ("path", "label"))
+    assert [row["label"] for row in exam] == ["mushroom", "cactus"]
+    with pytest.raises(UserError, match=r"attack\.targets: 4 targets need as many classes .* but there are 3"):
+        poison_targets(scenes, tmp_path, targets=4, adversary_classes=chosen)
+    with pytest.raises(UserError, match=r"attack\.adversary_classes: 'dragon' is not in"):
+        poison_targets(scenes, tmp_path, targets=2, adversary_classes=("dragon", "cactus"))
+
+
 def test_backdoor_poisons_carry_the_trigger_and_only_that(scenes, tmp_path):
     out = poison_backdoor(scenes, tmp_path)
     manifest = read_json(out / "manifest.json")

@@ -19,11 +19,12 @@ from PIL import Image
 from roclip import download
 from roclip.download import DownloadOptions
 from roclip.errors import UserError
+from roclip.images import decode, decode_crop
 from roclip.options import flags
 from roclip.tables import read_table, write_table
 from roclip.url_list import SPLITS, TEXT, words
 from tests.conftest import ROOT
-from tests.webserver import serving, wait_until
+from tests.webserver import picture, serving, wait_until
 
 COLUMNS = ("split", "url", "caption", "label")
 CAPTIONS = ["NA", "null", "nan", "", 'a "quoted", caption']
@@ -37,8 +38,9 @@ def server():
 
 def settings(tmp_path, **changes) -> dict:
     return {
-        "url_list": (str(tmp_path / "urls.tsv"),), "data": tmp_path / "data", "image_size": 32, "image_format": "png",
-        "output_format": "files", "max_bad_fraction": 0.0, "allow": ("loopback",), "distributor": "multiprocessing",
+        "url_list": (str(tmp_path / "urls.tsv"),), "tables": (), "data": tmp_path / "data", "image_size": 32,
+        "image_format": "png", "output_format": "files",
+        "max_bad_fraction": 0.0, "allow": ("loopback",), "distributor": "multiprocessing",
     } | changes  # fmt: skip
 
 
@@ -82,11 +84,12 @@ def test_good_images_come_in_the_order_of_the_list_and_bad_ones_are_counted(tmp_
     assert server.requests["/status/404"] == 2
     table = read_table(tmp_path / "data/train.csv", ("path", "caption"))
     assert [row["caption"] for row in table] == [CAPTIONS[n % 5] for n, url in enumerate(names) if url in good]
+    images = [decode_crop(row["path"], 32, (1, 0.5, 0, 0, 1), 1) for row in table]  # as the later stages read them
+    assert [image[4, 4, 0] for image in images] == [20 * n for n in range(9, -1, -1)]
     with tarfile.open(tmp_path / "data/images/00002.tar") as tar:
-        images = [tar.extractfile(Path(row["path"]).name).read() for row in table]
-    assert [reds(io.BytesIO(image)) for image in images] == [20 * n for n in range(9, -1, -1)]
-    with Image.open(io.BytesIO(images[0])) as image:
-        assert image.size == (43, 32)
+        name = Path(table[0]["path"]).name.partition("@")[0]
+        with Image.open(tar.extractfile(name)) as image:
+            assert image.size == (43, 32)
     for split in SPLITS[1:]:
         (row,) = read_table(tmp_path / f"data/{split}.csv", ("path", TEXT[split]))
         assert row[TEXT[split]] == ("c" if split == "validation" else "l")
@@ -143,7 +146,7 @@ def test_after_a_kill_it_goes_on_without_duplicates_or_half_files(tmp_path, serv
         assert [row[TEXT[split]] for row in table] == [f"{split} {n}" for n in range(len(urls[split]))]
         shards = {}
         for n, row in enumerate(table):
-            shard, key = row["path"].rsplit("/", 1)
+            shard, key = row["path"].partition("@")[0].rsplit("/", 1)
             with tarfile.open(shard) as tar:
                 content = tar.extractfile(key).read()
                 shards.setdefault(shard, tar.getnames())
@@ -237,3 +240,44 @@ def test_a_list_without_a_split_is_refused(tmp_path):
 def test_a_distributor_that_is_not_installed_is_named(tmp_path):
     with pytest.raises(UserError, match=r"data\.distributor: pyspark is not installed; `pip install pyspark`"):
         download.run(DownloadOptions(**settings(tmp_path, distributor="pyspark")))
+
+
+def test_splits_on_this_disk_are_taken_over_and_the_others_fetched(tmp_path, scenes, caplog):
+    """Shards that img2dataset wrote, open_clip's and RoCLIP's tables, and a list of the one split that is left."""
+    shards = tmp_path / "cc3m"
+    shards.mkdir()
+    captions = {f"000{n}": CAPTIONS[n] for n in range(3)}
+    with tarfile.open(shards / "00000.tar", "w") as tar:
+        for key, caption in captions.items():
+            for suffix, content in (("jpg", picture(int(key), "jpeg")), ("txt", caption.encode())):
+                member = tarfile.TarInfo(f"{key}.{suffix}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    (tmp_path / "open_clip.csv").write_text("filepath\ttitle\na.jpg\tA, b\n")
+    write_table(tmp_path / "test.csv", ("label", "path"), [{"label": "l", "path": "t.png"}])
+    write_table(tmp_path / "urls.tsv", COLUMNS, [{"split": s, "url": "file:a.png", "caption": s, "label": s} for s in SPLITS])
+    (tmp_path / "a.png").write_bytes(picture(3, "png"))
+    chosen = settings(
+        tmp_path, allow=("file",),
+        tables=(f"train={shards}", f"validation={tmp_path}/open_clip.csv", f"test={tmp_path}/test.csv"),
+    )  # fmt: skip
+    download.run(DownloadOptions(**chosen))
+    data = tmp_path / "data"
+    train = read_table(data / "train.csv", ("path", "caption"))
+    assert [row["caption"] for row in train] == CAPTIONS[:3]
+    assert [reds(io.BytesIO(picture(n, "jpeg"))) for n in range(3)] == [decode(r["path"], 43)[4, 4, 0] for r in train]
+    assert read_table(data / "validation.csv", ("path", "caption")) == [{"path": "a.jpg", "caption": "A, b"}]
+    assert read_table(data / "test.csv", ("path", "label")) == [{"path": "t.png", "label": "l"}]
+    (probe,) = read_table(data / "probe.csv", ("path", "label"))
+    assert probe["label"] == "probe"
+    assert decode(probe["path"], 32)[4, 1, 0] == 60
+
+    everything = tuple(f"{split}={data}/{split}.csv" for split in SPLITS)
+    again = dataclasses.replace(DownloadOptions(**chosen), url_list=(), tables=everything, data=tmp_path / "again")
+    download.run(again)
+    assert all((tmp_path / f"again/{s}.csv").read_bytes() == (data / f"{s}.csv").read_bytes() for s in SPLITS)
+    with pytest.raises(UserError, match=r"the split 'probe' is neither in data\.url_list nor in data\.tables"):
+        download.run(dataclasses.replace(again, tables=everything[:3]))
+    (data / "train.csv").write_text("path,caption\n")
+    with pytest.raises(UserError, match=r"train\.csv: no rows; the split 'train' needs some"):
+        download.run(again)

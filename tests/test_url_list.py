@@ -64,9 +64,7 @@ def test_a_broken_list_is_named(tmp_path):
         list(read_entries([str(tmp_path / "urls.tsv")]))
 
 
-@pytest.mark.parametrize(
-    "wrong", [[], ["a", "b"], ["train=a"], ["train=a"] * 4, ["train=a", "validation=b", "test=c", "val=d"]]
-)
+@pytest.mark.parametrize("wrong", [["a", "b"], ["train=a"] * 2, ["train=a", "validation=b", "test=c", "val=d"]])
 def test_words_of_neither_form_are_refused(wrong):
-    with pytest.raises(UserError, match="expected one path, or split=path once for each of train, validation, test, probe"):
+    with pytest.raises(UserError, match="url_list: expected split=path, each split once, of train, validation, test, probe"):
         paths(wrong)

@@ -15,7 +15,7 @@ from roclip.options import flags
 from roclip.plan import VARIANT, base
 from roclip.sets import FOLDERS, absent_sets, present_sets
 from roclip.times import expected_time, run_times
-from roclip.url_list import paths, words
+from roclip.url_list import SPLITS, by_split, paths, words
 
 try:
     check_duplicates(workflow.configfiles)
@@ -37,7 +37,8 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-URL_LIST = words(config["data"]["url_list"] or f"{RESULTS}/data/urls.tsv")
+LOCAL = words(config["data"]["tables"])
+URL_LIST = [] if len(LOCAL) == len(SPLITS) else words(config["data"]["url_list"] or f"{RESULTS}/data/urls.tsv")
 DATA = [f"{RESULTS}/data/{split}.csv" for split in ("train", "validation", "test", "probe")]
 ATTACKS = [f"{RESULTS}/attacks/{attack}/train.csv" for attack in PLAN.attack_folders()]
 MODELS = [f"{RESULTS}/models/{model}/history.csv" for model in PLAN.model_folders()]
@@ -101,7 +102,7 @@ REPORT = f"{RESULTS}/report.html"
 
 def download_flags():
     names = ("image_size", "image_format", "output_format", "max_bad_fraction", "allow", "distributor")
-    return flags({"url_list": URL_LIST, **{name: config["data"][name] for name in names}})
+    return flags({"url_list": URL_LIST, "tables": LOCAL, **{name: config["data"][name] for name in names}})
 
 
 def attack_kind(wildcards):
@@ -116,6 +117,13 @@ def attack_flags(wildcards):
 
 def kind_flags():
     return flags({"kinds": [f"{name}={settings['kind']}" for name, settings in PLAN.attack.items()]})
+
+
+def train_start(wildcards, resources):
+    """What starts a training: a process for each of its GPUs."""
+    if resources.gpu > 1:
+        return f"torchrun --standalone --nproc_per_node {resources.gpu} -m roclip.train"
+    return "python -m roclip.train"
 
 
 def train_flags(wildcards):
@@ -166,7 +174,7 @@ def pairs_to_train():
 
 def trainings_at_a_time():
     """How many trainings run side by side: as many as the cores, the GPUs or, on a cluster, the jobs allow."""
-    limits = [workflow.nodes or workflow.cores // config["train"]["threads"]]
+    limits = [workflow.nodes or workflow.cores // (config["train"]["threads"] + config["train"]["workers"])]
     gpus = max((job.resources.gpu for job in workflow.dag.needrun_jobs() if job.rule.name == "train"), default=0)
     if gpus and "gpu" in workflow.global_resources:
         limits.append(workflow.global_resources["gpu"].value // gpus)

@@ -1,4 +1,5 @@
-"""Draws the embedded scenes, or takes a URL list, and downloads its images; lists the images of downstream sets.
+"""Draws the embedded scenes, or takes a URL list, and downloads its images; takes over splits on this disk; lists those of
+downstream sets.
 
 Reads   config `data`; classes and sentence patterns; config `downstream`
 Writes  data/urls.tsv                          split, url, caption, label
@@ -44,6 +45,7 @@ rule scenes:
 rule download:
     input:
         urls=sorted({str(path) for path in paths(URL_LIST).values()}),
+        tables=[str(path) for path in by_split(LOCAL, "tables").values()],
     output:
         train=f"{RESULTS}/data/train.csv",
         validation=f"{RESULTS}/data/validation.csv",

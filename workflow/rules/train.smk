@@ -26,17 +26,19 @@ rule train:
         f"{RESULTS}/benchmarks/train/{{attack}}/{{method}}/seed{{seed}}.tsv"
     conda:
         "../../environment.yml"
-    threads: config["train"]["threads"]
+    threads: config["train"]["threads"] + config["train"]["workers"]
     resources:
-        gpu=0,  # a profile says how many a job takes for itself; 0: the one that is there, if any, shared
+        # a profile says how many a job takes for itself, several share its batches; 0: the one that is there, if any, shared
+        gpu=0,
     params:
+        start=train_start,
         settings=train_flags,
         max_bad_fraction=config["data"]["max_bad_fraction"],
     shell:
         """
         # told to stop, a training saves: its shell and what writes the log wait for that
         trap : TERM
-        python -m roclip.gpus {resources.gpu} python -m roclip.train \
+        python -m roclip.gpus {resources.gpu} {params.start} \
             --pairs {input.pairs:q} \
             --targets {input.targets:q} \
             --validation {input.validation:q} \
