@@ -117,9 +117,9 @@ def test_every_key_of_an_attack_is_required(name, key):
         check(config, SCHEMA)
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("config/*.yaml")), ids=lambda path: path.stem)
-def test_every_config_is_legal_on_top_of_the_default(path):
-    check(merge(copy.deepcopy(CONFIG), yaml.safe_load(path.read_text())), SCHEMA)
+@pytest.mark.parametrize("name", ["config", "test", "ablations", "faithful_release"])  # others: test_paper_scale.py
+def test_every_config_is_legal_on_top_of_the_default(name):
+    check(merge(copy.deepcopy(CONFIG), yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())), SCHEMA)
 
 
 @pytest.mark.parametrize(
