@@ -109,6 +109,26 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.drip(b"F4240\r\n" + b"\xff" * 1_000_000 + b"\r\n", 0)
 
+    def negative(self, _):
+        """A chunk of -1 bytes, which http.client takes for all that there is."""
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n")
+        self.drip(b"\xff" * 1_000_000, 0)
+
+    def trailers(self, _):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+        self.drip(b"X-Trailer: " + b"x" * 60_000 + b"\r\n", 0)
+
+    def continued(self, _):
+        self.drip(b"HTTP/1.1 100 Continue\r\nX-Long: " + b"x" * 60_000 + b"\r\n\r\n", 0)
+
+    def manyheaders(self, _):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        self.drip(b"X-Header: x\r\n" * 1000, 0)
+
+    def rawredirect(self, _):
+        """The letter é of the target as two bytes of UTF-8, as many servers send it."""
+        self.wfile.write("HTTP/1.1 302 Found\r\nLocation: /page/é\r\n\r\n".encode())
+
     def announced(self, length):
         self.answer(b"\xff" * 1000, length=int(length))
 
