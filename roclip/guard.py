@@ -1,9 +1,9 @@
 """Fetching one file from an address that a stranger wrote into a list.
 
-http and https only, to public addresses only, at most 20 MB (an answer's header and framing included), 30 s and 5 redirects. A
-name is resolved once for each connection and the address that was checked is the one that is connected to, so neither a redirect
-nor a name that resolves differently the second time leads elsewhere. Proxies of the environment are not used, for behind one
-nobody here sees the address.
+http and https only, to public addresses only, at most 20 MB (an answer's header and framing included), 30 s and 5 redirects.
+A name is resolved once for each connection and the address that was checked is the one that is connected to, so neither a
+redirect nor a name that resolves differently the second time leads elsewhere. Proxies of the environment are not used, for
+behind one nobody here sees the address.
 """
 
 import functools
