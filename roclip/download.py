@@ -170,7 +170,9 @@ def judge(options: DownloadOptions, shards: list[Shard]) -> int:
     for shard in shards:
         records = shard.records()
         bad = [record for record in records if record["status"] != "success"]
-        errors.update(re.sub(r"'.*'", "'...'", str(record["error_message"]).splitlines()[0]) for record in bad)
+        # an error may have no text, such as Python's own when memory runs out
+        reasons = ((record["error_message"] or "no reason given").splitlines()[0] for record in bad)
+        errors.update(re.sub(r"'.*'", "'...'", reason) for reason in reasons)
         lost = shard.rows - len(records)
         if lost:
             errors["lost by img2dataset"] += lost
@@ -224,6 +226,7 @@ def run(options: DownloadOptions) -> None:
         write_table(options.data / f"{split}.csv", ("path", TEXT[split]), place(options, shards, split, images))
     if folder != images:
         done = folder.with_name("download.done")  # renamed first: a kill on the way leaves nothing that looks like shards
+        shutil.rmtree(done, ignore_errors=True)
         os.replace(folder, done)
         shutil.rmtree(done)
     log.info("kept %d of %d images", kept, sum(shard.rows for shard in shards))

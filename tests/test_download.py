@@ -23,7 +23,8 @@ from roclip.options import flags
 from roclip.tables import read_table, write_table
 from roclip.url_list import SPLITS, TEXT, words
 from tests.conftest import ROOT
-from tests.webserver import serving, wait_until
+from tests.test_shards import write_shard
+from tests.webserver import picture, serving, wait_until
 
 COLUMNS = ("split", "url", "caption", "label")
 CAPTIONS = ["NA", "null", "nan", "", 'a "quoted", caption']
@@ -227,6 +228,30 @@ def test_another_list_or_setting_starts_anew_and_the_same_does_not(tmp_path):
     assert not stays(image_size=33, allow=())
     four_lists(tmp_path, train=["http://h/2"] * 5001)
     assert not stays(image_size=33, allow=())
+
+
+def made_before(tmp_path, error: str) -> DownloadOptions:
+    """Options of a stage whose shards are there, each with an image and a URL that failed."""
+    lists = four_lists(tmp_path, **{split: ["http://h/1", "http://h/2"] for split in SPLITS})
+    options = DownloadOptions(**settings(tmp_path, url_list=lists, image_format="jpg", max_bad_fraction=0.5))
+    for shard in download.plan_shards(options, tmp_path / "data/download"):
+        write_shard(shard.folder, {f"{shard.number}0001": picture(1, "jpeg")}, number=shard.number, error=error)
+    return options
+
+
+@pytest.mark.parametrize(("error", "message"), [("gone\nfor good", "gone"), ("", "no reason given")])
+def test_an_error_without_text_is_counted_too(tmp_path, caplog, error, message):
+    download.run(made_before(tmp_path, error))
+    assert f"      4  50.0%  {message}" in caplog.text
+    assert [row["caption"] for row in read_table(tmp_path / "data/train.csv", ("path", "caption"))] == ["c"]
+
+
+def test_what_a_kill_left_when_all_was_done_does_not_stop_the_next_run(tmp_path):
+    options = made_before(tmp_path, "gone")
+    (tmp_path / "data/download.done").mkdir()
+    (tmp_path / "data/download.done/00000.tar").touch()
+    download.run(options)
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {"images", *(f"{split}.csv" for split in SPLITS)}
 
 
 def test_a_list_without_a_split_is_refused(tmp_path):
