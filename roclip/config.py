@@ -12,12 +12,11 @@ from jsonschema.validators import extend
 
 from roclip.errors import UserError
 from roclip.features import NOT_ATTACKS
-from roclip.naming import naming
 from roclip.plan import Plan, plan
 from roclip.schedule import is_matching
 from roclip.sets import present_sets
 from roclip.tables import read_json, read_lines
-from roclip.url_list import paths, read_entries, words
+from roclip.url_list import count_rows, words
 
 
 def _readable(error: ValidationError) -> str:
@@ -100,17 +99,10 @@ def image_side(model: str) -> int:
     return max(size) if isinstance(size, list) else size
 
 
-def listed_captions(url_list: str | Mapping[str, str] | None) -> list[str] | None:
-    """The captions of a URL list's training pairs; None for embedded scenes, which are not drawn yet."""
-    if url_list is None:
-        return None
-    return [entry.text for entry in read_entries(words(url_list), ["train"])]
-
-
 def pair_count(config: Mapping[str, Any]) -> int:
     """The training pairs of the data set, before any is lost in the download."""
-    listed = listed_captions(config["data"]["url_list"])
-    return config["data"]["train_scenes"] if listed is None else len(listed)
+    data = config["data"]
+    return count_rows(words(data["url_list"]), "train") if data["url_list"] else data["train_scenes"]
 
 
 def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
@@ -121,8 +113,7 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
             yield f"data.templates: '{template}' must hold {{}} once, for the class name"
     if len(set(classes)) < len(classes):
         yield f"data.classes: {data['classes']} lists a class twice"
-    listed = listed_captions(data["url_list"])
-    pairs = data["train_scenes"] if listed is None else len(listed)
+    pairs = pair_count(config)
 
     side = image_side(train["model"])
     for name in planned.attacks():
@@ -150,11 +141,6 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
             yield f"attack.{name}.target_class: '{target_class}' is not in {data['classes']}"
         if poisons > available:
             yield f"attack.{name}.poisons: {poisons} is more than the {available} training pairs"
-        if listed is not None and attack["captions"] != "templates" and len(found := naming(listed, target_class)) < poisons:
-            yield (
-                f"attack.{name}.target_class: '{target_class}' is named by {len(found)} training captions of "
-                f"{paths(words(data['url_list']))['train']}, and {poisons} poisons need as many"
-            )
         if pixels != side:
             yield f"attack.{name}.image_size: {pixels} is not the {side} pixels of {train['model']}"
         if round(attack.get("patch_size", 1) * pixels) < 1:
