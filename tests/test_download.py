@@ -70,7 +70,7 @@ def test_good_images_come_in_the_order_of_the_list_and_bad_ones_are_counted(tmp_
     rows = [{"split": "train", "url": url, "caption": CAPTIONS[n % 5], "label": ""} for n, url in enumerate(names)]
     rows[4:4] = [{"split": s, "url": f"{server.url}/png/11", "caption": "c", "label": "l"} for s in SPLITS[1:]]
     write_table(tmp_path / "urls.tsv", COLUMNS, rows)
-    total, share = len(rows), len(bad) / len(rows)
+    total, share = len(rows), len(bad) / len(names)
     options = DownloadOptions(**settings(tmp_path, max_bad_fraction=share, output_format="webdataset"))
     download.run(options)
     assert "urls.tsv, row 4: no image from" in caplog.text
@@ -95,7 +95,7 @@ def test_good_images_come_in_the_order_of_the_list_and_bad_ones_are_counted(tmp_
 
     strict = dataclasses.replace(options, max_bad_fraction=share - 0.01)
     shards = download.plan_shards(strict, tmp_path / "data/images")
-    with pytest.raises(UserError, match=rf"{len(bad)} of {total} images could not .*, row 4; data.max_bad_fraction allows 0\."):
+    with pytest.raises(UserError, match=rf"{len(bad)} of {len(names)} images of the split 'train' could .*, row 4; data.max"):
         download.judge(strict, shards)
     # they may have been a passing trouble of the network: another run takes the shard again
     assert download.faults(shards, strict.max_bad_fraction) == {shards[2]: "17 of 27 URLs failed"}
@@ -244,6 +244,22 @@ def test_an_error_without_text_is_counted_too(tmp_path, caplog, error, message):
     download.run(made_before(tmp_path, error))
     assert f"      4  50.0%  {message}" in caplog.text
     assert [row["caption"] for row in read_table(tmp_path / "data/train.csv", ("path", "caption"))] == ["c"]
+
+
+def test_a_small_split_that_is_lost_is_not_outweighed_by_a_large_one(tmp_path):
+    lists = four_lists(tmp_path, **{s: ["http://h/1"] * 4 for s in SPLITS} | {"train": ["http://h/1"] * 40})
+    options = DownloadOptions(**settings(tmp_path, url_list=lists, image_format="jpg", max_bad_fraction=0.25))
+    shards = download.plan_shards(options, tmp_path / "data/download")
+    for shard in shards:
+        bad = 2 if shard.split == "test" else 1  # of 52 images in all, 5 fail
+        images = {f"{shard.number}{n:04d}": picture(1, "jpeg") for n in range(shard.rows - bad)}
+        write_shard(shard.folder, images, failed=bad, number=shard.number)
+    match = (
+        r"2 of 4 images of the split 'test' could not be downloaded, first in .*test\.tsv, row 9; data\.max"
+    )
+    with pytest.raises(UserError, match=match):
+        download.judge(options, shards)
+    assert download.judge(dataclasses.replace(options, max_bad_fraction=0.5), shards) == 47
 
 
 def test_what_a_kill_left_when_all_was_done_does_not_stop_the_next_run(tmp_path):
