@@ -254,9 +254,7 @@ def test_a_small_split_that_is_lost_is_not_outweighed_by_a_large_one(tmp_path):
         bad = 2 if shard.split == "test" else 1  # of 52 images in all, 5 fail
         images = {f"{shard.number}{n:04d}": picture(1, "jpeg") for n in range(shard.rows - bad)}
         write_shard(shard.folder, images, failed=bad, number=shard.number)
-    match = (
-        r"2 of 4 images of the split 'test' could not be downloaded, first in .*test\.tsv, row 9; data\.max"
-    )
+    match = r"2 of 4 images of the split 'test' could not be downloaded, first in .*test\.tsv, row 9; data\.max"
     with pytest.raises(UserError, match=match):
         download.judge(options, shards)
     assert download.judge(dataclasses.replace(options, max_bad_fraction=0.5), shards) == 47
