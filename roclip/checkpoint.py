@@ -52,7 +52,8 @@ class Checkpoints:
         """Write a state in one piece, and remove all but the newest ones."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         metadata = {"fingerprint": self.fingerprint, "record": json.dumps(record), "sha256": _digest(tensors)}
-        with atomic(self.folder / f"step{step:09d}.safetensors") as temporary:
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        with atomic(self.folder / f"step{step:09d}.safetensors", size) as temporary:
             save_file(tensors, temporary, metadata=metadata)
         for path in self.files()[KEPT:]:
             path.unlink()

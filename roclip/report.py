@@ -31,7 +31,7 @@ from roclip.paper_tables import plain
 from roclip.plan import Plan, base, plan
 from roclip.provenance import commit
 from roclip.results import RESULTS, accuracy, percent
-from roclip.schedule import HISTORY
+from roclip.schedule import PACE
 from roclip.sets import FOLDERS, absent_sets
 from roclip.tables import read_json, read_lines, read_table
 from roclip.times import speeds
@@ -178,7 +178,7 @@ def gather(options: ReportOptions) -> dict[str, Any]:
         "hashes": hashes,
         "machine": machine(),
         "stages": stage_times(results, set(models), set(planned.attack_folders())),
-        "speeds": speeds(read_table(tables / "history.csv", HISTORY)),
+        "speeds": speeds(row for model in models for row in read_table(results / "models" / model / "pace.csv", PACE)),
     }
 
 

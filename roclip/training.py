@@ -6,7 +6,6 @@ of the pool instead of its own; `match_every` 0 is plain CLIP.
 
 import dataclasses
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from tqdm import tqdm
 from roclip import augment, towers
 from roclip.captions import Captions
 from roclip.errors import UserError
+from roclip.finite import FiniteCheck
 from roclip.images import load_images, readable
 from roclip.loader import FromFiles, InMemory
 from roclip.loss import clip_loss
@@ -163,6 +163,7 @@ class Training:
             self.pool.fill_with_noise(generator("pool", options.seed, 0))
         self.matches = torch.full((len(self.rows),), -1, dtype=torch.long, device=device)
         self.caption_parameters = caption_parameters(self.model)
+        self.finite = FiniteCheck(device, options.pairs, self.rows)
         self.steps_taken = 0
         self.begin_epoch()
 
@@ -227,6 +228,8 @@ class Training:
     def steps(self, epoch: int) -> Iterator[None]:
         """Train for one epoch, counted from 1, or what is left of it, a step at a time."""
         options, device, ranks = self.options, self.runtime.device, self.ranks
+        if self.step == self.steps_per_epoch:
+            return
         matching = is_matching(epoch, options.match_every, options.match_from)
         started, before = time.perf_counter(), self.seconds
         draws = augment.epoch_draws(len(self.rows), options.seed, epoch) if options.augment_images else None
@@ -271,6 +274,8 @@ class Training:
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
         ranks.sum_gradients(model)
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        self.finite.note(loss, gradients, self.steps_taken, batch)
         if matching and self.options.caption_gradient == "zeros":
             for parameter in self.caption_parameters:
                 parameter.grad = torch.zeros_like(parameter)
@@ -283,18 +288,16 @@ class Training:
     def epoch(self, epoch: int, after_step: Callable[[], None] = lambda: None) -> dict[str, float | str]:
         """Train for one epoch, counted from 1, or what is left of it; its row of the history, without what is measured.
 
-        after_step: called after every step.
+        after_step: called after every step. Raises UserError for a loss or gradients that are no finite numbers.
         """
         for _ in self.steps(epoch):
             after_step()
-        mean_loss = self.losses.mean().item()
-        if not math.isfinite(mean_loss):
-            raise UserError(f"the loss of epoch {epoch} is {mean_loss}; lower train.learning_rate")
+        self.finite.check()
         matching = is_matching(epoch, self.options.match_every, self.options.match_from)
         row = {
             "epoch": epoch,
             "kind": "matching" if matching else "clip",
-            "loss": mean_loss,
+            "loss": self.losses.mean().item(),
             "learning_rate": self.rate(self.steps_taken - 1),
             **self.drawn.means(),
             "pairs_per_second": self.steps_per_epoch * self.options.batch_size / self.seconds,

@@ -17,20 +17,17 @@ from roclip.checkpoint import KEPT, Checkpoints
 from roclip.errors import ComeBack, UserError
 from roclip.options import flags
 from roclip.provenance import fingerprint
-from roclip.tables import read_table, sha256
+from roclip.tables import sha256
 from tests.conftest import ROOT
 from tests.test_train import options, poisoned  # noqa: F401 (a fixture)
 
 WEIGHTS = ("last_clip", "last_matching")
-TIMES = ("pairs_per_second", "seconds")
 
 
 def outputs(out) -> dict:
     """Everything that a training wrote, but for its times."""
-    history = [{k: v for k, v in row.items() if k not in TIMES} for row in read_table(out / "history.csv", ("epoch",))]
-    tables = {name: (out / name).read_text() for name in ("matches.csv", "cosines.csv")}
-    weights = {name: _tensors(out / f"weights/{name}.safetensors") for name in WEIGHTS}
-    return {"history": history, **tables, **weights}
+    tables = {name: (out / name).read_text() for name in ("history.csv", "matches.csv", "cosines.csv")}
+    return {**tables, **{name: _tensors(out / f"weights/{name}.safetensors") for name in WEIGHTS}}
 
 
 def _tensors(path) -> dict[str, bytes]:
@@ -73,7 +70,13 @@ def test_a_training_that_is_killed_as_it_publishes_publishes_again(poisoned, sce
         context.setattr(Checkpoints, "remove", lambda checkpoints: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train.run(o)
-    for path in ("weights", "history.csv", "matches.csv", "cosines.csv"):  # as the workflow does before it starts a job again
+    for path in (
+        "weights",
+        "history.csv",
+        "pace.csv",
+        "matches.csv",
+        "cosines.csv",
+    ):  # as the workflow does before it starts a job again
         path = o.out / path
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     train.run(o)
@@ -121,6 +124,31 @@ def test_sigterm_saves_within_two_seconds_and_says_come_back(poisoned, scenes, t
     assert process.returncode == os.EX_TEMPFAIL
     assert "start it again to go on" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("where", ["measuring", "loading"])
+def test_told_to_stop_outside_of_the_steps_it_ends_at_once(poisoned, scenes, tmp_path, undisturbed, monkeypatch, where):  # noqa: F811
+    """And what was trained is there: of an epoch that was not measured yet, too."""
+    o = options(poisoned, scenes, tmp_path)
+
+    def stop(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        raise AssertionError("went on")
+
+    with monkeypatch.context() as context:
+        if where == "measuring":
+            context.setattr("roclip.telemetry.Measurement.measure", stop)
+        else:
+            context.setattr("roclip.training.load_images", stop)
+        started = time.monotonic()
+        with pytest.raises(ComeBack, match="stopped; start it again to go on"):
+            train.run(o)
+        assert time.monotonic() - started < 9
+    states = [path.name for path in Checkpoints(o.out / "state", "").files()]
+    assert states == (["step000000009.safetensors"] if where == "measuring" else [])
+    train.run(o)
+    assert outputs(o.out) == undisturbed
 
 
 def state(step: int) -> tuple[dict, dict]:

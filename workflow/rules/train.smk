@@ -2,6 +2,7 @@
 
 Reads   attacks/ATTACK/seedN/train.csv, targets.csv (measured, never trained on), data/probe.csv
 Writes  models/ATTACK/METHOD/seedN/history.csv  a row an epoch, see roclip/schedule.py
+        models/ATTACK/METHOD/seedN/pace.csv     epoch, kind, pairs_per_second, seconds
         models/ATTACK/METHOD/seedN/matches.csv  row, caption_row
         models/ATTACK/METHOD/seedN/cosines.csv  epoch, row, is_poison, cosine of image and own caption
         models/ATTACK/METHOD/seedN/weights/     last_clip.safetensors, last_matching.safetensors
@@ -17,6 +18,7 @@ rule train:
         templates=config["data"]["templates"],
     output:
         history=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/history.csv",
+        pace=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/pace.csv",
         matches=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/matches.csv",
         cosines=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/cosines.csv",
         weights=directory(f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/weights"),
