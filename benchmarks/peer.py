@@ -29,7 +29,8 @@ class OpenClip:
             "model": model.stem, "train-data": options.pairs, "csv-separator": ",", "csv-img-key": "path",
             "csv-caption-key": "caption", "batch-size": options.batch_size, "lr": options.learning_rate, "beta1": options.beta1,
             "beta2": options.beta2, "eps": options.eps, "wd": options.weight_decay, "warmup": 1, "lr-scheduler": "const",
-            "seed": options.seed, "epochs": 1, "save-frequency": 0, "log-every-n-steps": 1 << 30,
+            "device": "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu", "seed": options.seed,
+            "epochs": 1, "save-frequency": 0, "log-every-n-steps": 1 << 30,
         }  # fmt: skip
         words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
         # its main does all but train; what it would have trained with is kept

@@ -1,9 +1,10 @@
 """Pairs/s of CLIP and RoCLIP against open_clip's own training at its best settings, in the same run.
 
 Same model, batch, learning rate and pairs; open_clip reads them from a CSV, decodes each image every time it is seen, cuts it
-at random and tokenises the caption; RoCLIP's peer jitters colours too. Ours decodes the images once, at the start; the row `training` holds that too. Both run one
-thread of PyTorch on one core, as the workflow trains: as many trainings side by side as there are cores. Pairs/s are those of a
-core's processor time, worker processes included, so that others on the machine do not enter them.
+at random and tokenises the caption; as RoCLIP's peer it jitters colours too. Ours decodes the images once, at the start; the
+row `training`, of all epochs, holds that too. Both run one thread of PyTorch on one core, as the workflow trains: as many
+trainings side by side as there are cores. Pairs/s are those of a core's processor time, worker processes included, so that
+others on the machine do not enter them. Share of the limit: of what the core does in products of bfloat16 matrices.
 
 First a few settings of open_clip are tried, of which the fastest becomes the peer; its pure_bf16 is shown beside it but not
 chosen, for it keeps the weights themselves in bfloat16, where small steps of AdamW vanish.
@@ -15,10 +16,9 @@ import argparse
 import dataclasses
 import os
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 import yaml
@@ -74,32 +74,17 @@ def embedded(folder: Path, pairs: int, **changes) -> TrainOptions:
     return dataclasses.replace(options, **{"warmup_steps": 0} | changes)
 
 
-def rates(loops: Mapping[Any, Callable[[], object]], pairs: int, repeats: int) -> dict[Any, list[float]]:
-    """Pairs/s of each loop, which trains for an epoch of so many pairs: warmed up by one, then `repeats` times in turn."""
-    for loop in loops.values():
-        loop()
-    measured = {name: [] for name in loops}
-    for _ in range(repeats):
-        for name, loop in loops.items():
-            started = limits.processor_seconds()
-            loop()
-            measured[name].append(pairs / (limits.processor_seconds() - started))
-    return measured
-
-
 def fastest(peers: Mapping[str, OpenClip]) -> str:
     """Which of some settings of open_clip is the fastest in the median of three epochs."""
-    pairs = next(iter(peers.values())).pairs
-    measured = rates({name: peer.epoch for name, peer in peers.items()}, pairs, 3)
-    medians = {name: statistics.median(values) for name, values in measured.items()}
-    for name, rate in medians.items():
-        print(f"  {name:55} {rate:5.0f} pairs/s", flush=True)
-    return max(medians, key=medians.get)
+    spans = limits.in_turn({name: peer.epoch for name, peer in peers.items()}, 3)
+    for name, values in spans.items():
+        print(f"  {name:55} {peers[name].pairs / statistics.median(values):5.0f} pairs/s", flush=True)
+    return min(spans, key=lambda name: statistics.median(spans[name]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=4096, help="pairs an epoch")
+    parser.add_argument("--pairs", type=int, default=8192, help="pairs an epoch")
     parser.add_argument("--trial_pairs", type=int, default=1024, help="pairs of a trial of open_clip's settings")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
@@ -134,23 +119,17 @@ def compare(options: TrainOptions, trial: TrainOptions, repeats: int) -> list[di
         ("roclip", f"open_clip: {towers}, augmented", "clip"): OpenClip(options, [*flags, *AUGMENTED], last).epoch,
     }
     pairs = trainings["clip"].steps_per_epoch * options.batch_size
-    measured = rates(loops, pairs, repeats)
+    spans = limits.in_turn(loops, repeats)
 
     cpu, batch = torch.device("cpu"), torch.arange(options.batch_size)
     pixels, tokens = to_pixels(trainings["clip"].images[batch]), trainings["clip"].tokens(1, batch)
     work = limits.flops(lambda: trainings["clip"].take_step(pixels, tokens, batch, matching=False)) / options.batch_size
-    limit, float32 = (limits.product_rate(cpu, kind, 1024, 1024, 1024) for kind in (torch.bfloat16, torch.float32))
-    print(
-        f"{work / 1e6:.1f} MFLOP a pair in a CLIP epoch. This core: {limit / 1e9:.0f} GFLOP/s in products of bfloat16 matrices"
-    )
-    print(f"of 1024 x 1024, {float32 / 1e9:.0f} of float32; memory copies of {limits.copy_rate(cpu) / 1e9:.0f} GB/s")
+    limit = limits.product_rate(cpu, torch.bfloat16)
+    print(f"{work / 1e6:.1f} MFLOP a pair in a CLIP epoch, of {limit / 1e9:.0f} GFLOP/s that this core does at best")
 
     peer = {"clip": f"open_clip: {best}", "roclip": f"open_clip: {towers}, augmented"}
-    medians = {name: statistics.median(values) for name, values in measured.items()}
-    ratios = {
-        (method, *name): statistics.median(a / b for a, b in zip(values, measured[method, peer[method], "clip"], strict=True))
-        for (method, *name), values in measured.items()
-    }
+    medians = {name: pairs / statistics.median(values) for name, values in spans.items()}
+    ratios = {name: limits.ratio(values, spans[name[0], peer[name[0]], "clip"]) for name, values in spans.items()}
     epochs, name = config["train"]["epochs"], ("clip", "this project", "training")
     medians[name] = epochs * pairs / (epochs * pairs / medians["clip", "this project", "clip"] + start)
     ratios[name] = medians[name] / medians["clip", peer["clip"], "clip"]
