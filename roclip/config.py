@@ -12,13 +12,12 @@ from jsonschema.validators import extend
 
 from roclip.errors import UserError
 from roclip.features import NOT_ATTACKS
-from roclip.naming import naming
 from roclip.pairs import count_pairs
 from roclip.plan import Plan, plan
 from roclip.schedule import is_matching
 from roclip.sets import present_sets
 from roclip.tables import read_json, read_lines
-from roclip.url_list import SPLITS, paths, read_entries, words
+from roclip.url_list import SPLITS, count_rows, words
 
 
 def _readable(error: ValidationError) -> str:
@@ -101,20 +100,12 @@ def image_side(model: str) -> int:
     return max(size) if isinstance(size, list) else size
 
 
-def listed_captions(data: Mapping[str, Any]) -> list[str] | None:
-    """The captions of the training pairs of a URL list; None for embedded scenes, not drawn yet, and pairs on this disk."""
-    if data["url_list"] is None or "train" in data["tables"]:
-        return None
-    return [entry.text for entry in read_entries(words(data["url_list"]), ["train"])]
-
-
 def pair_count(config: Mapping[str, Any]) -> int:
     """The training pairs of the data set, before any is lost in the download."""
     data = config["data"]
     if "train" in data["tables"]:
         return count_pairs(Path(data["tables"]["train"]))
-    listed = listed_captions(data)
-    return data["train_scenes"] if listed is None else len(listed)
+    return count_rows(words(data["url_list"]), "train") if data["url_list"] else data["train_scenes"]
 
 
 def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
@@ -129,8 +120,7 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
         for split in SPLITS:
             if split not in data["url_list"] and split not in data["tables"]:
                 yield f"data.url_list: the split '{split}' is neither listed nor in data.tables; name it in one of them"
-    listed = listed_captions(data)
-    pairs = pair_count(config) if listed is None else len(listed)
+    pairs = pair_count(config)
 
     side = image_side(train["model"])
     for name in planned.attacks():
@@ -162,11 +152,6 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
             yield f"attack.{name}.target_class: '{target_class}' is not in {data['classes']}"
         if poisons > available:
             yield f"attack.{name}.poisons: {poisons} is more than the {available} training pairs"
-        if listed is not None and attack["captions"] != "templates" and len(found := naming(listed, target_class)) < poisons:
-            yield (
-                f"attack.{name}.target_class: '{target_class}' is named by {len(found)} training captions of "
-                f"{paths(words(data['url_list']))['train']}, and {poisons} poisons need as many"
-            )
         if pixels != side:
             yield f"attack.{name}.image_size: {pixels} is not the {side} pixels of {train['model']}"
         if round(attack.get("patch_size", 1) * pixels) < 1:

@@ -99,8 +99,10 @@ def card(options: ExportOptions, checkpoint: str, model: str, record: dict[str, 
         'model = open_clip.create_model("local-dir:FOLDER")  # the folder of this file',
         "```",
         "",
-        f"`{WEIGHTS}.pt` holds the same weights, for `create_model({model!r}, pretrained=PATH)`.",
+        f"`{WEIGHTS}.pt` holds the same weights as a state dict: `model.load_state_dict(torch.load(PATH, weights_only=True))`.",
     ]
+    if not model.endswith(".json"):
+        lines += [f"open_clip reads it too: `open_clip.create_model({model!r}, pretrained=PATH)`."]
     if "timm_model_name" in record["model_config"]["vision_cfg"]:
         lines += ["Its image tower is registered with timm by `import roclip.small_resnet`: import that first."]
     if "bpe_path" in record["model_config"]["text_cfg"].get("tokenizer_kwargs", {}):
@@ -138,7 +140,7 @@ def write_checkpoint(path: Path, options: ExportOptions) -> list[dict[str, Any]]
 
 
 def run(options: ExportOptions) -> None:
-    """Raises UserError for a weights folder without checkpoints."""
+    """Raises UserError for a weights folder without checkpoints, or with a file that is none."""
     paths = sorted(options.weights.glob("*.safetensors"))
     if not paths:
         raise UserError(f"{options.weights}: no checkpoint (*.safetensors) in this folder; train the model first")

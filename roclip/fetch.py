@@ -17,7 +17,7 @@ from roclip.options import option, run_stage
 QUALITY = {"png": 1, "jpg": 95, "webp": 95}  # for png, how hard to compress
 SHARD = 2500  # images a shard, the unit of work
 THREADS = 32  # of a process; they mostly wait for servers
-PIXELS = 100_000_000  # of the largest image that is decoded
+PIXELS = 40_000_000  # of the largest image that is decoded: with transparency, it takes 73 bytes a pixel to flatten
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,10 @@ def die_with_parent() -> None:
 
 
 def run(options: FetchOptions) -> None:
-    """Fetch every shard that has no `_stats.json` yet."""
+    """Fetch every shard that has no `_stats.json` yet.
+
+    Every image is encoded anew, small ones of the right format too, for OpenCV reads images that nobody else can.
+    """
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(PIXELS)
     from roclip.guarded import GuardedDownloader  # slow to import, and what it imports reads the variables above
@@ -56,7 +59,7 @@ def run(options: FetchOptions) -> None:
         save_additional_columns=["row"], output_folder=str(options.shards), output_format="webdataset",
         number_sample_per_shard=SHARD, processes_count=options.threads, thread_count=THREADS, distributor=options.distributor,
         image_size=options.image_size, resize_mode="keep_ratio", resize_only_if_bigger=True,
-        encode_format=options.image_format, encode_quality=QUALITY[options.image_format], skip_reencode=True,
+        encode_format=options.image_format, encode_quality=QUALITY[options.image_format], skip_reencode=False,
         compute_hash=None, extract_exif=False, enable_wandb=False,
     )  # fmt: skip
 

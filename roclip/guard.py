@@ -1,8 +1,9 @@
 """Fetching one file from an address that a stranger wrote into a list.
 
-http and https only, to public addresses only, at most 20 MB, 30 s and 5 redirects. A name is resolved once for each connection
-and the address that was checked is the one that is connected to, so neither a redirect nor a name that resolves differently
-the second time leads elsewhere. Proxies of the environment are not used, for behind one nobody here sees the address.
+http and https only, to public addresses only, at most 20 MB (an answer's header and framing included), 30 s and 5 redirects.
+A name is resolved once for each connection and the address that was checked is the one that is connected to, so neither a
+redirect nor a name that resolves differently the second time leads elsewhere. Proxies of the environment are not used, for
+behind one nobody here sees the address.
 """
 
 import functools
@@ -25,8 +26,11 @@ SECONDS = 30.0  # of a file, with its redirects and retries
 REDIRECTS = 5
 CONNECT_SECONDS = 10.0  # to one of a name's addresses, so that a dead one leaves time for the next
 WAITS = (1.0, 4.0)  # seconds before each retry
+TOO_LARGE = f"more than {BYTES // 10**6} MB"
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that a retry may cure
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")  # a cloud's metadata was there; older Pythons take most of it for public
+UNQUOTED = "!#$%&'()*+,/:;=?@[]~"  # lists hold spaces and letters that are no ASCII; the rest of a URL stays as it is
 
 
 class FetchError(OSError):
@@ -58,7 +62,9 @@ class Guard:
 
     @staticmethod
     def _is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-        return ip.is_global and not ip.is_multicast and not ip.is_reserved and not getattr(ip, "is_site_local", False)
+        if ip in PROTOCOLS or ip.is_multicast or ip.is_reserved or getattr(ip, "is_site_local", False):
+            return False
+        return ip.is_global
 
 
 def _left(deadline: float) -> float:
@@ -88,10 +94,13 @@ def connect(host: str, port: int, deadline: float, guard: Guard) -> socket.socke
 
 
 class _Stream(io.RawIOBase):
-    """A socket as a raw stream of which every read, be it of a header or a body, ends at the deadline."""
+    """A socket as a raw stream that ends at the deadline, and after so many bytes, whatever is being read.
+
+    http.client keeps no account of what it reads beside the body, and of the body neither where a chunk has a negative length.
+    """
 
     def __init__(self, sock: socket.socket, deadline: float):
-        self._sock, self._deadline = sock, deadline
+        self._sock, self._deadline, self._bytes = sock, deadline, 0
         self._raw = sock.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
@@ -99,7 +108,11 @@ class _Stream(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         self._sock.settimeout(_left(self._deadline))
-        return self._raw.readinto(buffer)
+        count = self._raw.readinto(buffer)
+        self._bytes += count or 0
+        if self._bytes > BYTES:
+            raise FetchError(TOO_LARGE)
+        return count
 
     def close(self) -> None:
         self._raw.close()
@@ -147,18 +160,18 @@ def _read_file(url: str, guard: Guard) -> bytes:
     with path.open("rb") as file:
         body = file.read(BYTES + 1)
     if len(body) > BYTES:
-        raise FetchError(f"more than {BYTES // 10**6} MB")
+        raise FetchError(TOO_LARGE)
     return body
 
 
 def _read_body(response: http.client.HTTPResponse) -> bytes:
     announced = response.headers.get("Content-Length", "")
     length = int(announced) if announced.isdecimal() and not response.chunked else 0
+    if length > BYTES:
+        raise FetchError(TOO_LARGE)
     body = bytearray()
-    while length <= BYTES and len(body) <= BYTES and (piece := response.read(1 << 16)):
+    while piece := response.read(1 << 16):
         body += piece
-    if max(length, len(body)) > BYTES:
-        raise FetchError(f"more than {BYTES // 10**6} MB")
     if len(body) < length:
         raise FetchError("body cut short", passing=True)
     return bytes(body)
@@ -169,16 +182,16 @@ def _follow(url: str, headers: Mapping[str, str], deadline: float, guard: Guard)
     if url.startswith("file:"):
         return _read_file(url, guard), Message()
     for _ in range(REDIRECTS + 1):
-        parts = urlsplit(quote(url, safe="!#$%&'()*+,/:;=?@[]~"))  # lists hold spaces and letters that are no ASCII
+        parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise FetchError("neither http nor https")
         connection = _Connection(parts.scheme, parts.hostname, parts.port, deadline, guard)
         try:
             selector = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-            connection.request("GET", selector, headers={**headers, "Connection": "close"})
+            connection.request("GET", quote(selector, safe=UNQUOTED), headers={**headers, "Connection": "close"})
             response = connection.getresponse()
             if response.status in (301, 302, 303, 307, 308) and (target := response.headers.get("Location")):
-                url = urljoin(url, target)
+                url = urljoin(url, quote(target, safe=UNQUOTED, encoding="iso-8859-1"))  # the bytes that the server sent
                 continue
             if not 200 <= response.status < 300:
                 raise FetchError(f"HTTP status {response.status}", passing=response.status in PASSING)
@@ -200,6 +213,8 @@ def _attempt(url: str, headers: Mapping[str, str], deadline: float, guard: Guard
         raise FetchError("name does not resolve", passing=error.errno == socket.EAI_AGAIN) from None
     except ssl.SSLCertVerificationError as error:
         raise FetchError(f"certificate: {error.verify_message}") from None
+    except http.client.InvalidURL:
+        raise FetchError("not a URL") from None
     except (ConnectionResetError, BrokenPipeError, http.client.IncompleteRead, ssl.SSLEOFError):
         raise FetchError("connection lost", passing=True) from None
     except (ssl.SSLError, http.client.HTTPException) as error:

@@ -1,4 +1,4 @@
-"""Which captions name a class: the one rule by which attacks choose captions, the config is checked and telemetry counts."""
+"""Which captions name a class: the one rule by which attacks choose captions and telemetry counts."""
 
 import re
 from collections.abc import Sequence

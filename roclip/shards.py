@@ -6,6 +6,7 @@ A shard is three files: `00000.tar` with the images, `00000.parquet` with a row 
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from roclip.images import member_path
 
 COLUMNS = ["key", "row", "url", "caption", "status", "error_message"]
 UNFINISHED = "not finished"
+TAR_END = bytes(1024)
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,10 @@ class Shard:
                 with Image.open(io.BytesIO(content)) as image:
                     if 0 in image.size:
                         return f"image {key} is empty"
-            return f"{len(promised)} images are missing" if promised else None
+            if promised:
+                return f"{len(promised)} images are missing"
+            with open(self.tar, "rb") as tar:  # tarfile does not mind when the end is missing, and the last captions with it
+                tar.seek(-len(TAR_END), os.SEEK_END)
+                return None if tar.read() == TAR_END else "its tar has no end"
         except (OSError, ValueError, KeyError, EOFError, tarfile.TarError, pyarrow.ArrowException, SyntaxError) as error:
             return f"{type(error).__name__}: {' '.join(str(error).split())}"

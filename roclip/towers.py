@@ -14,7 +14,7 @@ import numpy as np
 import open_clip
 import torch
 from open_clip.tokenizer import SimpleTokenizer
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -109,9 +109,12 @@ def save(model: torch.nn.Module, path: Path, record: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> tuple[open_clip.CLIP, dict[str, Any]]:
-    """Towers in evaluation mode and the record that was saved with them."""
-    with safe_open(path, "pt") as file:
-        record = json.loads(file.metadata()["record"])
+    """Towers in evaluation mode and the record that was saved with them. Raises UserError for a file not written by `save`."""
+    try:
+        with safe_open(path, "pt") as file:
+            record = json.loads((file.metadata() or {})["record"])
+    except (SafetensorError, KeyError):
+        raise UserError(f"{path}: not a checkpoint of roclip.train; train the model again") from None
     model = create(record["model_config"])
     model.load_state_dict(load_file(path))
     return model.eval(), record

@@ -117,9 +117,9 @@ def test_every_key_of_an_attack_is_required(name, key):
         check(config, SCHEMA)
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("config/*.yaml")), ids=lambda path: path.stem)
-def test_every_config_is_legal_on_top_of_the_default(path):
-    check(merge(copy.deepcopy(CONFIG), yaml.safe_load(path.read_text())), SCHEMA)
+@pytest.mark.parametrize("name", ["config", "test", "ablations", "faithful_release"])  # others: test_paper_scale.py
+def test_every_config_is_legal_on_top_of_the_default(name):
+    check(merge(copy.deepcopy(CONFIG), yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())), SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +166,8 @@ def test_every_config_is_legal_on_top_of_the_default(path):
         ("attack.targeted.captions_per_target", 0, "attack.targeted.captions_per_target: 0 is less than the minimum of 1"),
         ("train.model", "config/models/absent.json", "train.model: config/models/absent.json: no such file"),
         ("data.url_list", "absent.tsv", "absent.tsv: no such file"),
+        ("data.url_list", "tests", "tests: is a directory"),
+        ("data.url_list", dict.fromkeys(("train", "validation", "test", "probe"), "tests"), "tests: is a directory"),
         ("data.classes", "absent.txt", "absent.txt: no such file"),
         ("data.max_bad_fraction", 2, "data.max_bad_fraction: 2 is greater than the maximum of 1"),
         ("experiment", "../up", "experiment: "),
@@ -226,27 +228,19 @@ def test_a_wave_that_pixels_cannot_show_is_refused():
         check(config, SCHEMA)
 
 
-@pytest.mark.parametrize(("captions", "fails"), [("corpus", True), ("own", True), ("templates", False)])
-def test_captions_of_a_url_list_are_counted_before_the_run(tmp_path, captions, fails):
-    def write(naming):
-        texts = ["A Mushroom.", *["one mushroom"] * (naming - 1), *["mushrooms"] * (200 - naming)]
-        rows = [{"split": "train", "url": "file:x", "caption": text, "label": ""} for text in texts]
-        rows += [{"split": "test", "url": "file:x", "caption": "mushroom", "label": "mushroom"}] * 9
-        write_table(tmp_path / "urls.tsv", ("split", "url", "caption", "label"), rows)
-
-    config = changed("data.url_list", str(tmp_path / "urls.tsv"))
+@pytest.mark.parametrize("form", ["header", "four lists"])
+def test_the_pairs_of_a_url_list_are_counted_before_the_run(tmp_path, form):
+    """Of the train split only; a list with a header may hold line breaks in cells, one without may end without."""
+    rows = [{"split": "train", "url": "file:x", "caption": "two\nlines", "label": ""}] * 100
+    rows += [{"split": "test", "url": "file:x", "caption": "", "label": "mushroom"}] * 9
+    write_table(tmp_path / "urls.tsv", ("split", "url", "caption", "label"), rows)
+    (tmp_path / "train.tsv").write_text("\n".join(["a caption\tfile:x"] * 100))
+    four = {split: str(tmp_path / "train.tsv") for split in ("train", "validation", "test", "probe")}
+    config = changed("data.url_list", str(tmp_path / "urls.tsv") if form == "header" else four)
     config["attacks"], config["methods"], config["train"]["warmup_steps"] = ["patch"], ["clip"], 1
-    config["attack"]["patch"].update(poisons=10, captions=captions)
-    write(10)
-    check(config, SCHEMA)
-    write(9)
-    if fails:
-        with pytest.raises(
-            UserError, match=r"attack\.patch\.target_class: 'mushroom' is named by 9 training captions of .*, and 10"
-        ):
-            check(config, SCHEMA)
-    else:
-        check(config, SCHEMA)
+    check(config | {"train": config["train"] | {"batch_size": 100}}, SCHEMA)
+    with pytest.raises(UserError, match=r"train\.batch_size: 101 is more than the 100 training pairs"):
+        check(config | {"train": config["train"] | {"batch_size": 101}}, SCHEMA)
 
 
 @pytest.mark.parametrize(

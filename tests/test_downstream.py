@@ -214,14 +214,20 @@ def test_a_label_that_is_no_class_number_is_named_with_its_row(made):
             run(options)
 
 
-def test_cifar_is_not_unpickled_unless_its_checksum_is_right(made):
-    options = made("cifar10")
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifar_is_not_unpickled_unless_its_checksum_is_right(name, made):
+    options = made(name)
     trap = options.root / "trap"
     code = f"cbuiltins\nopen\n(V{trap}\nVw\ntR."  # a pickle that creates a file when it is read
-    (options.root / "cifar-10-batches-py/test_batch").write_text(code)
-    with pytest.raises(UserError, match="not cifar10 as expected"):
-        run(options)
-    assert not trap.exists()
+    files = list((options.root / FOLDERS[name]).iterdir())
+    assert len(files) == {"cifar10": 7, "cifar100": 3}[name]
+    for path in files:
+        content = path.read_bytes()
+        path.write_text(code)
+        assert f"not {name} as expected" in failure(options)
+        assert not trap.exists()
+        path.write_bytes(content)
+    assert failure(options) is None
 
 
 def test_one_list_of_sets():

@@ -1,6 +1,8 @@
 """What leaves the project loads elsewhere: weights in open_clip, both ways, and measures as CLIP_benchmark's rows."""
 
+import copy
 import json
+import re
 
 import numpy as np
 import open_clip
@@ -74,6 +76,21 @@ def measure(folder, checkpoints=("last_clip", "last_matching")) -> dict[str, dic
     return made
 
 
+def follow_the_card(folder) -> list[torch.nn.Module]:
+    """The models that one gets who does what the card says: its lines of Python, and then each of its ways to read the .pt."""
+    text = (folder / "README.md").read_text()
+    scope = {"torch": torch, "PATH": str(folder / "open_clip_model.pt")}
+    exec(text.split("```python")[1].split("```")[0].replace("FOLDER", str(folder)), scope)
+    found = [scope["model"]]
+    for line in re.findall(r"`([^`]*\(.*PATH.*)`", text):
+        fresh = scope["model"] = copy.deepcopy(found[0])
+        for tensor in fresh.state_dict().values():
+            tensor.zero_()
+        result = eval(line, scope)
+        found.append(result if isinstance(result, torch.nn.Module) else fresh)
+    return found
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """The export of a small model with two checkpoints: folder, model, features."""
@@ -93,9 +110,10 @@ def test_rn50_goes_to_open_clip_and_back(tmp_path):
     (tmp_path / "measures").mkdir()
     run(ExportOptions(tmp_path / "weights", tmp_path / "measures", NAME, "cc3m", tmp_path / "out"))
     folder = tmp_path / "out/last_clip"
-    theirs = open_clip.create_model("RN50")
-    theirs.load_state_dict(torch.load(folder / "open_clip_model.pt", weights_only=True), strict=True)
-    assert_same_features(ours, theirs.eval(), 224)
+    models = follow_the_card(folder)
+    assert len(models) == 3
+    for theirs in models:
+        assert_same_features(ours, theirs.eval(), 224)
 
     back = used(theirs, 224)  # other statistics, in open_clip's own model
     towers.save(back, tmp_path / "theirs.safetensors", record("RN50"))
@@ -119,6 +137,14 @@ def test_open_clip_loads_the_folder(small):
     assert tuple(preprocess.transforms[-1].mean) == open_clip.OPENAI_DATASET_MEAN
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder / 'last_clip'}")
     assert torch.equal(tokenizer(["a cat"]), towers.tokenizer(towers.model_config(SMALL))(["a cat"]))
+
+
+def test_what_the_card_says_of_loading_is_true(small):
+    folder, model, _ = small
+    models = follow_the_card(folder / "last_clip")
+    assert len(models) == 2
+    for theirs in models:
+        assert_same_features(model, theirs.eval(), 32)
 
 
 @pytest.mark.filterwarnings("ignore:y_pred contains classes")

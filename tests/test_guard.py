@@ -2,6 +2,7 @@
 
 import socket
 import time
+import tracemalloc
 
 import pytest
 
@@ -21,9 +22,9 @@ PUBLIC = [
 ]
 PRIVATE = [
     "127.0.0.1", "127.8.9.1", "0.0.0.0", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254",
-    "100.64.0.1", "192.0.2.1", "198.18.0.1", "224.0.0.1", "239.1.2.3", "240.0.0.1", "255.255.255.255", "::", "::1", "fe80::1",
-    "fe80::1%1", "fc00::1", "fd12::1", "fec0::1", "ff02::1", "::ffff:10.0.0.1", "::ffff:127.0.0.1", "64:ff9b::a00:1",
-    "64:ff9b::7f00:1", "2002:0a00:0001::1", "2002:7f00:0001::1", "2001:db8::1", "4000::1",
+    "100.64.0.1", "192.0.0.192", "192.0.2.1", "198.18.0.1", "224.0.0.1", "239.1.2.3", "240.0.0.1", "255.255.255.255",
+    "::", "::1", "fe80::1", "fe80::1%1", "fc00::1", "fd12::1", "fec0::1", "ff02::1", "::ffff:10.0.0.1", "::ffff:127.0.0.1",
+    "64:ff9b::a00:1", "64:ff9b::7f00:1", "2002:0a00:0001::1", "2002:7f00:0001::1", "2001:db8::1", "4000::1",
 ]  # fmt: skip
 
 
@@ -126,10 +127,21 @@ def test_a_slow_server_has_so_many_seconds_in_all(server, monkeypatch, path):
     assert time.monotonic() - started < 2
 
 
-@pytest.mark.parametrize("path", ["endless/", "chunked/", "announced/20000001", "announced/1000000000000"])
-def test_a_large_body_is_left(server, path):
+@pytest.mark.parametrize(
+    "path", ["endless/", "chunked/", "negative/", "trailers/", "continued/", "announced/20000001", "announced/1000000000000"]
+)
+def test_a_large_answer_is_left_before_it_fills_the_memory(server, path):
+    tracemalloc.start()
     with pytest.raises(FetchError, match="more than 20 MB"):
         get(f"{server.url}/{path}")
+    peak = tracemalloc.get_traced_memory()[1]  # the server's pieces are in it
+    tracemalloc.stop()
+    assert peak < 80e6
+
+
+def test_a_header_without_end_is_left(server):
+    with pytest.raises(FetchError, match="broken answer: HTTPException"):
+        get(f"{server.url}/manyheaders/")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +178,20 @@ def test_spaces_and_letters_of_other_alphabets_are_quoted(server):
     server.requests.clear()
     assert get(f"{server.url}/page/1 é?a=%20|b#part").startswith(b"<html>")
     assert list(server.requests) == ["/page/1%20%C3%A9?a=%20%7Cb"]
+
+
+def test_a_redirect_s_letters_are_sent_back_as_the_bytes_that_they_came_as(server):
+    server.requests.clear()
+    assert get(f"{server.url}/rawredirect/").startswith(b"<html>")
+    assert list(server.requests) == ["/rawredirect/", "/page/%C3%A9"]
+
+
+def test_a_name_in_other_letters_is_resolved_and_checked_like_any(server):
+    """As with the names of other alphabets, what is asked for is what IDNA makes of it: localhost."""
+    url = server.url.replace("127.0.0.1", "lo\uff43alhost") + "/jpg/3"
+    assert get(url) == picture(3, "jpeg")
+    with pytest.raises(FetchError, match="not a public address"):
+        get(url, Guard())
 
 
 def test_files_are_read_inside_the_roots_only(tmp_path):

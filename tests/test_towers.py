@@ -5,6 +5,7 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
+from safetensors.torch import save
 
 from roclip import towers
 from roclip.errors import UserError
@@ -39,6 +40,14 @@ def test_weights_and_record_come_back(tmp_path):
     assert not again.training
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
+
+
+def test_a_file_of_other_weights_or_of_none_is_named(tmp_path):
+    path = tmp_path / "a.safetensors"
+    for content in (save({"a": torch.zeros(1)}), save({"a": torch.zeros(1)}, {"format": "pt"}), b"", b"garbage" * 20):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"a\.safetensors: not a checkpoint of roclip\.train; train the model again"):
+            towers.load(path)
 
 
 def test_the_small_vocabulary_covers_its_own_tokens():

@@ -1,10 +1,12 @@
 """Both forms of a list give the same rows, and a broken one is named with its line."""
 
+import tracemalloc
+
 import pytest
 
 from roclip.errors import UserError
 from roclip.tables import write_table
-from roclip.url_list import SPLITS, Entry, paths, read_entries, words
+from roclip.url_list import SPLITS, Entry, count_rows, paths, read_entries, words
 
 COLUMNS = ("split", "url", "caption", "label")
 
@@ -37,6 +39,21 @@ def test_both_forms_give_the_same_rows(tmp_path):
     assert [entry.split for entry in four] == list(SPLITS)
 
 
+def test_rows_are_counted_as_they_are_read(tmp_path):
+    for text in ("a\thttp://h/1", "a\thttp://h/1\r\nb\rc\u2028\thttp://h/2\n"):
+        four = lists(tmp_path, train=text)
+        assert count_rows(four, "train") == len(list(read_entries(four, ["train"])))
+
+
+def test_a_list_of_millions_does_not_fill_the_memory(tmp_path):
+    rows = ({"split": "train", "url": f"http://h/{n}", "caption": "c" * 100, "label": ""} for n in range(50_000))
+    write_table(tmp_path / "urls.tsv", COLUMNS, rows)
+    tracemalloc.start()
+    assert sum(1 for _ in read_entries([str(tmp_path / "urls.tsv")])) == 50_000
+    assert tracemalloc.get_traced_memory()[1] < 2e6  # a row took 600 bytes of it
+    tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -57,6 +74,8 @@ def test_a_broken_list_is_named(tmp_path):
     with pytest.raises(UserError, match=r"test\.tsv: not UTF-8 after line 0"):
         list(read_entries(four))
     (tmp_path / "test.tsv").unlink()
+    with pytest.raises(UserError, match=r"test\.tsv: no such file"):
+        count_rows(four, "test")
     with pytest.raises(UserError, match=r"test\.tsv: no such file"):
         list(read_entries(four))
     write_table(tmp_path / "urls.tsv", COLUMNS, [{"split": "val", "url": "u", "caption": "", "label": ""}])

@@ -1,8 +1,10 @@
 """A server on loopback that behaves as badly as servers do: a path says how."""
 
 import io
+import struct
 import threading
 import time
+import zlib
 from collections import Counter
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +21,11 @@ def picture(n: int, kind: str, side: tuple[int, int] = (64, 48)) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind, **({"quality": 95} if kind == "jpeg" else {}))
     return file.getvalue()
+
+
+def chunk(kind: bytes, content: bytes, error: int = 0) -> bytes:
+    """A chunk of a PNG, whose checksum may be in error."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content) ^ error)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -67,6 +74,16 @@ class Handler(BaseHTTPRequestHandler):
     def cutpng(self, _):
         self.answer(picture(1, "png")[:-400])
 
+    def oddpng(self, name):
+        """A small PNG with a remark whose checksum is wrong: OpenCV reads it, Pillow does not."""
+        body = picture(int(name), "png", (30, 24))
+        self.answer(body[:33] + chunk(b"tEXt", b"Comment\0x", error=1) + body[33:])
+
+    def bomb(self, _):
+        """A PNG that says of itself that it has 41 million pixels."""
+        body = picture(1, "png")
+        self.answer(body[:8] + chunk(b"IHDR", struct.pack(">IIBBBBB", 6400, 6400, 8, 6, 0, 0, 0)) + body[33:])
+
     def short(self, _):
         body = picture(1, "jpeg")
         self.answer(body[:-400], length=len(body))
@@ -108,6 +125,26 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         self.drip(b"F4240\r\n" + b"\xff" * 1_000_000 + b"\r\n", 0)
+
+    def negative(self, _):
+        """A chunk of -1 bytes, which http.client takes for all that there is."""
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n")
+        self.drip(b"\xff" * 1_000_000, 0)
+
+    def trailers(self, _):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+        self.drip(b"X-Trailer: " + b"x" * 60_000 + b"\r\n", 0)
+
+    def continued(self, _):
+        self.drip(b"HTTP/1.1 100 Continue\r\nX-Long: " + b"x" * 60_000 + b"\r\n\r\n", 0)
+
+    def manyheaders(self, _):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        self.drip(b"X-Header: x\r\n" * 1000, 0)
+
+    def rawredirect(self, _):
+        """The letter é of the target as two bytes of UTF-8, as many servers send it."""
+        self.wfile.write("HTTP/1.1 302 Found\r\nLocation: /page/é\r\n\r\n".encode())
 
     def announced(self, length):
         self.answer(b"\xff" * 1000, length=int(length))
