@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, nargs="+", default=[8192, 2048, 4096])
     parser.add_argument("--pool", type=int, nargs="+", default=[800, 200, 2000, 8000])
     parser.add_argument("--batch", type=int, nargs="+", default=[64, 32, 128, 256])
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     pairs, pool, batch = arguments.pairs[0], arguments.pool[0], arguments.batch[0]
