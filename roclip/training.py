@@ -107,7 +107,8 @@ class Training:
         pairs = read_pairs(options.pairs, ("is_poison", "adversary_class"))
         started = time.perf_counter()
         self.images, self.rows = self._images(pairs["path"], size)
-        log.info("decoded %d images in %.1f s", len(self.rows), time.perf_counter() - started)
+        done = "decoded" if options.images == "memory" else "checked"
+        log.info("%s %d images in %.1f s", done, len(self.rows), time.perf_counter() - started)
         self.ranks.agree("which images can be read", fingerprint(self.rows.tolist()))
         pairs = {name: [cells[row] for row in self.rows] for name, cells in pairs.items()}
         self.captions = Captions(pairs["caption"], towers.tokenizer(self.config))
