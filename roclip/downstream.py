@@ -209,6 +209,12 @@ def read(options: DownstreamOptions) -> Split:
     for name, images in (("probe", split.probe), ("test", split.test)):
         if not images:
             raise UserError(f"{folder}: no image for the {name}; it is to hold {LAYOUTS[options.set]}")
+        wrong = next(((path, number) for path, number in images if not 0 <= number < len(split.classes)), None)
+        if wrong:
+            raise UserError(  # the sets whose numbers torchvision takes from a file count from 1
+                f"{folder}: {wrong[0]} is of class {wrong[1] + 1}, and there are {len(split.classes)}; it is to hold "
+                f"{LAYOUTS[options.set]}"
+            )
         missing = [path for path, _ in images if not Path(path).is_file()]
         if len(missing) > options.max_bad_fraction * len(images):
             raise UserError(
