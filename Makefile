@@ -29,10 +29,16 @@ lint: .venv/installed
 	snakemake --lint
 
 bench: .venv/installed
+	snakemake --cores $(CORES) data
+	python -m benchmarks.limits
 	python -m benchmarks.training
+	python -m benchmarks.growth
+	python -m benchmarks.pool
 	python -m benchmarks.loader
 	python -m benchmarks.captions
 	python -m benchmarks.poisoning
+	python -m benchmarks.probe
+	python -m benchmarks.page
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
