@@ -33,7 +33,7 @@ def fit(images: np.ndarray, labels: np.ndarray) -> Probe:
     """Logistic regression on standardised features, to convergence: (n, d), (n,) class numbers -> what predicts class numbers.
 
     Minimises scikit-learn's multinomial loss at C = 1 (with two classes as well) by L-BFGS, in coordinates in which the
-    features are nearer to white: half the iterations. One takes little more than its two matrix products of n x d x classes.
+    features are nearer to white, which takes fewer iterations. Each is little more than two matrix products of n x d x classes.
     """
     classes, labels = np.unique(labels, return_inverse=True)
     scaler = StandardScaler().fit(images)
