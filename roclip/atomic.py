@@ -22,3 +22,9 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed; none may be writing in this folder."""
+    for path in folder.glob(".*.part*"):
+        path.unlink(missing_ok=True)

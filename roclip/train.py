@@ -76,11 +76,14 @@ def run(options: TrainOptions) -> list[dict]:
     """
     device = towers.Runtime.choose(options.precision, options.threads, options.device).device
     checkpoints = Checkpoints(options.out / "state", identity(options, device))
-    with stop_signals() as stops, Ranks.joined(device) as ranks:
+    with Ranks.joined(device) as ranks:
         ranks.agree("what is trained on, or how,", checkpoints.fingerprint)
         with checkpoints.locked() if ranks.rank == 0 else nullcontext():
-            history = _run(Training(options, ranks), checkpoints, stops)
-            ranks.wait()
+            ranks.wait()  # for the lock: until then another process may write states
+            training = Training(options, ranks)
+            with stop_signals() as stops:  # until here there is nothing to save
+                history = _run(training, checkpoints, stops)
+                ranks.wait()
     return history
 
 
