@@ -50,3 +50,9 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed; none may be writing in this folder."""
+    for path in folder.glob(".*.part*"):
+        path.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from roclip.errors import ComeBack, UserError
+from roclip.lifetime import end_with_starter
 
 Options = TypeVar("Options")
 
@@ -75,6 +76,7 @@ def parse(options_class: type[Options], argv: Sequence[str] | None = None, descr
 def run_stage(options_class: type[Options], run: Callable[[Options], None]) -> None:
     """The main program of a stage: parse the flags, run, and show a user's mistake as one line with exit status 1."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    end_with_starter()
     try:
         run(parse(options_class, description=sys.modules["__main__"].__doc__))
     except UserError as error:

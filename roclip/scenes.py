@@ -12,6 +12,7 @@ Artwork: OpenMoji, CC BY-SA 4.0. Class names: Unicode short names, by way of the
 
 import io
 import logging
+import os
 import re
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ import resvg_py
 from PIL import Image
 
 from roclip.errors import UserError
+from roclip.lifetime import end_with
 from roclip.options import option, run_stage
 from roclip.tables import read_lines, write_table
 
@@ -158,7 +160,7 @@ def run(options: ScenesOptions) -> None:
         for start in range(0, count, 1000)
     ]
     rows = []
-    with ProcessPoolExecutor(options.threads) as pool:
+    with ProcessPoolExecutor(options.threads, initializer=end_with, initargs=(os.getpid(),)) as pool:
         for done, part in enumerate(pool.map(draw_range, [options] * len(chunks), *zip(*chunks, strict=True)), 1):
             rows.extend(part)
             if done % 10 == 0 or done == len(chunks):

@@ -95,6 +95,7 @@ def run(options: TrainOptions) -> list[dict]:
     with StopSignals().taken() as signals, Ranks.joined(device) as ranks:
         ranks.agree("what is trained on, or how,", checkpoints.fingerprint)
         with checkpoints.locked() if ranks.rank == 0 else nullcontext():
+            ranks.wait()  # for the lock: until then another process may write states
             history = _run(Training(options, ranks), checkpoints, signals)
             ranks.wait()
     return history

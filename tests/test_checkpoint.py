@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -185,7 +186,8 @@ def test_a_state_of_something_else_is_never_gone_on_from(poisoned, scenes, tmp_p
         assert train.identity(o, cpu) != train.identity(replace(o, **change), cpu)
 
 
-def test_two_trainings_do_not_share_a_folder(tmp_path):
+def test_two_trainings_do_not_share_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("roclip.checkpoint.PATIENCE", 0.3)
     with (
         Checkpoints(tmp_path, "mine").locked(),
         pytest.raises(UserError, match="another process is training this model"),
@@ -194,6 +196,26 @@ def test_two_trainings_do_not_share_a_folder(tmp_path):
         pass
     with Checkpoints(tmp_path, "mine").locked():  # free again
         pass
+
+
+def test_a_training_that_is_about_to_end_is_waited_for(tmp_path):
+    first, second = Checkpoints(tmp_path / "state", "mine"), Checkpoints(tmp_path / "state", "mine")
+    first.folder.mkdir()
+    (first.folder / ".step1.17.part.safetensors").write_bytes(b"of one that was killed")
+
+    def go_on() -> None:
+        with second.locked():
+            second.save(2, *state(2))
+
+    with ThreadPoolExecutor() as pool:
+        with first.locked():
+            assert [path.name for path in first.folder.iterdir()] == ["lock"]
+            waiting = pool.submit(go_on)
+            time.sleep(0.5)
+            assert not waiting.done()
+            first.remove()  # as at the end of a training
+        waiting.result(10)
+    assert len(second.files()) == 1
 
 
 def test_a_fingerprint_is_of_the_values():
