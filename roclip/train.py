@@ -138,6 +138,8 @@ def _run(training: Training, checkpoints: Checkpoints, stops: list[int]) -> list
         history.append(row)
         ranks.wait()
         checkpoint()
+        if ranks.any(bool(stops)):  # whoever goes on publishes: a workflow that was killed removes what is published after it
+            raise ComeBack(f"stopped after epoch {epoch} and saved; start it again to go on")
     if ranks.rank == 0:
         publish(training, checkpoints, history, cosines)
     return history

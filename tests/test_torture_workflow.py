@@ -103,16 +103,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_results(tmp_path, torture):
     seconds = time.monotonic() - started
     if torture:
         stages = "; ".join(f"{stage} {count}" for stage, count in hit.most_common())
-        cells = (
-            kills - left,
-            with_all_jobs,
-            runs,
-            gone_on,
-            round(undisturbed),
-            round(seconds),
-            "yes" if equal else "no",
-            stages,
-        )
+        took = (round(undisturbed), round(seconds))
+        cells = (kills - left, with_all_jobs, runs, gone_on, *took, "yes" if equal else "no", stages)
         lines = read_table(RECORD, COLUMNS) if RECORD.exists() else []
         write_table(RECORD, COLUMNS, [*lines, dict(zip(COLUMNS, cells, strict=True))])
     assert found.keys() == expected.keys()
