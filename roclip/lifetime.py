@@ -33,13 +33,13 @@ def claim(results: Path) -> None:
         raise UserError(f"{results}: another snakemake runs this experiment ({owner}); wait for it or stop it") from None
     os.ftruncate(file, 0)
     os.write(file, f"process {os.getpid()} on {platform.node()}".encode())
-    for folder, folders, names in os.walk(results):
-        # the state of a training that is still being stopped is its own: whoever goes on with it cleans up there
+    for folder, folders, _ in os.walk(results):
+        # into its state a training that was told to stop may still write: whoever goes on with it cleans up there
         folders[:] = [name for name in folders if name not in (*IMAGES, "state")]
         remove_unfinished(Path(folder))
-        for path in (Path(folder, name) for name in names if name.endswith(".tsv")):
-            if not path.stat().st_size:  # a benchmark that Snakemake was writing; no table is empty
-                path.unlink()
+    for path in (results / "benchmarks").rglob("*.tsv"):
+        if not path.stat().st_size:  # Snakemake was killed as it wrote it
+            path.unlink()
 
 
 def starter() -> str:

@@ -157,6 +157,8 @@ def _run(training: Training, checkpoints: Checkpoints, signals: StopSignals) -> 
             history.append(row)
             ranks.wait()
             checkpoint()
+        if ranks.any(signals.came):  # whoever goes on publishes: a workflow that was killed removes what is published after it
+            raise ComeBack(f"stopped after epoch {epoch} and saved; start it again to go on")
     if ranks.rank == 0:
         with signals.held():
             publish(training, checkpoints, history, cosines)

@@ -65,6 +65,24 @@ def test_a_stopped_training_ends_with_the_same_outputs(poisoned, scenes, tmp_pat
     assert not (o.out / "state").exists()
 
 
+def test_a_training_stopped_after_its_last_step_publishes_later(poisoned, scenes, tmp_path, undisturbed, monkeypatch):  # noqa: F811
+    o = options(poisoned, scenes, tmp_path)
+    save = train.Training.save
+
+    def told_to_stop(training, epoch, folder):
+        save(training, epoch, folder)
+        if epoch == o.epochs:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as context:
+        context.setattr(train.Training, "save", told_to_stop)
+        with pytest.raises(ComeBack, match=f"stopped after epoch {o.epochs} and saved"):
+            train.run(o)
+    assert not (o.out / "history.csv").exists()
+    train.run(o)
+    assert outputs(o.out) == undisturbed
+
+
 def test_a_training_that_is_killed_as_it_publishes_publishes_again(poisoned, scenes, tmp_path, undisturbed, monkeypatch):  # noqa: F811
     o = options(poisoned, scenes, tmp_path)
     with monkeypatch.context() as context:
