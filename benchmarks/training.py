@@ -109,6 +109,7 @@ def main() -> None:
             templates=Path(config["data"]["templates"]),
             out=Path(folder),
             seed=0,
+            roots=config["data"]["roots"],
             max_bad_fraction=0.01,
             **config["train"],
             **config["method"]["clip"],
