@@ -28,7 +28,8 @@ MEMBER = re.compile(r"(.+\.tar)/.+@(\d+)\+(\d+)")
 FLIP_P, LOG_RATIO = 0.5, math.log(4 / 3)  # of random crops
 FORMATS = ("JPEG", "PNG", "WEBP")
 BYTES = 64_000_000  # of the largest file
-PIXELS = 40_000_000  # of the largest image, as of downloads: decoding takes up to 10 bytes a pixel
+PIXELS = 40_000_000  # of the largest image, as of downloads: each that is decoded at a time takes up to 12 bytes a pixel
+WEBP_PIXELS = 20_000_000  # of the largest WebP, which takes up to 16
 SCANS = (
     100  # of the largest image; a smaller JPEG may have more, it has about 10. Each goes over all pixels and may be a few bytes
 )
@@ -74,16 +75,20 @@ def _opened(path: Path | str) -> Iterator[Image.Image]:
     except UnidentifiedImageError:
         raise BadImage("no JPEG, PNG or WebP, or its header is broken") from None
     with image:
-        pixels = image.width * image.height
-        if pixels > PIXELS:
-            raise BadImage(f"{image.width} x {image.height} pixels, more than {PIXELS / 1e6:.0f} million")
-        if image.format not in ("PNG", "WEBP") and pixels * content.count(b"\xff\xda") > PIXELS * SCANS:
+        pixels, most = image.width * image.height, WEBP_PIXELS if image.format == "WEBP" else PIXELS
+        if pixels > most:
+            raise BadImage(f"{image.width} x {image.height} pixels, more than {most / 1e6:.0f} million")
+        # a scan has 10 bytes or more, so most files need not be searched
+        many = pixels * len(content) // 10 > PIXELS * SCANS and image.format not in ("PNG", "WEBP")
+        if many and pixels * content.count(b"\xff\xda") > PIXELS * SCANS:
             raise BadImage("a JPEG of too many scans")
         yield image
 
 
 def _orientation(image: Image.Image) -> int:
     """As in EXIF, 1 to 8; 1, upright, where the data are broken or say nothing of it."""
+    if image.format == "PNG":
+        image.load()  # the data may stand behind the picture; what is wrong with that must not be lost below
     try:
         found = image.getexif().get(ORIENTATION)
     except Exception:  # Pillow raises many kinds; the picture may be whole all the same
