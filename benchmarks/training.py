@@ -67,6 +67,7 @@ def embedded(folder: Path, pairs: int, **changes) -> TrainOptions:
         templates=Path(config["data"]["templates"]),
         out=folder,
         seed=0,
+        roots=tuple(config["data"]["roots"]),
         max_bad_fraction=config["data"]["max_bad_fraction"],
         **config["train"],
         **config["method"]["clip"],

@@ -5,7 +5,6 @@ config no longer names are left out.
 """
 
 import base64
-import csv
 import json
 import os
 import platform
@@ -67,12 +66,11 @@ def paper_table(tables: Path, name: str) -> dict[str, Any] | None:
     path = tables / f"{name}.csv"
     if not path.exists():
         return None
-    with open(path, encoding="utf-8", newline="") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
+    rows = read_table(path, ())
     twin = path.with_suffix(".md")
     lines = twin.read_text(encoding="utf-8").splitlines() if twin.exists() else []
     notes = " ".join(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("|"))
-    return {"header": header, "rows": rows, "notes": notes} if rows else None
+    return {"header": list(rows[0]), "rows": [list(row.values()) for row in rows], "notes": notes} if rows else None
 
 
 def attack_facts(results: Path, planned: Plan) -> list[dict[str, Any]]:

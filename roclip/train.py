@@ -1,8 +1,8 @@
 """Stage: train CLIP or RoCLIP on a table of pairs.
 
 Writes `history.csv` (a row an epoch), `pace.csv` (how fast each was), `matches.csv` (for every row of the data, the row whose
-caption it was last matched with), `cosines.csv` (after every epoch the cosine of some pairs) and the weights that the schedule
-has, `weights/last_clip.safetensors`, `weights/last_matching.safetensors`.
+caption it was last matched with), `cosines.csv` (after every epoch the cosine of some pairs), `quarantine.csv` (the images that
+were left out) and the weights that the schedule has, `weights/last_clip.safetensors`, `weights/last_matching.safetensors`.
 
 Until then `state/` holds checkpoints. A training that was stopped goes on from them when it is started again with the same
 options, and ends with the same weights; SIGTERM and Ctrl-C write one and end with exit status 75. Under `torchrun` it runs on
@@ -180,6 +180,7 @@ def publish(training: Training, checkpoints: Checkpoints, history: list[dict], c
     ]
     write_table(out / "matches.csv", ("row", "caption_row"), matches)
     write_table(out / "cosines.csv", COSINES, cosines)
+    training.intake.write(out / "quarantine.csv")
     checkpoints.remove()
 
 

@@ -21,7 +21,7 @@ from roclip import augment, towers
 from roclip.captions import Captions
 from roclip.errors import UserError
 from roclip.finite import FiniteCheck
-from roclip.images import load_images, readable
+from roclip.images import Intake
 from roclip.loader import FromFiles, InMemory
 from roclip.loss import clip_loss
 from roclip.options import option
@@ -60,6 +60,7 @@ class TrainOptions:
     warmup_steps: int = option("steps of linear warm-up")
     crop_area: float = option("least share of the image that a random crop keeps")
     validation_images: int = option("how many of the validation images are used after every epoch")
+    roots: tuple[str, ...] = option("folders in which images may lie; none outside them is opened")
     max_bad_fraction: float = option("share of images that may be missing or broken")
     precision: str = option("arithmetic of the towers", choices=("bf16", "float32"))
     match_every: int = option("every so many epochs is a matching epoch; 0: none, plain CLIP")
@@ -105,6 +106,7 @@ class Training:
         size = self.config["vision_cfg"]["image_size"]
 
         pairs = read_pairs(options.pairs, ("is_poison", "adversary_class"))
+        self.intake = Intake(options.roots, options.max_bad_fraction)
         started = time.perf_counter()
         self.images, self.rows = self._images(pairs["path"], size)
         done = "decoded" if options.images == "memory" else "checked"
@@ -121,7 +123,7 @@ class Training:
         if options.batch_size % self.ranks.count:
             raise UserError(f"train.batch_size: {options.batch_size} cannot be shared by {self.ranks.count} processes")
         self.poisons = Poisons(pairs, self.runtime.device)
-        self.measurement = Measurement(options, self.config, pairs["caption"], self.images, self.poisons)
+        self.measurement = Measurement(options, self.config, self.intake, pairs["caption"], self.images, self.poisons)
         self.steps_per_epoch = len(self.rows) // options.batch_size
         self.start()
 
@@ -135,10 +137,10 @@ class Training:
                     f"train.images: memory needs {needed / 1e9:.1f} GB for {len(paths)} images of {size} pixels, and "
                     f"{free / 1e9:.1f} GB are free; use files"
                 )
-            images, rows = load_images(options.pairs, paths, size, options.max_bad_fraction, options.threads)
+            images, rows = self.intake.load(options.pairs, paths, size, options.threads)
             return InMemory(torch.from_numpy(images), options.crop_area, device), rows
         workers = -(-options.workers // self.ranks.count)
-        rows = readable(options.pairs, paths, options.max_bad_fraction, max(options.threads, workers))
+        rows = self.intake.readable(options.pairs, paths, max(options.threads, workers))
         return FromFiles([paths[row] for row in rows], size, options.crop_area, workers, device), rows
 
     def start(self) -> None:

@@ -159,7 +159,7 @@ def test_told_to_stop_outside_of_the_steps_it_ends_at_once(poisoned, scenes, tmp
         if where == "measuring":
             context.setattr("roclip.telemetry.Measurement.measure", stop)
         else:
-            context.setattr("roclip.training.load_images", stop)
+            context.setattr("roclip.images.Intake.load", stop)
         started = time.monotonic()
         with pytest.raises(ComeBack, match="stopped; start it again to go on"):
             train.run(o)

@@ -42,6 +42,7 @@ wildcard_constraints:
 
 LOCAL = words(config["data"]["tables"])
 URL_LIST = [] if len(LOCAL) == len(SPLITS) else words(config["data"]["url_list"] or f"{RESULTS}/data/urls.tsv")
+ROOTS = flags({"roots": config["data"]["roots"]})
 DATA = [f"{RESULTS}/data/{split}.csv" for split in ("train", "validation", "test", "probe")]
 ATTACKS = [f"{RESULTS}/attacks/{attack}/train.csv" for attack in PLAN.attack_folders()]
 MODELS = [f"{RESULTS}/models/{model}/history.csv" for model in PLAN.model_folders()]
@@ -115,7 +116,7 @@ def attack_kind(wildcards):
 def attack_flags(wildcards):
     settings = dict(PLAN.attack[wildcards.attack])
     del settings["kind"]
-    return flags(settings)
+    return f"{ROOTS} {flags(settings)}"
 
 
 def kind_flags():
@@ -130,7 +131,7 @@ def train_start(wildcards, resources):
 
 
 def train_flags(wildcards):
-    return flags(config["train"] | PLAN.method[wildcards.method])
+    return f"{ROOTS} {flags(config['train'] | PLAN.method[wildcards.method])}"
 
 
 def exam_names(wildcards):

@@ -5,6 +5,7 @@ Writes  models/ATTACK/METHOD/seedN/history.csv  a row an epoch, see roclip/sched
         models/ATTACK/METHOD/seedN/pace.csv     epoch, kind, pairs_per_second, seconds
         models/ATTACK/METHOD/seedN/matches.csv  row, caption_row
         models/ATTACK/METHOD/seedN/cosines.csv  epoch, row, is_poison, cosine of image and own caption
+        models/ATTACK/METHOD/seedN/quarantine.csv  table, row, path, reason: the images that were left out
         models/ATTACK/METHOD/seedN/weights/     last_clip.safetensors, last_matching.safetensors
 """
 
@@ -21,6 +22,7 @@ rule train:
         pace=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/pace.csv",
         matches=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/matches.csv",
         cosines=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/cosines.csv",
+        quarantine=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/quarantine.csv",
         weights=directory(f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/weights"),
     log:
         f"{RESULTS}/logs/train/{{attack}}/{{method}}/seed{{seed}}.log",
