@@ -87,7 +87,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_results(tmp_path, torture):
     started, left, equal = time.monotonic(), kills, True
     while True:
         jobs_too = left % 3 == 0  # as when the machine goes down
-        killed, said = run(project, moments.uniform(0, undisturbed) if left else None, jobs_too)
+        killed, said = run(project, moments.uniform(0, undisturbed / 2) if left else None, jobs_too)
         gone_on += said.count("went on from step")
         if killed:
             left -= 1
