@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+written: list[Path] = []  # the files, and folders of images, that this process has completed
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
@@ -20,5 +22,6 @@ def atomic(path: Path) -> Iterator[Path]:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        written.append(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ class ContactSheetOptions:
     matches: tuple[Path, ...] = option("matches.csv of models, .../ATTACK/METHOD/seedN/matches.csv")
     test: Path = option("table of labelled test images (path, label); the first is shown with every trigger")
     image_size: int = option("side in pixels to which images are brought")
-    out: Path = option("the file to write, without its suffix")
+    out: Path = option("the file to write, without its suffix", role="output")
 
 
 def spread(rows: list, count: int = COLUMNS) -> list:

@@ -31,7 +31,7 @@ rule figure:
         """
         python -m roclip.figures \
             --figure {wildcards.figure} \
-            --tables "$(dirname {input.tables[0]:q})" {params.cosines} \
+            --tables {input.tables:q} {params.cosines} \
             --out {params.out:q} 2>&1 | tee {log:q}
         """
 

@@ -15,6 +15,7 @@ rule train:
         validation=rules.download.output.probe,
         classes=config["data"]["classes"],
         templates=config["data"]["templates"],
+        model=config["train"]["model"] if config["train"]["model"].endswith(".json") else [],
     output:
         history=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/history.csv",
         matches=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/matches.csv",
