@@ -8,7 +8,6 @@ with the trigger, without those that are of the target class already. `sample.pn
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -16,7 +15,7 @@ from PIL import Image
 from attacks.poisoned import AttackOptions, draw_captions, read_clean, write_attack
 from roclip.atomic import atomic
 from roclip.errors import UserError
-from roclip.images import decode
+from roclip.images import Roots, decode
 from roclip.naming import naming
 from roclip.options import option
 from roclip.randomness import numpy_generator
@@ -44,12 +43,13 @@ def shared(options: BackdoorOptions) -> np.random.Generator:
     return numpy_generator("trigger", options.seed)
 
 
-def write_triggered(options: BackdoorOptions, trigger: Trigger, path: str, name: str) -> str:
+def write_triggered(options: BackdoorOptions, roots: Roots, trigger: Trigger, path: str, name: str) -> str:
     """Put the trigger on an image, with draws keyed by `name`, and save it losslessly as `out/name`; its path."""
     try:
-        image = decode(Path(path), options.image_size)
+        roots.check(path)
+        image = decode(path, options.image_size)
     except Exception as error:
-        raise UserError(f"{path}: cannot be decoded ({error}); the attack needs it") from None
+        raise UserError(f"{path}: cannot be decoded ({error}); the attack needs it: mend it or take it out") from None
     target = options.out / name
     with atomic(target) as temporary:
         Image.fromarray(trigger(image, numpy_generator("image", options.seed, name))).save(temporary)
@@ -61,7 +61,7 @@ def build(options: BackdoorOptions, kind: str, trigger: Trigger) -> None:
 
     Raises UserError for an unknown target class, too few images or captions, or an image that cannot be decoded.
     """
-    rng = numpy_generator("captions", options.seed)
+    rng, roots = numpy_generator("captions", options.seed), Roots(options.roots)
     clean, test = read_clean(options), read_table(options.test, ("path", "label"))
     name = options.target_class
     if name not in read_lines(options.classes):
@@ -80,17 +80,17 @@ def build(options: BackdoorOptions, kind: str, trigger: Trigger) -> None:
             drawn = draw_captions(clean["caption"], name, options.poisons, "attack.poisons", rng)
             captions = [clean["caption"][row] for row in drawn]
         else:
-            captions = [template.format(name) for template in rng.choice(read_lines(options.templates), options.poisons)]
+            captions = [template.replace("{}", name) for template in rng.choice(read_lines(options.templates), options.poisons)]
     exam = [row["path"] for row in test if row["label"] != name]
     judged = np.sort(numpy_generator("exam", options.seed).permutation(len(exam))[: options.exam_images])
 
     def write_all(folder: str, paths: list[str]) -> list[str]:
         shutil.rmtree(options.out / folder, ignore_errors=True)  # there may be more of them, of another config
-        return [write_triggered(options, trigger, path, f"{folder}/{i:06d}.png") for i, path in enumerate(paths)]
+        return [write_triggered(options, roots, trigger, path, f"{folder}/{i:06d}.png") for i, path in enumerate(paths)]
 
     poisoned = write_all("poisons", [clean["path"][row] for row in rows])
     judged = write_all("exam", [exam[i] for i in judged])
-    write_triggered(options, trigger, test[0]["path"], "sample.png")
+    write_triggered(options, roots, trigger, test[0]["path"], "sample.png")
     write_attack(
         options, clean,
         [{"path": path, "caption": text, "adversary_class": name} for path, text in zip(poisoned, captions, strict=True)],

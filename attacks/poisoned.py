@@ -26,6 +26,7 @@ class AttackOptions:
     classes: Path = option("file with one class name a line")
     templates: Path = option("file with one prompt template a line")
     out: Path = option("folder of the attack", role="output")
+    roots: tuple[str, ...] = option("folders in which images may lie; none outside them is opened")
     seed: int = option("seed of everything that the attack chooses")
     clean_pairs: int | None = option("how many of the clean training pairs are used, from the first on; all without it", None)
 

@@ -21,7 +21,7 @@ from sklearn.datasets import load_sample_images
 from torchvision.transforms import v2
 
 from roclip import augment
-from roclip.images import readable
+from roclip.images import Intake
 from roclip.loader import FromFiles
 from roclip.pixels import to_pixels
 from roclip.tables import write_table
@@ -55,6 +55,7 @@ def main() -> None:
         print(f"{len(paths)} photographs of {SHORT} x {LONG} pixels, {size:.0f} KB each")
         rows = [torch.arange(len(paths))]
         draws = augment.epoch_draws(len(paths), 0, 1)
+        intake = Intake([folder], 0)
         files = FromFiles(paths, SIZE, AREA, 0, torch.device("cpu"))
         random_crop = v2.Compose([v2.RandomResizedCrop(SIZE, (AREA, 1)), v2.RandomHorizontalFlip(), v2.PILToTensor()])
         centre_crop = v2.Compose([v2.Resize(SIZE, v2.InterpolationMode.BICUBIC), v2.CenterCrop(SIZE), v2.PILToTensor()])
@@ -83,7 +84,7 @@ def main() -> None:
                 "Pillow": lambda: peer(np.asarray),
             },
             "check only": {
-                "this project": lambda: readable(Path("t"), paths, 0, 1),
+                "this project": lambda: intake.readable(Path("t"), paths, 1),
                 "Pillow": lambda: peer(np.asarray),
             },
         }

@@ -1,6 +1,7 @@
 """Checking a workflow's config before any job starts: against the schema, then for combinations that cannot work."""
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,10 +13,11 @@ from jsonschema.validators import extend
 
 from roclip.errors import UserError
 from roclip.features import NOT_ATTACKS
+from roclip.images import BadImage, Roots
 from roclip.pairs import count_pairs
 from roclip.plan import Plan, plan
 from roclip.schedule import is_matching
-from roclip.sets import present_sets
+from roclip.sets import FOLDERS, present_sets
 from roclip.tables import read_json, read_lines
 from roclip.url_list import SPLITS, count_rows, words
 
@@ -120,6 +122,13 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
         for split in SPLITS:
             if split not in data["url_list"] and split not in data["tables"]:
                 yield f"data.url_list: the split '{split}' is neither listed nor in data.tables; name it in one of them"
+    roots = Roots(data["roots"])
+    for name in present_sets(config["downstream"]):
+        folder = os.path.join(config["downstream"]["root"], FOLDERS[name])  # noqa: PTH118 (as an image's path)
+        try:
+            roots.check(folder)
+        except BadImage as error:
+            yield f"downstream.sets: {name} is {error}: add {os.path.realpath(folder)} to data.roots"
     pairs = pair_count(config)
 
     side = image_side(train["model"])

@@ -1,6 +1,7 @@
 """Stage: draw a contact sheet of what the attacks did: clean pairs, one image with every trigger, poisoned pairs, exam images,
 and the pool captions that poisoned images were matched with in the last matching epoch."""
 
+import logging
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +9,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from roclip.errors import UserError
-from roclip.images import decode
+from roclip.errors import one_line
+from roclip.images import Roots, decode
 from roclip.look import save
 from roclip.options import option, run_stage
 from roclip.tables import read_table
+
+log = logging.getLogger(__name__)
 
 COLUMNS = 6
 SIDE, ACROSS, DOWN = 1.45, 0.3, 0.95  # inches: an image, and the room beside and below it
@@ -24,6 +27,7 @@ class ContactSheetOptions:
     matches: tuple[Path, ...] = option("matches.csv of models, .../ATTACK/METHOD/seedN/matches.csv")
     test: Path = option("table of labelled test images (path, label); the first is shown with every trigger")
     image_size: int = option("side in pixels to which images are brought")
+    roots: tuple[str, ...] = option("folders in which images may lie; none outside them is opened")
     out: Path = option("the file to write, without its suffix", role="output")
 
 
@@ -74,8 +78,8 @@ def strips(options: ContactSheetOptions) -> list[tuple[str, list[tuple[str, str]
 
 
 def run(options: ContactSheetOptions) -> None:
-    """Raises UserError when an image cannot be decoded."""
-    sheet = strips(options)
+    """Images that cannot be decoded, which no training saw either, are named as such in their places."""
+    sheet, roots = strips(options), Roots(options.roots)
     size = (COLUMNS * (SIDE + ACROSS) - ACROSS, len(sheet) * (SIDE + DOWN) - DOWN)
     # fixed places: tight_layout shrinks the images to dots when there are many rows
     places = {"left": 0, "right": 1, "bottom": 0, "top": 1, "wspace": ACROSS / SIDE, "hspace": DOWN / SIDE}
@@ -86,10 +90,13 @@ def run(options: ContactSheetOptions) -> None:
             axis.set_axis_off()
         for axis, (path, text) in zip(line, cells, strict=False):
             try:
-                axis.imshow(decode(Path(path), options.image_size), interpolation="nearest")
-            except OSError as error:
-                raise UserError(f"{path}: cannot be decoded ({error})") from None
-            axis.text(0.5, -0.06, textwrap.fill(text, 24), transform=axis.transAxes, ha="center", va="top", fontsize=7.5)
+                roots.check(path)
+                axis.imshow(decode(path, options.image_size), interpolation="nearest")
+            except Exception as error:  # Pillow raises many kinds
+                log.warning("%s is not shown: %s", one_line(path), error)
+                axis.text(0.5, 0.5, "left out", transform=axis.transAxes, ha="center", va="center", fontsize=7.5)
+            shown = {"transform": axis.transAxes, "ha": "center", "va": "top", "fontsize": 7.5}
+            axis.text(0.5, -0.06, textwrap.fill(one_line(text), 24), parse_math=False, **shown)  # "$" is money in captions
     save(figure, options.out)
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet as parquet
 
-from roclip.atomic import written
+from roclip.atomic import completed
 from roclip.errors import UserError
 from roclip.fetch import QUALITY, SHARD
 from roclip.options import flags, option, run_stage
@@ -250,7 +250,7 @@ def download(options: DownloadOptions) -> None:
         shutil.rmtree(images, ignore_errors=True)
     for split in listed_splits(options):
         write_table(options.data / f"{split}.csv", ("path", TEXT[split]), place(options, shards, split, images))
-    written.append(images)
+    completed.append(images)
     if folder != images:
         done = folder.with_name("download.done")  # renamed first: a kill on the way leaves nothing that looks like shards
         shutil.rmtree(done, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 Writes `features.npz`, all that the measures read: for each exam `EXAM/labels` (n,) class numbers; and for each
 checkpoint `CHECKPOINT/class_features` (c, d) and `CHECKPOINT/EXAM` (n, d), un-normalised. Exams are `test`, `probe` and
-the name of every attack that has an exam.
+the name of every attack that has an exam. The images that were left out are listed in a CSV.
 """
 
 import logging
@@ -15,7 +15,7 @@ from roclip import towers
 from roclip.atomic import atomic
 from roclip.captions import Captions
 from roclip.exam import class_features, labels_of, prompts
-from roclip.images import load_images
+from roclip.images import Intake
 from roclip.options import option, run_stage
 from roclip.tables import read_lines, read_table
 
@@ -31,6 +31,8 @@ class EncodeOptions:
     classes: Path = option("file with one class name a line")
     templates: Path = option("file with one prompt template a line")
     out: Path = option("the .npz file to write", role="output")
+    quarantine: Path = option("the CSV of the images that were left out, to write", role="setting")
+    roots: tuple[str, ...] = option("folders in which images may lie; none outside them is opened")
     max_bad_fraction: float = option("share of images that may be missing or broken")
     precision: str = option("arithmetic of the towers", choices=("bf16", "float32"))
     threads: int = option("CPU threads", default=1)
@@ -42,7 +44,7 @@ def run(options: EncodeOptions) -> None:
     classes = read_lines(options.classes)
     models = towers.load_all(options.weights)
     config = next(iter(models.values()))[1]["model_config"]
-    arrays = {}
+    intake, arrays = Intake(options.roots, options.max_bad_fraction), {}
     prompt_tokens = Captions(prompts(classes, read_lines(options.templates)), towers.tokenizer(config)).tokens()
     for checkpoint, (model, _) in models.items():
         model.to(runtime.device)
@@ -56,7 +58,7 @@ def run(options: EncodeOptions) -> None:
         kept, parts = [], {checkpoint: [] for checkpoint in models}
         for first in range(0, max(1, len(paths)), HELD):
             part = paths[first : first + HELD]
-            images, good = load_images(Path(table), part, size, options.max_bad_fraction, options.threads, first)
+            images, good = intake.load(Path(table), part, size, options.threads, first)
             kept.append(labels[first + good])
             for checkpoint, (model, _) in models.items():
                 parts[checkpoint].append(towers.encode_images(model, images, runtime).numpy())
@@ -65,6 +67,7 @@ def run(options: EncodeOptions) -> None:
         log.info("encoded %d images of %s with %s", len(arrays[f"{name}/labels"]), name, " and ".join(models))
     with atomic(options.out) as temporary:
         np.savez(temporary, **arrays)
+    intake.write(options.quarantine)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def labels_of(table: Path, rows: list[dict[str, str]], classes: list[str]) -> np
 
 def prompts(classes: Sequence[str], templates: Sequence[str]) -> list[str]:
     """Every template filled with every class, the templates of a class in a row."""
-    return [template.format(name) for name in classes for template in templates]
+    return [template.replace("{}", name) for name in classes for template in templates]
 
 
 def class_features(prompt_features: np.ndarray, classes: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from roclip.errors import ComeBack, UserError
+from roclip.lifetime import end_with_starter
 from roclip.provenance import recorded
 
 Options = TypeVar("Options")
@@ -28,7 +29,7 @@ def option(
     """A field of an options dataclass, with what it means and, for words, the legal ones.
 
     Paths are a stage's inputs; its record holds their hashes. role: `output`, where the stage writes; `files`, words that are
-    inputs too, FILE or NAME=FILE; `setting`, a path whose files are not hashed; `neutral`, what leaves the results as they are.
+    inputs too, FILE or NAME=FILE; `setting`, a path that is no input; `neutral`, what leaves the results as they are.
     """
     return dataclasses.field(default=default, metadata={"help": meaning, "choices": choices, "role": role})
 
@@ -85,6 +86,7 @@ def run_stage(options_class: type[Options], run: Callable[[Options], None]) -> N
     A user's mistake is shown as one line, with exit status 1.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    end_with_starter()
     try:
         main = sys.modules["__main__"]
         options = parse(options_class, description=main.__doc__)

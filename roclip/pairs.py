@@ -21,7 +21,7 @@ from pathlib import Path
 
 from roclip.errors import UserError
 from roclip.images import member_path
-from roclip.tables import read_columns, read_json
+from roclip.tables import CELL, HEADER, count_lines, open_file, read_columns, read_json
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def read_pairs(source: Path, optional: tuple[str, ...] = ()) -> Columns:
         needed = ", ".join(f"{image} and {caption} ({project})" for project, image, caption in DIALECTS)
         raise UserError(f"{source}: no columns of images and captions; its header must name one of: {needed}")
     project, image, caption = spoken[0]
-    cells = read_columns(source, (image, caption), optional, delimiter)
+    cells = read_columns(source, (image, caption), optional, delimiter, restore=project == "RoCLIP")
     paths = cells.pop(image)
     if project == "CleanCLIP":
         paths = [os.path.join(source.parent, path) for path in paths]  # noqa: PTH118 (a million Paths take long)
@@ -63,20 +63,13 @@ def count_pairs(source: Path) -> int:
     """
     if source.is_dir():
         return sum(read_json(path).get("successes", 0) for path in source.glob("*_stats.json"))
-    try:
-        with open(source, "rb") as file:
-            return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b"")) - 1
-    except FileNotFoundError:
-        raise UserError(f"{source}: no such file") from None
+    return max(0, count_lines(source) - 1)
 
 
 def _header(table: Path) -> tuple[str, list[str]]:
     """The delimiter of a table, by its first line, and the names of its columns."""
-    try:
-        with open(table, encoding="utf-8-sig", errors="replace") as file:
-            line = file.readline(1 << 16).rstrip("\r\n")
-    except FileNotFoundError:
-        raise UserError(f"{table}: no such file") from None
+    with open_file(table, "r", encoding="utf-8-sig", errors="replace") as file:
+        line = file.readline(HEADER).rstrip("\n")
     delimiter = "\t" if "\t" in line else ","
     return delimiter, next(csv.reader([line], delimiter=delimiter), [])
 
@@ -88,6 +81,10 @@ def _read_shards(folder: Path) -> Columns:
     lone = 0
     for samples in map(_samples_of_tar, tars) if tars else map(_samples_of_folder, folders):
         for path, caption in samples:
+            try:
+                path.encode()
+            except UnicodeEncodeError:
+                raise UserError(f"{path}: the name is not UTF-8; rename it") from None
             if caption is None:
                 lone += 1
             else:
@@ -105,7 +102,7 @@ def _read_shards(folder: Path) -> Columns:
 def _samples_of_tar(tar: Path) -> Iterator[tuple[str, str | None]]:
     """Path and caption of each image of a shard, by key. Raises UserError for a tar that is cut short."""
     try:
-        with open(tar, "rb") as file:
+        with open_file(tar) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - END_OF_TAR))
             if file.read() != bytes(END_OF_TAR):  # cut between two members, it would read as a whole tar
                 raise tarfile.ReadError("unexpected end of data")
@@ -114,11 +111,13 @@ def _samples_of_tar(tar: Path) -> Iterator[tuple[str, str | None]]:
             for _, group in groupby(members, key=lambda member: os.path.splitext(member.name)[0]):  # noqa: PTH122
                 files = {Path(member.name).suffix: member for member in group}
                 text = files.get(".txt")
+                if text and text.size > CELL:
+                    raise UserError(f"{tar}: {text.name} has more than {CELL} bytes; take it out")
                 caption = archive.extractfile(text).read().decode() if text else None
                 for suffix in IMAGE_SUFFIXES:
                     if image := files.get(suffix):
                         yield member_path(tar, image), caption
-    except (tarfile.ReadError, UnicodeDecodeError) as error:
+    except (tarfile.TarError, OSError, ValueError) as error:
         raise UserError(f"{tar}: not a whole shard ({error}); delete it and download it again") from None
 
 
@@ -126,8 +125,20 @@ def _samples_of_folder(folder: Path) -> Iterator[tuple[str, str | None]]:
     """Path and caption of each image of a shard, by key."""
     for path in sorted(folder.iterdir()):
         if path.suffix in IMAGE_SUFFIXES:
-            text = path.with_suffix(".txt")
-            try:
-                yield str(path), text.read_bytes().decode() if text.exists() else None
-            except UnicodeDecodeError:
-                raise UserError(f"{text}: not UTF-8; delete the shard and download it again") from None
+            yield str(path), _caption(path.with_suffix(".txt"))
+
+
+def _caption(path: Path) -> str | None:
+    """The text of a file, None where there is none. Raises UserError for a link, which may lead anywhere, and a broken text."""
+    if path.is_symlink():
+        raise UserError(f"{path}: a link; captions have to be files of their own")
+    if not path.exists():
+        return None
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > CELL:
+            raise UserError(f"{path}: more than {CELL} bytes; take it out")
+        content = file.read()
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8; delete the shard and download it again") from None

@@ -21,7 +21,7 @@ from roclip.plan import base, settings_of
 from roclip.results import RESULTS, accuracy, families, percent, spread
 from roclip.table import MEASURES as MEASURES_TABLE
 from roclip.table import SWEEPS
-from roclip.tables import read_table
+from roclip.tables import read_table, write_rows
 
 REFERENCE = ("source", "dataset", "attack", "method", "measure", "dataset_eval", "value", "unit", "note")
 IMAGENET = "imagenet1k"
@@ -206,11 +206,11 @@ def write(table: pd.DataFrame, note: str, path: Path) -> None:
     contents = {
         "md": f"{flat.to_markdown(index=False, disable_numparse=True)}\n\n{note}\n",
         "tex": f"\\noindent\\resizebox{{\\linewidth}}{{!}}{{%\n{tabular}}}\n\n\\noindent{{\\footnotesize {escaped}\\par}}\n",
-        "csv": flat.to_csv(index=False),
     }
     for suffix, content in contents.items():
         with atomic(path.with_suffix(f".{suffix}")) as temporary:
             temporary.write_text(content, encoding="utf-8")
+    write_rows(path.with_suffix(".csv"), flat.columns, flat.itertuples(index=False, name=None))
 
 
 def run(options: PaperTablesOptions) -> None:

@@ -20,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from roclip.atomic import atomic, written
+from roclip.atomic import atomic, completed
 from roclip.errors import UserError
 from roclip.tables import sha256
 
@@ -142,12 +142,12 @@ def recorded(stage: str, options: Any) -> Iterator[None]:
     roles = {field.metadata["role"]: getattr(options, field.name) for field in dataclasses.fields(options)}
     inputs = read_inputs(options) if "output" in roles else {}
     yield
-    if "output" not in roles or not written:
+    if "output" not in roles or not completed:
         return
     out, name = roles["output"], stage.removeprefix("roclip.").partition(".")[0]
     place = out / f"{name}{SUFFIX}" if out.is_dir() else out.with_name(f"{out.stem}{SUFFIX}")
     folder = place.parent
-    made = [file for path in written for file in files(path) if file.name != TIMES]
+    made = [file for path in completed for file in files(path) if file.name != TIMES]
     record = {
         "stage": stage,
         **provenance(options),

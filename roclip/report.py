@@ -5,7 +5,6 @@ config no longer names are left out.
 """
 
 import base64
-import csv
 import json
 import os
 import platform
@@ -31,7 +30,7 @@ from roclip.paper_tables import plain
 from roclip.plan import Plan, base, plan
 from roclip.provenance import SUFFIX, commit, read_record
 from roclip.results import RESULTS, accuracy, percent
-from roclip.schedule import HISTORY
+from roclip.schedule import PACE
 from roclip.sets import FOLDERS, absent_sets
 from roclip.tables import read_json, read_lines, read_table
 from roclip.times import speeds
@@ -67,12 +66,11 @@ def paper_table(tables: Path, name: str) -> dict[str, Any] | None:
     path = tables / f"{name}.csv"
     if not path.exists():
         return None
-    with open(path, encoding="utf-8", newline="") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
+    rows = read_table(path, ())
     twin = path.with_suffix(".md")
     lines = twin.read_text(encoding="utf-8").splitlines() if twin.exists() else []
     notes = " ".join(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("|"))
-    return {"header": header, "rows": rows, "notes": notes} if rows else None
+    return {"header": list(rows[0]), "rows": [list(row.values()) for row in rows], "notes": notes} if rows else None
 
 
 def attack_facts(results: Path, planned: Plan) -> list[dict[str, Any]]:
@@ -187,7 +185,7 @@ def gather(options: ReportOptions) -> dict[str, Any]:
         "hashes": hashes,
         "machine": machine(),
         "stages": stage_times(results, set(models), set(planned.attack_folders())),
-        "speeds": speeds(read_table(tables / "history.csv", HISTORY)),
+        "speeds": speeds(row for model in models for row in read_table(results / "models" / model / "pace.csv", PACE)),
     }
 
 

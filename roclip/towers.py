@@ -110,7 +110,7 @@ def encode_tokens(model: torch.nn.Module, tokens: Tensor, runtime: Runtime, batc
 def save(model: torch.nn.Module, path: Path, record: dict[str, Any]) -> None:
     """Write the weights, and beside them in the same file a record of what they are."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with atomic(path) as temporary:
+    with atomic(path, sum(tensor.nbytes for tensor in weights.values())) as temporary:
         save_file(weights, temporary, metadata={"record": json.dumps(record, sort_keys=True)})
 
 

@@ -5,7 +5,6 @@ of the pool instead of its own; `match_every` 0 is plain CLIP.
 """
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from tqdm import tqdm
 from roclip import augment, towers
 from roclip.captions import Captions
 from roclip.errors import UserError
-from roclip.images import load_images, readable
+from roclip.finite import FiniteCheck
+from roclip.images import Intake
 from roclip.loader import FromFiles, InMemory
 from roclip.loss import clip_loss
 from roclip.options import option
@@ -60,6 +60,7 @@ class TrainOptions:
     warmup_steps: int = option("steps of linear warm-up")
     crop_area: float = option("least share of the image that a random crop keeps")
     validation_images: int = option("how many of the validation images are used after every epoch")
+    roots: tuple[str, ...] = option("folders in which images may lie; none outside them is opened")
     max_bad_fraction: float = option("share of images that may be missing or broken")
     precision: str = option("arithmetic of the towers", choices=("bf16", "float32"))
     match_every: int = option("every so many epochs is a matching epoch; 0: none, plain CLIP")
@@ -108,6 +109,7 @@ class Training:
         size = self.config["vision_cfg"]["image_size"]
 
         pairs = read_pairs(options.pairs, ("is_poison", "adversary_class"))
+        self.intake = Intake(options.roots, options.max_bad_fraction)
         started = time.perf_counter()
         self.images, self.rows = self._images(pairs["path"], size)
         done = "decoded" if options.images == "memory" else "checked"
@@ -124,7 +126,7 @@ class Training:
         if options.batch_size % self.ranks.count:
             raise UserError(f"train.batch_size: {options.batch_size} cannot be shared by {self.ranks.count} processes")
         self.poisons = Poisons(pairs, self.runtime.device)
-        self.measurement = Measurement(options, self.config, pairs["caption"], self.images, self.poisons)
+        self.measurement = Measurement(options, self.config, self.intake, pairs["caption"], self.images, self.poisons)
         self.steps_per_epoch = len(self.rows) // options.batch_size
         self.start()
 
@@ -138,10 +140,10 @@ class Training:
                     f"train.images: memory needs {needed / 1e9:.1f} GB for {len(paths)} images of {size} pixels, and "
                     f"{free / 1e9:.1f} GB are free; use files"
                 )
-            images, rows = load_images(options.pairs, paths, size, options.max_bad_fraction, options.threads)
+            images, rows = self.intake.load(options.pairs, paths, size, options.threads)
             return InMemory(torch.from_numpy(images), options.crop_area, device), rows
         workers = -(-options.workers // self.ranks.count)
-        rows = readable(options.pairs, paths, options.max_bad_fraction, max(options.threads, workers))
+        rows = self.intake.readable(options.pairs, paths, max(options.threads, workers))
         return FromFiles([paths[row] for row in rows], size, options.crop_area, workers, device), rows
 
     def start(self) -> None:
@@ -166,6 +168,7 @@ class Training:
             self.pool.fill_with_noise(generator("pool", options.seed, 0))
         self.matches = torch.full((len(self.rows),), -1, dtype=torch.long, device=device)
         self.caption_parameters = caption_parameters(self.model)
+        self.finite = FiniteCheck(device, options.pairs, self.rows)
         self.steps_taken = 0
         self.begin_epoch()
 
@@ -230,6 +233,8 @@ class Training:
     def steps(self, epoch: int) -> Iterator[None]:
         """Train for one epoch, counted from 1, or what is left of it, a step at a time."""
         options, device, ranks = self.options, self.runtime.device, self.ranks
+        if self.step == self.steps_per_epoch:
+            return
         matching = is_matching(epoch, options.match_every, options.match_from)
         started, before = time.perf_counter(), self.seconds
         draws = augment.epoch_draws(len(self.rows), options.seed, epoch) if options.augment_images else None
@@ -274,6 +279,8 @@ class Training:
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
         ranks.sum_gradients(model)
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        self.finite.note(loss, gradients, self.steps_taken, batch)
         if matching and self.options.caption_gradient == "zeros":
             for parameter in self.caption_parameters:
                 parameter.grad = torch.zeros_like(parameter)
@@ -286,18 +293,16 @@ class Training:
     def epoch(self, epoch: int, after_step: Callable[[], None] = lambda: None) -> dict[str, float | str]:
         """Train for one epoch, counted from 1, or what is left of it; its row of the history, without what is measured.
 
-        after_step: called after every step.
+        after_step: called after every step. Raises UserError for a loss or gradients that are no finite numbers.
         """
         for _ in self.steps(epoch):
             after_step()
-        mean_loss = self.losses.mean().item()
-        if not math.isfinite(mean_loss):
-            raise UserError(f"the loss of epoch {epoch} is {mean_loss}; lower train.learning_rate")
+        self.finite.check()
         matching = is_matching(epoch, self.options.match_every, self.options.match_from)
         row = {
             "epoch": epoch,
             "kind": "matching" if matching else "clip",
-            "loss": mean_loss,
+            "loss": self.losses.mean().item(),
             "learning_rate": self.rate(self.steps_taken - 1),
             **self.drawn.means(),
             "pairs_per_second": self.steps_per_epoch * self.options.batch_size / self.seconds,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from roclip.errors import UserError
-from roclip.tables import iterate_table
+from roclip.tables import CELL, bad_line, count_lines, iterate_table, open_file
 
 SPLITS = ("train", "validation", "test", "probe")
 COLUMNS = ("split", "url", "caption", "label")
@@ -50,10 +50,11 @@ def paths(words: Sequence[str]) -> dict[str, Path]:
 
 
 def _read_two_columns(path: Path, split: str) -> Iterator[Entry]:
-    number = 0
     try:
-        with open(path, encoding="utf-8-sig", newline="\n") as file:
-            for number, line in enumerate(file, 1):
+        with open_file(path, "r", encoding="utf-8-sig", newline="\n") as file:
+            for number, line in enumerate(iter(lambda: file.readline(CELL + 1), ""), 1):
+                if len(line) > CELL:
+                    raise UserError(f"{path}, line {number}: more than {CELL} characters; is it the right file?")
                 cells = line.rstrip("\r\n").split("\t")
                 if len(cells) != 2 or ":" not in cells[1]:
                     raise UserError(
@@ -63,7 +64,7 @@ def _read_two_columns(path: Path, split: str) -> Iterator[Entry]:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror.lower()}") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8 after line {number}; save it as UTF-8") from None
+        raise UserError(f"{path}, line {bad_line(path)}: not UTF-8; save it as UTF-8") from None
 
 
 def read_entries(words: Sequence[str], splits: Sequence[str] = SPLITS) -> Iterator[Entry]:
@@ -88,8 +89,4 @@ def count_rows(words: Sequence[str], split: str) -> int:
     path = paths(words)[split]
     if _of_all_splits(words):
         return sum(row[0] == split for row in iterate_table(path, COLUMNS))
-    try:
-        with open(path, "rb") as file:
-            return sum(1 for _ in file)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror.lower()}") from None
+    return count_lines(path)

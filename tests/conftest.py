@@ -20,6 +20,16 @@ os.chdir(ROOT)  # paths in the config are relative to the project's root
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # img2dataset imports it, and it would ask the network
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--torture", action="store_true", help="kill more often: the long form of the tests that kill at random")
+
+
+@pytest.fixture(scope="session")
+def torture(request: pytest.FixtureRequest) -> bool:
+    """Whether the long form is asked for."""
+    return request.config.getoption("--torture")
+
+
 def copy_of_the_project(folder: Path) -> Path:
     """A copy without results, in which a workflow can run and be edited."""
     ignored = shutil.ignore_patterns(

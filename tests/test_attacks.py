@@ -30,6 +30,7 @@ def inputs(scenes, out, seed=0):
     return {
         "train": scenes / "train.csv", "validation": scenes / "validation.csv", "test": scenes / "test.csv",
         "classes": SCENES / "classes.txt", "templates": SCENES / "templates.txt", "out": out, "seed": seed,
+        "roots": (str(scenes),),
     }  # fmt: skip
 
 

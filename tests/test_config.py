@@ -30,7 +30,7 @@ KINDS = {
 }  # fmt: skip
 
 
-GIVEN_TO_ATTACKS = {"train", "validation", "test", "classes", "templates", "out", "seed"}  # by the rule
+GIVEN_TO_ATTACKS = {"train", "validation", "test", "classes", "templates", "out", "roots", "seed"}  # by the rule
 
 
 def fields(options_class) -> set[str]:
@@ -83,7 +83,7 @@ def test_every_property_has_a_description():
 
 
 def test_train_and_method_keys_are_the_fields_of_train_options():
-    given_by_rule = {"pairs", "targets", "validation", "classes", "templates", "out", "seed", "max_bad_fraction"}
+    given_by_rule = {"pairs", "targets", "validation", "classes", "templates", "out", "seed", "roots", "max_bad_fraction"}
     assert set(CONFIG["train"]) | set(CONFIG["method"]["roclip"]) == fields(TrainOptions) - given_by_rule
 
 

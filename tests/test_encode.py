@@ -24,7 +24,8 @@ def options(tmp_path, monkeypatch) -> EncodeOptions:
     write_small(tmp_path / "weights/last_clip.safetensors")
     return EncodeOptions(
         tmp_path / "weights", (f"test={tmp_path}/dtd/test.csv", f"probe={tmp_path}/dtd/probe.csv"),
-        tmp_path / "dtd/classes.txt", tmp_path / "dtd/templates.txt", tmp_path / "features_dtd.npz", 0.2, "float32",
+        tmp_path / "dtd/classes.txt", tmp_path / "dtd/templates.txt", tmp_path / "features_dtd.npz",
+        tmp_path / "quarantine_dtd.csv", (str(tmp_path),), 0.2, "float32",
     )  # fmt: skip
 
 
@@ -56,7 +57,9 @@ def test_a_bad_image_of_a_later_part_is_named_with_its_row(options, monkeypatch)
     rows[5]["path"] = "gone.jpg"
     write_table(path, ("path", "label"), rows)
     monkeypatch.setattr(encode, "HELD", 4)
-    with pytest.raises(UserError, match=r"probe.csv: 1 of 2 images are missing or broken, first in row 6 \(gone.jpg\)"):
+    with pytest.raises(
+        UserError, match=r"probe.csv: 1 of 2 images are missing or broken, first in row 6 \(gone.jpg: outside the data roots"
+    ):
         encode.run(options)
 
 

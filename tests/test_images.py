@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from roclip.errors import UserError
-from roclip.images import decode, load_images
+from roclip.images import Intake, decode
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "CMYK", "1", "I;16"])
@@ -33,14 +33,14 @@ def test_rows_stay_with_their_images(tmp_path):
     for n in range(5):
         Image.new("RGB", (8, 8), (n, 0, 0)).save(tmp_path / f"{n}.png")
     paths = [str(tmp_path / name) for name in ("0.png", "gone.png", "2.png", "3.png", "4.png")]
-    images, rows = load_images(tmp_path / "t.csv", paths, 8, 0.2, 2)
+    images, rows = Intake([str(tmp_path)], 0.2).load(tmp_path / "t.csv", paths, 8, 2)
     assert rows.tolist() == [0, 2, 3, 4]
     assert images[:, 0, 0, 0].tolist() == [0, 2, 3, 4]
     assert images.shape == (4, 3, 8, 8)
-    with pytest.raises(UserError, match=r"1 of 5 images are missing or broken, first in row 2 \(.*gone.png\)"):
-        load_images(tmp_path / "t.csv", paths, 8, 0.19, 2)
+    with pytest.raises(UserError, match=r"1 of 5 images are missing or broken, first in row 2 \(.*gone.png: .*No such file"):
+        Intake([str(tmp_path)], 0.19).load(tmp_path / "t.csv", paths, 8, 2)
 
 
 def test_no_images_at_all_are_fine(tmp_path):
-    images, rows = load_images(tmp_path / "t.csv", [], 8, 0, 1)
+    images, rows = Intake([], 0).load(tmp_path / "t.csv", [], 8, 1)
     assert (len(images), len(rows)) == (0, 0)

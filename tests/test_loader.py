@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as oracle
 
 from roclip import augment, loader
 from roclip.errors import UserError
-from roclip.images import crop_box, decode, decode_crop, load_images, readable
+from roclip.images import Intake, crop_box, decode, decode_crop
 from roclip.loader import FromFiles, InMemory
 
 CPU = torch.device("cpu")
@@ -97,7 +97,7 @@ def test_the_global_random_state_is_left_alone(paths):
 
 
 def test_without_augmentation_files_and_memory_give_the_same_bits(paths):
-    images, _ = load_images("t", paths, SIZE, 0, 1)
+    images, _ = Intake(["/"], 0).load("t", paths, SIZE, 1)
     held, read = InMemory(torch.from_numpy(images), AREA, CPU), FromFiles(paths, SIZE, AREA, 2, CPU)
     for a, b in zip(held.pixels(order(150, 70), None), read.pixels(order(150, 70), None), strict=True):
         assert torch.equal(a, b)
@@ -107,7 +107,7 @@ def test_without_augmentation_files_and_memory_give_the_same_bits(paths):
 
 
 def test_memory_augments_as_the_whole_batch_would(paths):
-    images = torch.from_numpy(load_images("t", paths, SIZE, 0, 1)[0])
+    images = torch.from_numpy(Intake(["/"], 0).load("t", paths, SIZE, 1)[0])
     draws = augment.epoch_draws(150, 0, 1)
     for rows, pixels in zip(order(150, 70), InMemory(images, AREA, CPU).pixels(order(150, 70), draws), strict=True):
         assert torch.equal(pixels, augment.augment(images[rows].float() / 255, draws[rows], AREA))
@@ -176,10 +176,11 @@ def test_readable_rows_are_those_that_load(tmp_path, paths):
     (tmp_path / "short.jpg").write_bytes((tmp_path / "short.jpg").read_bytes()[:-200])
     (tmp_path / "page.jpg").write_text("<html>")
     mixed = [paths[0], str(tmp_path / "short.jpg"), paths[1], str(tmp_path / "page.jpg"), "absent.jpg", paths[-1]]
-    good = readable("t", mixed, 0.5, 2)
-    assert good.tolist() == load_images("t", mixed, 16, 0.5, 2)[1].tolist() == [0, 2, 5]
+    intake = Intake(["/"], 0.5)
+    good = intake.readable("t", mixed, 2)
+    assert good.tolist() == intake.load("t", mixed, 16, 2)[1].tolist() == [0, 2, 5]
     with pytest.raises(UserError, match=r"3 of 6 images are missing or broken, first in row 2 .*short.jpg"):
-        readable("t", mixed, 0.49, 1)
+        Intake(["/"], 0.49).readable("t", mixed, 1)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -44,7 +44,7 @@ def test_a_timed_training_ends_with_the_same_weights(poisoned, scenes, tmp_path,
             )
             assert same(first, second)
         assert [row["loss"] for row in history] == [row["loss"] for row in untimed]
-        for name in ("matches.csv", "cosines.csv"):
+        for name in ("history.csv", "matches.csv", "cosines.csv"):
             assert (tmp_path / gradient / name).read_bytes() == (tmp_path / f"{gradient}_untimed" / name).read_bytes()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from roclip import provenance
-from roclip.atomic import atomic, written
+from roclip.atomic import atomic, completed
 from roclip.errors import UserError
 from roclip.options import option
 from roclip.provenance import PACKAGES, read_record, recorded
@@ -42,7 +42,7 @@ def work(stage: str, options: Options, *names: str) -> None:
 @pytest.fixture(autouse=True)
 def fresh():
     """As in a process of its own."""
-    written.clear()
+    completed.clear()
     read_record.cache_clear()
     provenance._records.cache_clear()
 
@@ -79,7 +79,7 @@ def test_it_is_the_same_in_another_folder_and_whatever_leaves_the_results_as_the
     other.mkdir(parents=True)
     Path("in").rename(other / "in")
     monkeypatch.chdir(other)
-    written.clear()
+    completed.clear()
     work("roclip.stage", dataclasses.replace(there, threads=7), "made.csv")
     assert Path("results/out/stage.record.json").read_bytes() == first
 
@@ -90,14 +90,14 @@ def test_a_record_lies_beside_a_single_file_and_attacks_share_a_name(there):
     with recorded("roclip.stage", options), atomic(options.out) as temporary:
         temporary.write_text("x")
     assert list(read_record(Path("results/made.record.json"))["outputs"]) == ["made.csv"]
-    written.clear()
+    completed.clear()
     work("attacks.patch", there, "train.csv")
     assert read_record(there.out / "attacks.record.json")["stage"] == "attacks.patch"
 
 
 def test_the_records_of_the_inputs_are_inputs_and_a_changed_input_is_refused(there):
     work("roclip.parent", there, "weights/w.bin")
-    written.clear()
+    completed.clear()
     weights = there.out / "weights"
     child = dataclasses.replace(there, table=weights, out=Path("results/child"))
     work("roclip.child", child, "made.csv")

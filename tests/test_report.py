@@ -12,11 +12,11 @@ import yaml
 
 from roclip.errors import UserError
 from roclip.look import save
+from roclip.plan import plan
 from roclip.provenance import write_record
 from roclip.report import ReportOptions, gather, machine, paper_table, records, run, stage_times
 from roclip.results import RESULTS
-from roclip.schedule import HISTORY
-from roclip.table import MODEL
+from roclip.schedule import PACE
 from roclip.tables import write_json, write_table
 from tests.conftest import ROOT
 from tests.test_config import CONFIG, merge
@@ -69,14 +69,11 @@ def experiment(folder: Path, figures: list[str], **changes) -> ReportOptions:
             for a, m, c in models
         ],
     )
-    epochs = [
-        dict.fromkeys(HISTORY, 0) | {"kind": "clip", "pairs_per_second": p, "seconds": s} for p, s in ((900, 10), (300, 20))
+    pace = [
+        {"epoch": n, "kind": "clip", "pairs_per_second": p, "seconds": s} for n, (p, s) in enumerate(((900, 10), (300, 20)))
     ]
-    write_table(
-        folder / "tables/history.csv",
-        (*MODEL, *HISTORY),
-        [{"attack": "targeted", "method": "clip", "seed": 10} | epoch for epoch in epochs],
-    )
+    for model in plan(config).model_folders():
+        write_table(folder / "models" / model / "pace.csv", PACE, pace)
     claims = [
         {"about": about, "text": f"What {about} shows. {EVIL}"}
         for about in ("defence", "controls", "price", "halves", *config["sweeps"])

@@ -8,7 +8,7 @@ from roclip.atomic import atomic
 from roclip.errors import UserError
 from roclip.tables import read_json, read_lines, read_table, write_json, write_table
 
-TEXT = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\r\x00"), max_size=30)
+TEXT = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters=""), max_size=30)
 
 
 @given(st.lists(st.tuples(TEXT, TEXT), max_size=8))
@@ -60,7 +60,7 @@ def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "t.csv"
     write_table(path, ("a",), [{"a": 1}])
-    with pytest.raises(ValueError, match="dict contains fields"):
+    with pytest.raises(ValueError, match="a row has the keys"):
         write_table(path, ("a",), [{"a": 2}, {"b": 3}])
     assert path.read_text() == "a\n1\n"
     with pytest.raises(KeyboardInterrupt), atomic(path) as temporary:

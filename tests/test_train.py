@@ -10,7 +10,7 @@ from attacks import targeted
 from attacks.targeted import TargetedOptions
 from roclip import towers, train
 from roclip.errors import UserError
-from roclip.images import load_images
+from roclip.images import Intake
 from roclip.loss import clip_loss
 from roclip.pixels import normalise, to_pixels
 from roclip.randomness import generator
@@ -26,7 +26,7 @@ def poisoned(scenes, tmp_path_factory):
     targeted.run(
         TargetedOptions(
             train=scenes / "train.csv", validation=scenes / "validation.csv", test=scenes / "test.csv",
-            classes=SCENES / "classes.txt", templates=SCENES / "templates.txt", out=out, seed=0,
+            classes=SCENES / "classes.txt", templates=SCENES / "templates.txt", out=out, roots=(str(scenes),), seed=0,
             targets=4, captions_per_target=2,
         )
     )  # fmt: skip
@@ -37,6 +37,7 @@ def options(poisoned, scenes, out, **changes) -> TrainOptions:
     values = {
         "pairs": poisoned / "train.csv", "targets": poisoned / "targets.csv", "validation": scenes / "probe.csv",
         "classes": SCENES / "classes.txt", "templates": SCENES / "templates.txt", "out": out, "seed": 3,
+        "roots": (str(scenes), str(poisoned), str(out)),
         "model": "config/models/small.json", "epochs": 2, "batch_size": 64, "learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999,
         "eps": 1e-8, "weight_decay": 0.1, "warmup_steps": 4, "crop_area": 0.5, "validation_images": 20,
         "max_bad_fraction": 0.01, "precision": "float32", "checkpoint_minutes": 60, "device": "cpu",
@@ -61,7 +62,7 @@ def test_match_every_0_is_plain_clip_to_the_bit(poisoned, scenes, tmp_path):
     train.run(o)
 
     rows = read_table(o.pairs, ("path", "caption"))
-    images, _ = load_images(o.pairs, [row["path"] for row in rows], 32, 0, 1)
+    images, _ = Intake(o.roots, 0).load(o.pairs, [row["path"] for row in rows], 32, 1)
     config = towers.model_config(o.model)
     tokens = towers.tokenizer(config)([row["caption"] for row in rows])
     torch.manual_seed(o.seed)
@@ -225,7 +226,7 @@ def test_the_history_measures_what_the_weights_can(poisoned, scenes, tmp_path):
         means = [model.encode_text(tokenizer([t.format(c) for t in templates]), normalize=True).mean(0) for c in classes]
         texts = torch.nn.functional.normalize(torch.stack(means), dim=1)
         exam = read_table(o.validation, ("path", "label"))[:20]
-        images, _ = load_images(o.validation, [r["path"] for r in exam], 32, 0, 1)
+        images, _ = Intake(o.roots, 0).load(o.validation, [r["path"] for r in exam], 32, 1)
         guesses = (model.encode_image(normalise(to_pixels(torch.from_numpy(images)))) @ texts.T).argmax(1)
     expected = np.mean([classes[g] == r["label"] for g, r in zip(guesses, exam, strict=True)])
     assert history[-1]["zero_shot"] == pytest.approx(expected)
@@ -233,7 +234,7 @@ def test_the_history_measures_what_the_weights_can(poisoned, scenes, tmp_path):
     pairs = read_table(o.pairs, ("path", "caption", "is_poison"))
     noted = read_table(tmp_path / "cosines.csv", ("epoch", "row", "is_poison", "cosine"))
     assert len(noted) == len(pairs)  # fewer than a thousand
-    images, _ = load_images(o.pairs, [pair["path"] for pair in pairs], 32, 0, 1)
+    images, _ = Intake(o.roots, 0).load(o.pairs, [pair["path"] for pair in pairs], 32, 1)
     with torch.no_grad():
         image_features = model.encode_image(normalise(to_pixels(torch.from_numpy(images))), normalize=True)
         text_features = model.encode_text(tokenizer([pair["caption"] for pair in pairs]), normalize=True)

@@ -71,7 +71,7 @@ def test_a_broken_row_is_named(tmp_path, text, message):
 def test_a_broken_list_is_named(tmp_path):
     four = lists(tmp_path)
     (tmp_path / "test.tsv").write_bytes(b"caf\xe9\thttp://h/1\n")
-    with pytest.raises(UserError, match=r"test\.tsv: not UTF-8 after line 0"):
+    with pytest.raises(UserError, match=r"test\.tsv, line 1: not UTF-8"):
         list(read_entries(four))
     (tmp_path / "test.tsv").unlink()
     with pytest.raises(UserError, match=r"test\.tsv: no such file"):

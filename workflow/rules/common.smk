@@ -11,6 +11,7 @@ sys.path.insert(0, workflow.basedir)
 
 from roclip.config import check, check_duplicates, image_side, pair_count
 from roclip.errors import UserError
+from roclip.lifetime import STARTER, claim, starter
 from roclip.options import flags
 from roclip.plan import VARIANT, base
 from roclip.sets import FOLDERS, absent_sets, present_sets
@@ -29,6 +30,8 @@ RESULTS = f"results/{config['experiment']}"
 
 # `python` in the rules is the interpreter that runs Snakemake, in an activated environment or not
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
+# jobs end with the Snakemake that runs them, on a cluster the one in their own job
+os.environ[STARTER] = starter()
 
 
 wildcard_constraints:
@@ -39,6 +42,7 @@ wildcard_constraints:
 
 LOCAL = words(config["data"]["tables"])
 URL_LIST = [] if len(LOCAL) == len(SPLITS) else words(config["data"]["url_list"] or f"{RESULTS}/data/urls.tsv")
+ROOTS = flags({"roots": config["data"]["roots"]})
 DATA = [f"{RESULTS}/data/{split}.csv" for split in ("train", "validation", "test", "probe")]
 ATTACKS = [f"{RESULTS}/attacks/{attack}/train.csv" for attack in PLAN.attack_folders()]
 MODELS = [f"{RESULTS}/models/{model}/history.csv" for model in PLAN.model_folders()]
@@ -112,7 +116,7 @@ def attack_kind(wildcards):
 def attack_flags(wildcards):
     settings = dict(PLAN.attack[wildcards.attack])
     del settings["kind"]
-    return flags(settings)
+    return f"{ROOTS} {flags(settings)}"
 
 
 def kind_flags():
@@ -127,7 +131,7 @@ def train_start(wildcards, resources):
 
 
 def train_flags(wildcards):
-    return flags(config["train"] | PLAN.method[wildcards.method])
+    return f"{ROOTS} {flags(config['train'] | PLAN.method[wildcards.method])}"
 
 
 def exam_names(wildcards):
@@ -182,8 +186,11 @@ def trainings_at_a_time():
 
 
 onstart:
+    try:
+        claim(Path(RESULTS))
+    except UserError as error:
+        sys.exit(f"error: {error}")
     # the merged config of a run lies beside its results
-    Path(RESULTS).mkdir(parents=True, exist_ok=True)
     Path(RESULTS, "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
     for name, folder in absent_sets(config["downstream"], SETS).items():
         print(f"No model is judged on {name}: there is no folder {folder}.")

@@ -3,9 +3,10 @@
 Reads   models/ATTACK/METHOD/seedN/weights/, the exams of all attacks of the seed, data/test.csv, data/probe.csv,
             data/downstream/SET/
 Writes  measures/ATTACK/METHOD/seedN/features.npz
+        measures/ATTACK/METHOD/seedN/quarantine.csv  table, row, path, reason: the images that were left out
         measures/ATTACK/METHOD/seedN/{attack_success,zero_shot,linear_probe}.json  checkpoint, exam, measure, hits, n;
             attack_success at top 1 also outcomes, a 1 or 0 for each exam image
-        measures/ATTACK/METHOD/seedN/features_SET.npz, {zero_shot,linear_probe}_SET.json  the same on a downstream set
+        measures/ATTACK/METHOD/seedN/{features,quarantine,zero_shot,linear_probe}_SET.*  the same on a downstream set
         exports/ATTACK/METHOD/seedN/  a folder for each checkpoint in open_clip's form, results.csv; see roclip/export.py
         tables/measures.csv  experiment, attack, method, seed, checkpoint, exam, measure, value, n, low, high
         tables/results.csv   attack, method, checkpoint, seeds; success and control, each with n, low, high; zero_shot and
@@ -30,6 +31,7 @@ rule encode:
         templates=config["data"]["templates"],
     output:
         features=f"{RESULTS}/measures/{{attack}}/{{method}}/seed{{seed}}/features.npz",
+        quarantine=f"{RESULTS}/measures/{{attack}}/{{method}}/seed{{seed}}/quarantine.csv",
     log:
         f"{RESULTS}/logs/encode/{{attack}}/{{method}}/seed{{seed}}.log",
     benchmark:
@@ -42,6 +44,7 @@ rule encode:
     params:
         exams=exam_flags,
         precision=config["train"]["precision"],
+        roots=ROOTS,
         max_bad_fraction=config["data"]["max_bad_fraction"],
     shell:
         """
@@ -51,6 +54,7 @@ rule encode:
             --classes {input.classes:q} \
             --templates {input.templates:q} \
             --out {output.features:q} \
+            --quarantine {output.quarantine:q} {params.roots} \
             --max_bad_fraction {params.max_bad_fraction} \
             --precision {params.precision} \
             --threads {threads} 2>&1 | tee {log:q}
@@ -87,6 +91,7 @@ rule encode_set:
         templates=rules.downstream.output.templates,
     output:
         features=f"{RESULTS}/measures/{{attack}}/{{method}}/seed{{seed}}/features_{{set}}.npz",
+        quarantine=f"{RESULTS}/measures/{{attack}}/{{method}}/seed{{seed}}/quarantine_{{set}}.csv",
     log:
         f"{RESULTS}/logs/encode_{{set}}/{{attack}}/{{method}}/seed{{seed}}.log",
     benchmark:
@@ -100,6 +105,7 @@ rule encode_set:
         gpu=0,  # as of encode
     params:
         precision=config["train"]["precision"],
+        roots=ROOTS,
         max_bad_fraction=config["data"]["max_bad_fraction"],
     shell:
         """
@@ -109,6 +115,7 @@ rule encode_set:
             --classes {input.classes:q} \
             --templates {input.templates:q} \
             --out {output.features:q} \
+            --quarantine {output.quarantine:q} {params.roots} \
             --max_bad_fraction {params.max_bad_fraction} \
             --precision {params.precision} \
             --threads {threads} 2>&1 | tee {log:q}

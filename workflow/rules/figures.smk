@@ -54,6 +54,7 @@ rule contact_sheet:
     params:
         attacks=[str(Path(table).parent) for table in FIRST_SEED_ATTACKS],
         image_size=config["data"]["image_size"],
+        roots=ROOTS,
         out=subpath(output.png, strip_suffix=".png"),
     shell:
         """
@@ -61,7 +62,7 @@ rule contact_sheet:
             --attacks {params.attacks:q} \
             --matches {input.matches:q} \
             --test {input.test:q} \
-            --image_size {params.image_size} \
+            --image_size {params.image_size} {params.roots} \
             --out {params.out:q} 2>&1 | tee {log:q}
         """
 

@@ -2,8 +2,10 @@
 
 Reads   attacks/ATTACK/seedN/train.csv, targets.csv (measured, never trained on), data/probe.csv
 Writes  models/ATTACK/METHOD/seedN/history.csv  a row an epoch, see roclip/schedule.py
+        models/ATTACK/METHOD/seedN/pace.csv     epoch, kind, pairs_per_second, seconds
         models/ATTACK/METHOD/seedN/matches.csv  row, caption_row
         models/ATTACK/METHOD/seedN/cosines.csv  epoch, row, is_poison, cosine of image and own caption
+        models/ATTACK/METHOD/seedN/quarantine.csv  table, row, path, reason: the images that were left out
         models/ATTACK/METHOD/seedN/weights/     last_clip.safetensors, last_matching.safetensors
 """
 
@@ -18,8 +20,10 @@ rule train:
         model=config["train"]["model"] if config["train"]["model"].endswith(".json") else [],
     output:
         history=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/history.csv",
+        pace=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/pace.csv",
         matches=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/matches.csv",
         cosines=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/cosines.csv",
+        quarantine=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/quarantine.csv",
         weights=directory(f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/weights"),
     log:
         f"{RESULTS}/logs/train/{{attack}}/{{method}}/seed{{seed}}.log",
