@@ -108,13 +108,12 @@ def main() -> None:
         write_pairs(folder, arguments.files, arguments.pairs)
         options = TrainOptions(
             pairs=folder / "pairs.csv", targets=folder / "targets.csv", validation=folder / "validation.csv",
-            classes=folder / "classes.txt", templates=folder / "templates.txt", out=folder, seed=0,
-            roots=(str(folder),), model=arguments.model,
-            epochs=2, batch_size=arguments.batch, learning_rate=1e-6, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.2,
-            warmup_steps=0, crop_area=0.08, validation_images=10, max_bad_fraction=0, precision="bf16", match_every=0,
-            match_from=1, pool_size=arguments.pool, pool_fill="each_matching_epoch", caption_gradient="none",
+            classes=folder / "classes.txt", templates=folder / "templates.txt", out=folder, seed=0, roots=(str(folder),),
+            model=arguments.model, epochs=2, batch_size=arguments.batch, learning_rate=1e-6, beta1=0.9, beta2=0.999, eps=1e-8,
+            weight_decay=0.2, warmup_steps=0, crop_area=0.08, validation_images=10, max_bad_fraction=0, precision="bf16",
+            match_every=0, match_from=1, pool_size=arguments.pool, pool_fill="each_matching_epoch", caption_gradient="none",
             augment_images=False, augment_captions="never", checkpoint_minutes=60, device=arguments.device, compile=False,
-            images="files", workers=arguments.workers,
+            deterministic=False, images="files", workers=arguments.workers,
         )  # fmt: skip
         methods = {"clip": {}, "roclip": {"match_every": 2, "augment_images": True, "augment_captions": "each_epoch"}}
         training = Training(options)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from roclip.errors import UserError
 
+completed: list[Path] = []  # the files, and folders of images, that this process has written
+
 
 @contextmanager
 def atomic(path: Path, size: int = 0) -> Iterator[Path]:
@@ -27,6 +29,7 @@ def atomic(path: Path, size: int = 0) -> Iterator[Path]:
         _flush(temporary)
         os.replace(temporary, path)
         _flush(path.parent)  # or the new name itself could be lost
+        completed.append(path)
     except Exception as error:
         if not is_disk_full(error):
             raise

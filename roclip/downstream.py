@@ -32,7 +32,7 @@ from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TE
 from PIL import Image
 from torchvision import datasets
 
-from roclip.atomic import atomic
+from roclip.atomic import atomic, completed
 from roclip.errors import UserError
 from roclip.options import option, run_stage
 from roclip.randomness import numpy_generator
@@ -55,9 +55,9 @@ Labelled = list[tuple[str, int]]  # path, class number
 
 @dataclass(frozen=True)
 class DownstreamOptions:
-    root: Path = option("folder that holds the sets' folders")
+    root: Path = option("folder that holds the sets' folders", role="setting")
     set: str = option("name of the set", choices=tuple(FOLDERS))
-    out: Path = option("folder to write")
+    out: Path = option("folder to write", role="output")
     max_bad_fraction: float = option("share of images that may be missing")
 
 
@@ -87,6 +87,7 @@ def cifar(dataset_class: type[datasets.CIFAR10], root: Path, out: Path) -> Split
             path = folder / f"{row:05d}.png"
             Image.fromarray(image).save(path, compress_level=1)
             splits[name].append((str(path), label))
+        completed.append(folder)
     return Split(spaced(dataset.classes), **splits)
 
 

@@ -4,7 +4,6 @@ Every `match_every`-th epoch, counted from 1, is a matching epoch, in which each
 of the pool instead of its own; `match_every` 0 is plain CLIP.
 """
 
-import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from roclip.provenance import fingerprint, provenance
 from roclip.randomness import generator
 from roclip.ranks import Ranks
 from roclip.schedule import is_matching, learning_rate
+from roclip.tables import sha256
 from roclip.telemetry import Draws, Measurement, Poisons
 
 log = logging.getLogger(__name__)
@@ -47,9 +47,9 @@ class TrainOptions:
     validation: Path = option("labelled images (path, label) for the zero-shot accuracy after every epoch")
     classes: Path = option("file with one class name a line")
     templates: Path = option("file with one prompt template a line")
-    out: Path = option("folder of the model")
+    out: Path = option("folder of the model", role="output")
     seed: int = option("seed of initialisation, order and augmentation")
-    model: str = option("open_clip's name of a model, or a .json file in its format")
+    model: str = option("open_clip's name of a model, or a .json file in its format", role="files")
     epochs: int = option("number of epochs")
     batch_size: int = option("pairs a step")
     learning_rate: float = option("peak of the learning rate")
@@ -70,14 +70,17 @@ class TrainOptions:
     caption_gradient: str = option("what AdamW sees of the caption tower in matching epochs", choices=("none", "zeros"))
     augment_images: bool = option("augment the images, anew each epoch")
     augment_captions: str = option("augment the captions", choices=("never", "once", "each_epoch"))
-    checkpoint_minutes: float = option("minutes between checkpoints; there is one after every epoch too")
+    checkpoint_minutes: float = option("minutes between checkpoints; there is one after every epoch too", role="neutral")
     device: str = option("where to train; auto: on the GPU when there is one", choices=("auto", "cpu", "cuda"))
+    deterministic: bool = option("on GPUs only kernels that repeat themselves to the bit")
     compile: bool = option("compile the towers with torch.compile")
     images: str = option(
         "memory: decode all images once, as centre squares; files: decode each as it is needed and crop the whole of it",
         choices=("memory", "files"),
     )
-    workers: int = option("processes that decode images from files, of all ranks together; 0: none beside the training")
+    workers: int = option(
+        "processes that decode images from files, of all ranks together; 0: none beside the training", role="neutral"
+    )
     threads: int = option("CPU threads", default=1)
 
 
@@ -316,10 +319,10 @@ class Training:
             return
         record = {
             "model_config": self.config,
+            "tokenizer": towers.fingerprint_of(self.captions.tokenizer),
             "epoch": epoch,
-            "options": dataclasses.asdict(options),
-            **provenance(options.pairs),
+            "inputs": {str(options.pairs): sha256(options.pairs)},
+            **provenance(options),
         }
-        record["options"] = {k: str(v) if isinstance(v, Path) else v for k, v in record["options"].items()}
         name = "last_matching" if kind else "last_clip"
         towers.save(self.model, folder / f"{name}.safetensors", record)

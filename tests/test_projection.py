@@ -129,7 +129,7 @@ def test_without_the_memory_it_does_not_begin(poisoned, scenes, tmp_path, monkey
 def test_the_memory_is_that_of_the_whole_run(poisoned, scenes, tmp_path, images):  # noqa: F811
     o = options(poisoned, scenes, tmp_path, images=images)
     code = "import sys; from roclip import projection, train; from roclip.options import run_stage; projection.WORTH = 0; "
-    code += "projection.TIMED = 4; sys.modules['__main__'].__doc__ = ''; run_stage(train.TrainOptions, train.run)"
+    code += "projection.TIMED = 4; sys.modules['__main__'] = train; run_stage(train.TrainOptions, train.run)"
     process = subprocess.Popen(
         [sys.executable, "-c", code, *flags(vars(o)).split()], cwd=ROOT, stderr=subprocess.PIPE, text=True
     )

@@ -16,22 +16,12 @@ from PIL import Image
 from roclip.export import METRICS
 from roclip.table import MEASURES
 from roclip.tables import read_json, read_table, sha256
-from tests.conftest import ROOT, copy_of_the_project
+from tests.conftest import ROOT, SNAKEMAKE, snakemake
 from tests.sets import dtd
 
 pytestmark = pytest.mark.slow
-SNAKEMAKE = str(Path(sys.executable).parent / "snakemake")
 RESULTS = Path("results/test")
 FIGURES = ("contact_sheet", "attack_success", "utility", "cosines", "telemetry", "saw_tooth")  # as the report shows them
-
-
-def snakemake(project: Path, *arguments: str) -> str:
-    """Run the workflow on test.yaml, and on config files that the arguments begin with; what it printed."""
-    command = [SNAKEMAKE, "--configfile", "config/test.yaml", *arguments]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
-    output = done.stdout + done.stderr
-    assert done.returncode == 0, output[-4000:]
-    return output
 
 
 def dry_run(project: Path, **changes) -> str:
@@ -49,11 +39,9 @@ def planned(project: Path, **changes) -> Counter:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    """A copy of the project in which the workflow has run once."""
-    copy = copy_of_the_project(tmp_path_factory.mktemp("project"))
-    snakemake(copy, "--cores", "all")
-    return copy
+def project(finished, tmp_path_factory) -> Path:
+    """A project in which the workflow has run once."""
+    return shutil.copytree(finished, tmp_path_factory.mktemp("project"), dirs_exist_ok=True)
 
 
 def test_every_model_sits_every_exam(project):
