@@ -57,8 +57,10 @@ def compare(results: Path) -> tuple[list[str], str]:
         inputs = {Path(os.path.normpath(place.parent / name)): read for name, read in record["inputs"].items()}
         # of a file that was named already, nothing is said again for all that was made from it
         others = [path for path, read in inputs.items() if path not in wrong and digest(path) != read]
+        # nor of the files of another record that is named
+        told = {other.parent / name for other in others if other in records for name in records[other]["outputs"]}
         if others:
-            now = ", ".join(f"{path}{'' if path.exists() else ' (missing)'}" for path in others)
+            now = ", ".join(f"{path}{'' if path.exists() else ' (missing)'}" for path in others if path not in told)
             lines.append(f"{place}: {record['stage']} read other files than are there now: {now}")
     summary = f"{len(known - wrong)} files of {len(records)} stages are as they were written"
     return lines, f"{summary}; {len(lines)} lines above say what is not" if lines else summary

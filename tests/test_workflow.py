@@ -154,6 +154,22 @@ def test_a_second_snakemake_on_an_experiment_is_refused_in_one_line(project):
     assert measure.read_bytes() == before
 
 
+def test_other_images_under_the_same_names_are_trained_on_anew(project):
+    """Noise of another kind in the patch leaves all tables of the attack as they are."""
+    folder = project / RESULTS / "attacks/patch/seed10"
+    kept = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    changes = {"attack": {"patch": {"pattern": "per_image"}}}
+    (project / "changes.yaml").write_text(yaml.safe_dump(changes))
+    snakemake(project, "changes.yaml", "--cores", "1", "attacks")
+    assert (folder / "train.csv").read_bytes() == kept[folder / "train.csv"]
+    jobs = planned(project, **changes)
+    (project / "changes.yaml").write_text("{}")
+    snakemake(project, "changes.yaml", "--cores", "1", "attacks")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == kept
+    assert (jobs["attack"], jobs["train"], jobs["encode"], jobs["contact_sheet"]) == (0, 2, 4, 1)
+    assert not planned(project)
+
+
 def test_after_an_interruption_only_what_is_missing_is_trained(project):
     missing = [project / RESULTS / path for path in ("models/targeted/clip/seed10", "tables")]
     for number, path in enumerate(missing):

@@ -4,6 +4,7 @@ Reads   data/*.csv
 Writes  attacks/ATTACK/seedN/train.csv      path, caption, is_poison, adversary_class (of poisons, empty for clean pairs)
         attacks/ATTACK/seedN/targets.csv    path, label (the class that the adversary wants)
         attacks/ATTACK/seedN/manifest.json  counts, rates, chosen rows
+        attacks/ATTACK/seedN/attacks.record.json  hashes of all that it read and wrote, images too
         attacks/ATTACK/seedN/sample.png     backdoors: the first test image with the trigger
 """
 
@@ -15,10 +16,12 @@ rule attack:
         test=rules.download.output.test,
         classes=config["data"]["classes"],
         templates=config["data"]["templates"],
+        record=rules.download.output.record,
     output:
         train=f"{RESULTS}/attacks/{{attack}}/seed{{seed}}/train.csv",
         targets=f"{RESULTS}/attacks/{{attack}}/seed{{seed}}/targets.csv",
         manifest=f"{RESULTS}/attacks/{{attack}}/seed{{seed}}/manifest.json",
+        record=f"{RESULTS}/attacks/{{attack}}/seed{{seed}}/attacks.record.json",
     log:
         f"{RESULTS}/logs/attack/{{attack}}/seed{{seed}}.log",
     benchmark:

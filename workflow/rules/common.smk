@@ -144,6 +144,10 @@ def exams(wildcards):
     return expand(f"{RESULTS}/attacks/{{attack}}/seed{wildcards.seed}/targets.csv", attack=exam_names(wildcards))
 
 
+def exam_records(wildcards):
+    return [str(Path(table).with_name("attacks.record.json")) for table in exams(wildcards)]
+
+
 def model_measures(wildcards):
     """The measures of a model, on all its test images."""
     model = f"{wildcards.attack}/{wildcards.method}/seed{wildcards.seed}"

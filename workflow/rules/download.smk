@@ -5,6 +5,7 @@ Reads   config `data`; classes and sentence patterns; config `downstream`
 Writes  data/urls.tsv                          split, url, caption, label
         data/train.csv, data/validation.csv    path, caption
         data/test.csv, data/probe.csv          path, label
+        data/download.record.json              hashes of the tables and of all images, so that what reads them sees when images change
         data/downstream/SET/test.csv, probe.csv  path, label
         data/downstream/SET/classes.txt, templates.txt
 """
@@ -51,6 +52,7 @@ rule download:
         validation=f"{RESULTS}/data/validation.csv",
         test=f"{RESULTS}/data/test.csv",
         probe=f"{RESULTS}/data/probe.csv",
+        record=f"{RESULTS}/data/download.record.json",
     log:
         f"{RESULTS}/logs/download.log",
     benchmark:

@@ -25,6 +25,7 @@ rule encode:
     input:
         weights=rules.train.output.weights,
         exams=exams,
+        records=exam_records,
         test=rules.download.output.test,
         probe=rules.download.output.probe,
         classes=config["data"]["classes"],

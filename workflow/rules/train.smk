@@ -17,6 +17,7 @@ rule train:
         validation=rules.download.output.probe,
         classes=config["data"]["classes"],
         templates=config["data"]["templates"],
+        record=rules.attack.output.record,
         model=config["train"]["model"] if config["train"]["model"].endswith(".json") else [],
     output:
         history=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/history.csv",
