@@ -51,12 +51,17 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that a result may depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
 def provenance(options: Any) -> dict[str, Any]:
     """Commit, versions, and the options of a stage but for those that leave its results as they are."""
     settings = {f.name: getattr(options, f.name) for f in dataclasses.fields(options) if f.metadata["role"] != "neutral"}
     return {
         "commit": commit(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": versions(),
         "options": json.loads(json.dumps(settings, default=str)),
     }
 

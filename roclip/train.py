@@ -29,7 +29,7 @@ from roclip.checkpoint import Checkpoints
 from roclip.errors import ComeBack
 from roclip.options import run_stage
 from roclip.projection import check_disk, project
-from roclip.provenance import fingerprint, read_inputs
+from roclip.provenance import fingerprint, read_inputs, versions
 from roclip.ranks import Ranks
 from roclip.schedule import COSINES, HISTORY, PACE
 from roclip.tables import sha256, write_rows, write_table
@@ -41,7 +41,7 @@ STEPS_BETWEEN_SIGNALS = 20  # of several processes, which have to agree to stop
 
 
 def identity(options: TrainOptions, device: torch.device) -> str:
-    """The fingerprint of what decides the weights and the history: options, files, code, torch, device, number of processes.
+    """The fingerprint of what decides the weights and the history: options, files, code, libraries, device, processes.
 
     Of files that stages wrote, their records count too, and so the images that a table names.
     """
@@ -52,8 +52,8 @@ def identity(options: TrainOptions, device: torch.device) -> str:
     modules = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "roclip" and module.__file__]
     code = sorted(sha256(Path(file)) for file in modules)
     inputs = list(read_inputs(options).values())
-    machine = torch.__version__, device.type, os.environ.get("WORLD_SIZE", "1")
-    return fingerprint(settings, inputs, towers.model_config(options.model), code, machine)
+    machine = device.type, os.environ.get("WORLD_SIZE", "1")
+    return fingerprint(settings, inputs, towers.model_config(options.model), code, versions(), machine)
 
 
 class StopSignals:

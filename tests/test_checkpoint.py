@@ -192,7 +192,7 @@ def test_the_newest_whole_state_counts(tmp_path):
     assert checkpoints.newest() is None
 
 
-def test_a_state_of_something_else_is_never_gone_on_from(poisoned, scenes, tmp_path):  # noqa: F811
+def test_a_state_of_something_else_is_never_gone_on_from(poisoned, scenes, tmp_path, monkeypatch):  # noqa: F811
     Checkpoints(tmp_path, "other").save(1, *state(1))
     assert Checkpoints(tmp_path, "mine").newest(remove=False) is None
     assert len(Checkpoints(tmp_path, "mine").files()) == 1
@@ -202,6 +202,9 @@ def test_a_state_of_something_else_is_never_gone_on_from(poisoned, scenes, tmp_p
     assert train.identity(o, cpu) == train.identity(replace(o, out=tmp_path / "b", checkpoint_minutes=1), cpu)
     for change in ({"learning_rate": 2e-3}, {"pool_size": 99}, {"pairs": scenes / "train.csv"}):
         assert train.identity(o, cpu) != train.identity(replace(o, **change), cpu)
+    mine = train.identity(o, cpu)
+    monkeypatch.setattr("roclip.train.versions", lambda: {"torch": "another"})
+    assert train.identity(o, cpu) != mine
 
 
 def test_two_trainings_do_not_share_a_folder(tmp_path, monkeypatch):
