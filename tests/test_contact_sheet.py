@@ -6,7 +6,8 @@ from roclip.contact_sheet import ContactSheetOptions, run
 from roclip.tables import write_table
 
 CAPTIONS = [
-    "from $5 to $6", "$x_{$", "\\frac{1}", "=1+1", "two\nlines", "\0", "\x1b[31m", "東京 \U0001f468\u200d\U0001f469", "", "<b>&",
+    "from $5 to $6", "$x_{$", "\\frac{1}", "=1+1", "two\nlines", "\0", "\x1b[31m",
+    "東京 \U0001f468\u200d\U0001f469", "", "<b>&",
 ]  # fmt: skip
 
 
