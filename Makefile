@@ -4,7 +4,7 @@ PYTHON ?= python3
 CORES ?= all
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: reproduce report test test-slurm lint bench clean
+.PHONY: reproduce report test torture test-slurm lint bench clean
 
 reproduce: .venv/installed
 	snakemake --cores $(CORES)
@@ -16,6 +16,10 @@ report: .venv/installed
 
 test: .venv/installed lint
 	pytest
+
+# the long form of the tests that kill, fill disks and make files fail; 30 minutes at most
+torture: .venv/installed
+	timeout 1800 pytest --torture tests/test_torture_training.py tests/test_torture_workflow.py
 
 # on a Slurm of one node that is installed (as root, from Debian's packages), started and stopped for it; 5 minutes or so
 test-slurm: .venv/installed
@@ -29,10 +33,16 @@ lint: .venv/installed
 	snakemake --lint
 
 bench: .venv/installed
+	snakemake --cores $(CORES) data
+	python -m benchmarks.limits
 	python -m benchmarks.training
+	python -m benchmarks.growth
+	python -m benchmarks.pool
 	python -m benchmarks.loader
 	python -m benchmarks.captions
 	python -m benchmarks.poisoning
+	python -m benchmarks.probe
+	python -m benchmarks.page
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

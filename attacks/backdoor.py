@@ -5,6 +5,7 @@ label-consistent poisoning (Turner et al., 2018), images of the target class wit
 with the trigger, without those that are of the target class already. `sample.png` is the first test image with the trigger.
 """
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -84,6 +85,7 @@ def build(options: BackdoorOptions, kind: str, trigger: Trigger) -> None:
     judged = np.sort(numpy_generator("exam", options.seed).permutation(len(exam))[: options.exam_images])
 
     def write_all(folder: str, paths: list[str]) -> list[str]:
+        shutil.rmtree(options.out / folder, ignore_errors=True)  # there may be more of them, of another config
         return [write_triggered(options, roots, trigger, path, f"{folder}/{i:06d}.png") for i, path in enumerate(paths)]
 
     poisoned = write_all("poisons", [clean["path"][row] for row in rows])

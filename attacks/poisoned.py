@@ -1,6 +1,5 @@
-"""What every attack writes: the poisoned pairs, its own exam, and a manifest of what was done."""
+"""What every attack writes: the poisoned pairs, its own exam, and a manifest of what was chosen."""
 
-import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +13,7 @@ from roclip.errors import UserError
 from roclip.naming import naming
 from roclip.options import option
 from roclip.pairs import Columns, read_pairs
-from roclip.provenance import provenance
-from roclip.tables import sha256, write_json, write_rows, write_table
+from roclip.tables import write_json, write_rows, write_table
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +25,7 @@ class AttackOptions:
     test: Path = option("table of labelled images (path, label)")
     classes: Path = option("file with one class name a line")
     templates: Path = option("file with one prompt template a line")
-    out: Path = option("folder of the attack")
+    out: Path = option("folder of the attack", role="output")
     roots: tuple[str, ...] = option("folders in which images may lie; none outside them is opened")
     seed: int = option("seed of everything that the attack chooses")
     clean_pairs: int | None = option("how many of the clean training pairs are used, from the first on; all without it", None)
@@ -51,7 +49,8 @@ def write_attack(
     """Write train.csv (the clean rows, then the poisons), targets.csv and manifest.json into `options.out`.
 
     poisons: path, caption and adversary_class, the class that the adversary wants for the pair, empty for clean pairs; exam:
-    path and the label that the adversary wants; facts: what else the manifest records.
+    path and the label that the adversary wants; facts: what else the manifest says; options
+    and hashes are in the stage's record.
     """
     # rows are made one at a time: millions of them at once would fill the memory
     rows = zip(clean["path"], clean["caption"], repeat(0), repeat(""))
@@ -59,15 +58,11 @@ def write_attack(
     write_rows(options.out / "train.csv", ("path", "caption", "is_poison", "adversary_class"), chain(rows, appended))
     pairs = len(clean["path"])
     write_table(options.out / "targets.csv", ("path", "label"), exam)
-    settings = {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(options).items()}
     manifest = {
-        "options": settings,
         "clean_pairs": pairs,
         "poisons": len(poisons),
         "rate": len(poisons) / pairs,
         "exam_images": len(exam),
-        "outputs": {name: sha256(options.out / name) for name in ("train.csv", "targets.csv")},
-        **provenance(options.train, options.validation, options.test, options.classes, options.templates),
         **facts,
     }
     write_json(options.out / "manifest.json", manifest)

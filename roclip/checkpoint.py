@@ -8,7 +8,9 @@ import fcntl
 import hashlib
 import json
 import logging
+import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +21,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from roclip.atomic import atomic
+from roclip.atomic import atomic, remove_unfinished
 from roclip.errors import UserError
 
 log = logging.getLogger(__name__)
 
 KEPT = 2  # states; should the newest be damaged, the one before it is there
+PATIENCE = 60.0  # seconds that a training that was told to stop has to save, before the next one gives up
 
 
 class Checkpoints:
@@ -35,14 +38,27 @@ class Checkpoints:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder. Raises UserError while another process does; the lock of a dead one is gone with it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / "lock", "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"{self.folder}: another process is training this model; wait for it or stop it") from None
-            yield
+        """Hold the folder. The lock of a dead process is gone with it; a living one is waited for, it may be about to end.
+
+        Raises UserError when it did not end in time.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.folder / "lock"
+            with open(path, "w") as file:  # opened each time: who is done removes the folder
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        busy = f"{self.folder}: another process is training this model; wait for it or stop it"
+                        raise UserError(busy) from None
+                else:
+                    if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                        remove_unfinished(self.folder)
+                        yield
+                        return
+            time.sleep(0.2)
 
     def files(self) -> list[Path]:
         """The states, newest first."""
@@ -52,7 +68,8 @@ class Checkpoints:
         """Write a state in one piece, and remove all but the newest ones."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         metadata = {"fingerprint": self.fingerprint, "record": json.dumps(record), "sha256": _digest(tensors)}
-        with atomic(self.folder / f"step{step:09d}.safetensors") as temporary:
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        with atomic(self.folder / f"step{step:09d}.safetensors", size) as temporary:
             save_file(tensors, temporary, metadata=metadata)
         for path in self.files()[KEPT:]:
             path.unlink()

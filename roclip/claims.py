@@ -35,7 +35,7 @@ class ClaimsOptions:
     differences: Path = option("differences.csv of the table stage")
     sweeps: Path = option("sweeps.csv of the table stage")
     reference: Path = option("CSV of published numbers")
-    out: Path = option("the JSON file to write")
+    out: Path = option("the JSON file to write", role="output")
 
 
 def change(first: Row, second: Row, first_name: str = "success", second_name: str = "success") -> int:

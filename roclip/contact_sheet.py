@@ -28,7 +28,7 @@ class ContactSheetOptions:
     test: Path = option("table of labelled test images (path, label); the first is shown with every trigger")
     image_size: int = option("side in pixels to which images are brought")
     roots: tuple[str, ...] = option("folders in which images may lie; none outside them is opened")
-    out: Path = option("the file to write, without its suffix")
+    out: Path = option("the file to write, without its suffix", role="output")
 
 
 def spread(rows: list, count: int = COLUMNS) -> list:

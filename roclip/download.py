@@ -25,6 +25,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet as parquet
 
+from roclip.atomic import completed
 from roclip.errors import UserError
 from roclip.fetch import QUALITY, SHARD
 from roclip.options import flags, option, run_stage
@@ -46,19 +47,21 @@ SHOWN = 20  # failed URLs, and kinds of errors, in the log
 @dataclass(frozen=True)
 class DownloadOptions:
     url_list: tuple[str, ...] = option(
-        "TSV with the columns split, url, caption, label; or split=TSV (text, url) for each split"
+        "TSV with the columns split, url, caption, label; or split=TSV (text, url) for each split",
+        role="files",
     )
     tables: tuple[str, ...] = option(
-        "split=SOURCE of each split that is on this disk: a table (path, caption or label) or a folder of img2dataset's shards"
+        "split=SOURCE of each split that is on this disk: a table (path, caption or label) or a folder of img2dataset's shards",
+        role="files",
     )
-    data: Path = option("folder that receives images/ and the tables")
+    data: Path = option("folder that receives images/ and the tables", role="output")
     image_size: int = option("shorter side to which images are shrunk, in pixels")
     image_format: str = option("format in which images are kept", choices=("png", "jpg", "webp"))
     output_format: str = option("files: one for each image; webdataset: tar files", choices=("files", "webdataset"))
     max_bad_fraction: float = option("share of each split's URLs that may fail")
     allow: tuple[str, ...] = option("what is allowed beyond public web addresses", choices=("file", "loopback"))
     distributor: str = option("of img2dataset", choices=("multiprocessing", "pyspark", "ray"))
-    threads: int = option("downloading processes", default=1)
+    threads: int = option("downloading processes", default=1, role="neutral")
 
 
 def listed_splits(options: DownloadOptions) -> list[str]:
@@ -247,6 +250,7 @@ def download(options: DownloadOptions) -> None:
         shutil.rmtree(images, ignore_errors=True)
     for split in listed_splits(options):
         write_table(options.data / f"{split}.csv", ("path", TEXT[split]), place(options, shards, split, images))
+    completed.append(images)
     if folder != images:
         done = folder.with_name("download.done")  # renamed first: a kill on the way leaves nothing that looks like shards
         shutil.rmtree(done, ignore_errors=True)

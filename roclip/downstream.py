@@ -32,7 +32,7 @@ from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TE
 from PIL import Image
 from torchvision import datasets
 
-from roclip.atomic import atomic
+from roclip.atomic import atomic, completed
 from roclip.errors import UserError
 from roclip.options import option, run_stage
 from roclip.randomness import numpy_generator
@@ -55,9 +55,9 @@ Labelled = list[tuple[str, int]]  # path, class number
 
 @dataclass(frozen=True)
 class DownstreamOptions:
-    root: Path = option("folder that holds the sets' folders")
+    root: Path = option("folder that holds the sets' folders", role="setting")
     set: str = option("name of the set", choices=tuple(FOLDERS))
-    out: Path = option("folder to write")
+    out: Path = option("folder to write", role="output")
     max_bad_fraction: float = option("share of images that may be missing")
 
 
@@ -87,6 +87,7 @@ def cifar(dataset_class: type[datasets.CIFAR10], root: Path, out: Path) -> Split
             path = folder / f"{row:05d}.png"
             Image.fromarray(image).save(path, compress_level=1)
             splits[name].append((str(path), label))
+        completed.append(folder)
     return Split(spaced(dataset.classes), **splits)
 
 
@@ -209,6 +210,12 @@ def read(options: DownstreamOptions) -> Split:
     for name, images in (("probe", split.probe), ("test", split.test)):
         if not images:
             raise UserError(f"{folder}: no image for the {name}; it is to hold {LAYOUTS[options.set]}")
+        wrong = next(((path, number) for path, number in images if not 0 <= number < len(split.classes)), None)
+        if wrong:
+            raise UserError(  # the sets whose numbers torchvision takes from a file count from 1
+                f"{folder}: {wrong[0]} is of class {wrong[1] + 1}, and there are {len(split.classes)}; it is to hold "
+                f"{LAYOUTS[options.set]}"
+            )
         missing = [path for path, _ in images if not Path(path).is_file()]
         if len(missing) > options.max_bad_fraction * len(images):
             raise UserError(

@@ -14,7 +14,6 @@ import numpy as np
 from roclip import towers
 from roclip.atomic import atomic
 from roclip.captions import Captions
-from roclip.errors import UserError
 from roclip.exam import class_features, labels_of, prompts
 from roclip.images import Intake
 from roclip.options import option, run_stage
@@ -28,11 +27,11 @@ HELD = 10_000  # images that are held at a time, 1.5 GB at 224 pixels; a multipl
 @dataclass(frozen=True)
 class EncodeOptions:
     weights: Path = option("folder with the checkpoints of a model")
-    exams: tuple[str, ...] = option("NAME=TABLE of each list of labelled images (path, label)")
+    exams: tuple[str, ...] = option("NAME=TABLE of each list of labelled images (path, label)", role="files")
     classes: Path = option("file with one class name a line")
     templates: Path = option("file with one prompt template a line")
-    out: Path = option("the .npz file to write")
-    quarantine: Path = option("the CSV of the images that were left out, to write")
+    out: Path = option("the .npz file to write", role="output")
+    quarantine: Path = option("the CSV of the images that were left out, to write", role="setting")
     roots: tuple[str, ...] = option("folders in which images may lie; none outside them is opened")
     max_bad_fraction: float = option("share of images that may be missing or broken")
     precision: str = option("arithmetic of the towers", choices=("bf16", "float32"))
@@ -40,13 +39,10 @@ class EncodeOptions:
 
 
 def run(options: EncodeOptions) -> None:
-    """Raises UserError for a weights folder without checkpoints, a label that is no class, and too many bad images."""
-    paths = sorted(options.weights.glob("*.safetensors"))
-    if not paths:
-        raise UserError(f"{options.weights}: no checkpoint (*.safetensors) in this folder; train the model first")
+    """Raises UserError as `towers.load_all`, for a label that is no class, and for too many bad images."""
     runtime = towers.Runtime.choose(options.precision, options.threads)
     classes = read_lines(options.classes)
-    models = {path.stem: towers.load(path) for path in paths}
+    models = towers.load_all(options.weights)
     config = next(iter(models.values()))[1]["model_config"]
     intake, arrays = Intake(options.roots, options.max_bad_fraction), {}
     prompt_tokens = Captions(prompts(classes, read_lines(options.templates)), towers.tokenizer(config)).tokens()

@@ -1,4 +1,4 @@
-"""The exceptions that are meant for the user's eyes."""
+"""What ends a stage with a line in place of a traceback."""
 
 
 def one_line(text: str) -> str:
@@ -13,5 +13,8 @@ class UserError(Exception):
         super().__init__(one_line(message))
 
 
-class ComeBack(Exception):
-    """The stage was told to stop and has saved: started again, it goes on."""
+class ComeBack(BaseException):
+    """The stage was told to stop and has saved: started again, it goes on.
+
+    No Exception, or what catches those would take it for the fault of an image.
+    """

@@ -18,12 +18,12 @@ from safetensors.torch import save_file
 
 from roclip import towers
 from roclip.atomic import atomic
-from roclip.errors import UserError
 from roclip.exam import ranks
 from roclip.features import Features
 from roclip.names import CHECKPOINTS
 from roclip.options import option, run_stage
 from roclip.pixels import MEAN, STD
+from roclip.provenance import files
 from roclip.tables import read_json, write_json, write_table
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class ExportOptions:
     measures: Path = option("folder with the model's features and measures")
     name: str = option("what the model is called, such as targeted/roclip/seed10")
     experiment: str = option("name of the experiment")
-    out: Path = option("folder to write, one folder in it for each checkpoint")
+    out: Path = option("folder to write, one folder in it for each checkpoint", role="output")
 
 
 def set_of(path: Path) -> str:
@@ -71,9 +71,10 @@ def benchmark_rows(options: ExportOptions, checkpoint: str, model: str) -> list[
             {"dataset": dataset, "model": model, "pretrained": pretrained, "task": task, "metrics": metrics, "language": "en"}
         )
 
-    for path in sorted(options.measures.glob("features*.npz")):
+    measures = files(options.measures)
+    for path in [path for path in measures if path.match("features*.npz")]:
         add(set_of(path), "zeroshot_classification", zero_shot_metrics(Features(path), checkpoint))
-    for path in sorted(options.measures.glob("linear_probe*.json")):
+    for path in [path for path in measures if path.match("linear_probe*.json")]:
         for row in read_json(path):
             if row["checkpoint"] == checkpoint:
                 add(set_of(path), "linear_probe", {"lp_acc1": row["hits"] / row["n"]})
@@ -113,38 +114,39 @@ def card(options: ExportOptions, checkpoint: str, model: str, record: dict[str, 
         for row in rows
         for metric, value in row["metrics"].items()
     ]
-    lines += ["", f"Made by commit `{record['commit']}` with torch {record['torch']}, epoch {record['epoch']}.", ""]
+    lines += ["", f"Made by commit `{record['commit']}`, epoch {record['epoch']}.", ""]
+    lines += ["| program | version |", "|---|---|", *(f"| {key} | {value} |" for key, value in record["versions"].items()), ""]
     lines += ["| input | sha256 |", "|---|---|", *(f"| `{path}` | `{digest}` |" for path, digest in record["inputs"].items())]
     lines += ["", "| option | value |", "|---|---|", *(f"| {key} | {value} |" for key, value in record["options"].items())]
     return "\n".join(lines) + "\n"
 
 
-def write_checkpoint(path: Path, options: ExportOptions) -> list[dict[str, Any]]:
+def write_checkpoint(
+    checkpoint: str, model: torch.nn.Module, record: dict[str, Any], options: ExportOptions
+) -> list[dict[str, Any]]:
     """Write the folder of one checkpoint; its rows."""
-    model, record = towers.load(path)
-    folder = options.out / path.stem
+    folder = options.out / checkpoint
     name = record["options"]["model"]
-    rows = benchmark_rows(options, path.stem, Path(name).stem if name.endswith(".json") else name)
+    rows = benchmark_rows(options, checkpoint, Path(name).stem if name.endswith(".json") else name)
     weights = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
     with atomic(folder / f"{WEIGHTS}.safetensors") as temporary:
         save_file(weights, temporary, metadata={"format": "pt"})
-    with atomic(folder / f"{WEIGHTS}.pt") as temporary:
-        torch.save(weights, temporary)
+    # to an open file: torch would write the name of a path, which is another one each time, into what it writes
+    with atomic(folder / f"{WEIGHTS}.pt") as temporary, open(temporary, "wb") as file:
+        torch.save(weights, file)
     pixels = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"}
     write_json(folder / "open_clip_config.json", {"model_cfg": record["model_config"], "preprocess_cfg": pixels})
     for row in rows:
         write_json(folder / "results" / f"{row['dataset']}_{row['task']}.json", row)
     with atomic(folder / "README.md") as temporary:
-        temporary.write_text(card(options, path.stem, name, record, rows), encoding="utf-8")
+        temporary.write_text(card(options, checkpoint, name, record, rows), encoding="utf-8")
     return rows
 
 
 def run(options: ExportOptions) -> None:
-    """Raises UserError for a weights folder without checkpoints, or with a file that is none."""
-    paths = sorted(options.weights.glob("*.safetensors"))
-    if not paths:
-        raise UserError(f"{options.weights}: no checkpoint (*.safetensors) in this folder; train the model first")
-    rows = [row for path in paths for row in write_checkpoint(path, options)]
+    """Raises UserError as `towers.load_all`."""
+    models = towers.load_all(options.weights)
+    rows = [row for checkpoint, model in models.items() for row in write_checkpoint(checkpoint, *model, options)]
     flat = [
         {metric: row["metrics"].get(metric, "") for metric in METRICS}
         | {key: row[key] for key in ROW}
@@ -152,7 +154,7 @@ def run(options: ExportOptions) -> None:
         for row in rows
     ]
     write_table(options.out / "results.csv", (*METRICS, *ROW, "model_fullname"), flat)
-    log.info("wrote %s of %s to %s", " and ".join(path.stem for path in paths), options.name, options.out)
+    log.info("wrote %s of %s to %s", " and ".join(models), options.name, options.out)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ NOT_ATTACKS = ("test", "probe")
 @dataclass(frozen=True)
 class MeasureOptions:
     features: Path = option("features.npz of a model")
-    out: Path = option("the JSON file to write")
+    out: Path = option("the JSON file to write", role="output")
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ NAMES = {*MODEL, *SWEEPS, "checkpoint", "kind"}
 @dataclass(frozen=True)
 class FigureOptions:
     figure: str = option("attack_success, utility, saw_tooth, cosines, telemetry, or sweep_NAME for a sweep")
-    tables: Path = option("folder of results.csv, sweeps.csv and history.csv")
-    out: Path = option("the file to write, without its suffix")
+    tables: tuple[Path, ...] = option("those of results.csv, sweeps.csv and history.csv that the figure is drawn from")
+    out: Path = option("the file to write, without its suffix", role="output")
     cosines: tuple[Path, ...] = option("cosines.csv of models, .../ATTACK/METHOD/seedN/cosines.csv", default=())
 
 
@@ -53,20 +53,26 @@ def read_cosines(paths: Sequence[Path]) -> pd.DataFrame:
 
 def draw(options: FigureOptions) -> plt.Figure:
     """Raises UserError for a figure that is none, a sweep that was not planned, and tables that are missing or broken."""
+    tables = {path.name: path for path in options.tables}
+
+    def table(name: str, columns: Sequence[str]) -> pd.DataFrame:
+        if name not in tables:
+            raise UserError(f"--tables: the figure '{options.figure}' needs {name}")
+        return read(tables[name], columns)
 
     def results() -> pd.DataFrame:
-        return read(options.tables / "results.csv", RESULTS)
+        return table("results.csv", RESULTS)
 
     def sweeps() -> pd.DataFrame:
-        return read(options.tables / "sweeps.csv", SWEEPS)
+        return table("sweeps.csv", SWEEPS)
 
     def history() -> pd.DataFrame:
-        return read(options.tables / "history.csv", (*MODEL, *HISTORY))
+        return table("history.csv", (*MODEL, *HISTORY))
 
     kind, _, name = options.figure.partition("sweep_")
     if not kind and name:
         if name not in set(sweeps().sweep):
-            raise UserError(f"{options.tables / 'sweeps.csv'}: no sweep '{name}'")
+            raise UserError(f"{tables['sweeps.csv']}: no sweep '{name}'")
         return sweep(results(), sweeps(), name)
     match options.figure:
         case "attack_success":

@@ -5,6 +5,7 @@ crop is cut from: `InMemory` holds centre squares and cuts on the device; `FromF
 decoded, as torchvision's RandomResizedCrop does, which is faster than decoding a square first.
 """
 
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -19,6 +20,8 @@ from roclip.pixels import to_pixels
 
 CHUNK = 64  # images that a worker decodes at a time; a batch is put together from several workers'
 WAIT = 300  # seconds without a chunk after which a worker is taken to hang, as on a network file system that went away
+
+GRACE = 30  # seconds that a worker lives on after SIGTERM
 
 
 class InMemory:
@@ -69,6 +72,7 @@ class FromFiles:
             _Images(self.files, self.size, self.min_area, draws), sampler=chunks, batch_size=None, num_workers=self.workers,
             pin_memory=self.device.type == "cuda", timeout=WAIT if self.workers else 0,
             generator=torch.Generator(),  # or it would draw from the global one
+            worker_init_fn=_outlive_a_stop,
         )  # fmt: skip
         try:
             for images, fault in loader:
@@ -82,6 +86,15 @@ class FromFiles:
                 f"the {self.workers} workers that decode images stopped ({str(error).splitlines()[0]}); is there memory enough "
                 "for them, and does the folder of the images answer?"
             ) from None
+
+
+def _outlive_a_stop(_: int) -> None:
+    """A worker that is told to stop, as all processes of a cluster's job are, lives on for as long as the training saves.
+
+    Its end would be an error there. Without Ctrl-C for the same reason, which reaches all processes of a terminal.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE))
 
 
 class _Images(Dataset):

@@ -17,13 +17,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from roclip.errors import ComeBack, UserError
+from roclip.lifetime import end_with_starter
+from roclip.provenance import recorded
 
 Options = TypeVar("Options")
 
 
-def option(meaning: str, default: Any = dataclasses.MISSING, choices: Sequence[str] | None = None) -> Any:
-    """A field of an options dataclass, with what it means and, for words, the legal ones."""
-    return dataclasses.field(default=default, metadata={"help": meaning, "choices": choices})
+def option(
+    meaning: str, default: Any = dataclasses.MISSING, choices: Sequence[str] | None = None, role: str | None = None
+) -> Any:
+    """A field of an options dataclass, with what it means and, for words, the legal ones.
+
+    Paths are a stage's inputs; its record holds their hashes. role: `output`, where the stage writes; `files`, words that are
+    inputs too, FILE or NAME=FILE; `setting`, a path that is no input; `neutral`, what leaves the results as they are.
+    """
+    return dataclasses.field(default=default, metadata={"help": meaning, "choices": choices, "role": role})
 
 
 def flags(values: Mapping[str, Any]) -> str:
@@ -73,10 +81,17 @@ def parse(options_class: type[Options], argv: Sequence[str] | None = None, descr
 
 
 def run_stage(options_class: type[Options], run: Callable[[Options], None]) -> None:
-    """The main program of a stage: parse the flags, run, and show a user's mistake as one line with exit status 1."""
+    """The main program of a stage: parse the flags, run, leave a record.
+
+    A user's mistake is shown as one line, with exit status 1.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    end_with_starter()
     try:
-        run(parse(options_class, description=sys.modules["__main__"].__doc__))
+        main = sys.modules["__main__"]
+        options = parse(options_class, description=main.__doc__)
+        with recorded(main.__spec__.name, options):
+            run(options)
     except UserError as error:
         sys.exit(f"error: {error}")
     except ComeBack as reason:

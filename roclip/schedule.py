@@ -14,8 +14,8 @@ HISTORY = (
     "epoch", "kind", "loss", "learning_rate",
     "attack_success", "target_cosine", "zero_shot", "clean_cosine", "poison_cosine",
     *DRAWN,
-    "pairs_per_second", "seconds",
 )  # fmt: skip
+PACE = ("epoch", "kind", "pairs_per_second", "seconds")  # columns of pace.csv, the only times among what a training writes
 
 
 def is_matching(epoch: int, match_every: int, match_from: int = 1) -> bool:

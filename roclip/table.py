@@ -32,7 +32,7 @@ class TableOptions:
     sweeps: tuple[str, ...] = option("SWEEP|SETTING|BASE_ATTACK|BASE_METHOD|ATTACK|METHOD of every point of a sweep")
     measures: tuple[Path, ...] = option("the measures' JSON files, in ATTACK/METHOD/seedN/")
     histories: tuple[Path, ...] = option("the models' history.csv files, in ATTACK/METHOD/seedN/")
-    out: Path = option("folder of the tables")
+    out: Path = option("folder of the tables", role="output")
 
 
 def model_of(path: Path) -> dict[str, str]:

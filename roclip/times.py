@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
+from roclip.schedule import PACE
 from roclip.tables import read_table
 
-PACE = ("kind", "pairs_per_second", "seconds")  # of a history; what else it holds does not matter here
 BENCHMARK = Path(__file__).parent.parent / "benchmarks/training.csv"
 
 
@@ -20,10 +20,10 @@ def covered(spans: Iterable[tuple[float, float]]) -> float:
     return total
 
 
-def speeds(history: Iterable[Mapping[str, str]]) -> dict[str, float]:
-    """Pairs/s of the epochs of each kind, over all rows of histories."""
+def speeds(pace: Iterable[Mapping[str, str]]) -> dict[str, float]:
+    """Pairs/s of the epochs of each kind, over rows of pace.csv."""
     pairs, seconds = defaultdict(float), defaultdict(float)
-    for row in history:
+    for row in pace:
         pairs[row["kind"]] += float(row["pairs_per_second"]) * float(row["seconds"])
         seconds[row["kind"]] += float(row["seconds"])
     return {kind: pairs[kind] / seconds[kind] for kind in sorted(pairs) if seconds[kind]}
@@ -34,10 +34,10 @@ def training_rate(results: Path) -> tuple[float, str]:
     pairs, seconds = 0.0, 0.0
     for benchmark in results.glob("benchmarks/train/*/*/seed*.tsv"):
         model = benchmark.relative_to(results / "benchmarks/train").with_suffix("")
-        history = results / "models" / model / "history.csv"
-        if history.exists():
+        pace = results / "models" / model / "pace.csv"
+        if pace.exists():
             seconds += float(read_table(benchmark, ("s",))[0]["s"])
-            epochs = read_table(history, PACE)
+            epochs = read_table(pace, PACE)
             pairs += sum(float(epoch["pairs_per_second"]) * float(epoch["seconds"]) for epoch in epochs)
     if pairs:
         return pairs / seconds, "as in this experiment's trainings so far"
@@ -66,16 +66,16 @@ def run_times(results: Path, started: float, ended: float) -> str:
 
     A training's span is the seconds that its benchmark file under `results` holds, up to the time when that file was written.
     """
-    wall, spans, history = ended - started, [], []
+    wall, spans, pace = ended - started, [], []
     for benchmark in results.glob("benchmarks/train/*/*/seed*.tsv"):
         end = benchmark.stat().st_mtime
         if not started <= end <= ended:
             continue
         spans.append((max(started, end - float(read_table(benchmark, ("s",))[0]["s"])), end))
         model = benchmark.relative_to(results / "benchmarks/train").with_suffix("")
-        history += read_table(results / "models" / model / "history.csv", PACE)
+        pace += read_table(results / "models" / model / "pace.csv", PACE)
     line = f"The run took {wall / 60:.1f} min"
     if not spans:
         return f"{line}, without any training."
-    rates = ", ".join(f"{speed:.0f} pairs/s in {kind} epochs" for kind, speed in speeds(history).items())
+    rates = ", ".join(f"{speed:.0f} pairs/s in {kind} epochs" for kind, speed in speeds(pace).items())
     return f"{line}, {1 - covered(spans) / wall:.0%} of it without training; each of {len(spans)} trainings: {rates}."

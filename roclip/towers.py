@@ -24,6 +24,7 @@ from roclip.atomic import atomic
 from roclip.errors import UserError
 from roclip.names import counted
 from roclip.pixels import normalise, to_pixels
+from roclip.provenance import fingerprint
 from roclip.tables import read_json
 
 MAX_LOGIT_SCALE = math.log(100)
@@ -48,6 +49,11 @@ def tokenizer(config: dict[str, Any]) -> SimpleTokenizer:
     """The tokenizer of a model. A caption that is too long keeps its end token, which CLIP's caption tower pools."""
     text = config["text_cfg"]
     return SimpleTokenizer(context_length=text.get("context_length", 77), **text.get("tokenizer_kwargs", {}))
+
+
+def fingerprint_of(tokenizer: SimpleTokenizer) -> str:
+    """The sha256 of what decides which tokens a caption is read as: vocabulary, merges and context length."""
+    return fingerprint(tokenizer.encoder, list(tokenizer.bpe_ranks), tokenizer.context_length)
 
 
 @dataclass(frozen=True)
@@ -104,17 +110,38 @@ def encode_tokens(model: torch.nn.Module, tokens: Tensor, runtime: Runtime, batc
 def save(model: torch.nn.Module, path: Path, record: dict[str, Any]) -> None:
     """Write the weights, and beside them in the same file a record of what they are."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with atomic(path) as temporary:
+    with atomic(path, sum(tensor.nbytes for tensor in weights.values())) as temporary:
         save_file(weights, temporary, metadata={"record": json.dumps(record, sort_keys=True)})
 
 
 def load(path: Path) -> tuple[open_clip.CLIP, dict[str, Any]]:
-    """Towers in evaluation mode and the record that was saved with them. Raises UserError for a file not written by `save`."""
+    """Towers in evaluation mode and the record that was saved with them.
+
+    Raises UserError for a file that the train stage did not write, and for one of another model or tokenizer than there is now.
+    """
     try:
         with safe_open(path, "pt") as file:
             record = json.loads((file.metadata() or {})["record"])
+        name, config, tokens = record["options"]["model"], record["model_config"], record["tokenizer"]
     except (SafetensorError, KeyError):
         raise UserError(f"{path}: not a checkpoint of roclip.train; train the model again") from None
-    model = create(record["model_config"])
-    model.load_state_dict(load_file(path))
+    now = model_config(name)
+    if config != now:
+        keys = ", ".join(sorted(key for key in {*config, *now} if config.get(key) != now.get(key)))
+        raise UserError(f"{path}: trained with another model config: {name} differs in {keys} now; train the model again")
+    if tokens != fingerprint_of(tokenizer(config)):
+        raise UserError(f"{path}: trained with another tokenizer: vocabulary or merges differ now; train the model again")
+    model = create(config)
+    try:
+        model.load_state_dict(load_file(path))
+    except RuntimeError:  # parameters of other names or shapes
+        raise UserError(f"{path}: trained with other towers than {name} has now; train the model again") from None
     return model.eval(), record
+
+
+def load_all(folder: Path) -> dict[str, tuple[open_clip.CLIP, dict[str, Any]]]:
+    """Every checkpoint of a model by its name, as `load` gives it. Raises UserError as it does, and when there is none."""
+    found = {path.stem: load(path) for path in sorted(folder.glob("*.safetensors"))}
+    if not found:
+        raise UserError(f"{folder}: no checkpoint (*.safetensors) in this folder; train the model first")
+    return found

@@ -1,8 +1,8 @@
 """Stage: train CLIP or RoCLIP on a table of pairs.
 
-Writes `history.csv` (a row an epoch), `matches.csv` (for every row of the data, the row whose caption it was last matched
-with), `cosines.csv` (after every epoch the cosine of some pairs), `quarantine.csv` (the images that were left out) and
-`weights/last_clip.safetensors`, `weights/last_matching.safetensors` (those that the schedule has).
+Writes `history.csv` (a row an epoch), `pace.csv` (how fast each was), `matches.csv` (for every row of the data, the row whose
+caption it was last matched with), `cosines.csv` (after every epoch the cosine of some pairs), `quarantine.csv` (the images that
+were left out) and the weights that the schedule has, `weights/last_clip.safetensors`, `weights/last_matching.safetensors`.
 
 Until then `state/` holds checkpoints. A training that was stopped goes on from them when it is started again with the same
 options, and ends with the same weights; SIGTERM and Ctrl-C write one and end with exit status 75. Under `torchrun` it runs on
@@ -31,8 +31,8 @@ from roclip.options import run_stage
 from roclip.projection import check_disk, project
 from roclip.provenance import fingerprint
 from roclip.ranks import Ranks
-from roclip.schedule import COSINES, HISTORY
-from roclip.tables import sha256, write_table
+from roclip.schedule import COSINES, HISTORY, PACE
+from roclip.tables import sha256, write_rows, write_table
 from roclip.training import Training, TrainOptions
 
 log = logging.getLogger(__name__)
@@ -53,20 +53,36 @@ def identity(options: TrainOptions, device: torch.device) -> str:
     return fingerprint(settings, files, towers.model_config(options.model), code, machine)
 
 
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """The signals to stop that came, SIGTERM and Ctrl-C, in place of dying of them."""
-    came: list[int] = []
+class StopSignals:
+    """SIGTERM and Ctrl-C end the stage at once, or, while they are held, come to be noted in `came`."""
 
-    def note(number: int, _) -> None:
-        came.append(number)
+    def __init__(self) -> None:
+        self.came = False
+        self.are_held = False
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def _take(self, number: int, _) -> None:
+        self.came = True
+        if not self.are_held:
+            raise ComeBack("stopped; start it again to go on")
+
+    @contextmanager
+    def taken(self) -> Iterator["StopSignals"]:
+        """In place of what they do otherwise."""
+        before = {number: signal.signal(number, self._take) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While steps are taken and files written."""
+        self.are_held = True
+        try:
+            yield
+        finally:
+            self.are_held = False
 
 
 def run(options: TrainOptions) -> list[dict]:
@@ -74,17 +90,22 @@ def run(options: TrainOptions) -> list[dict]:
 
     Raises UserError for data that does not fit the options, and ComeBack when it was told to stop and has saved.
     """
+    if options.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when CUDA starts
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     device = towers.Runtime.choose(options.precision, options.threads, options.device).device
     checkpoints = Checkpoints(options.out / "state", identity(options, device))
-    with stop_signals() as stops, Ranks.joined(device) as ranks:
+    with StopSignals().taken() as signals, Ranks.joined(device) as ranks:
         ranks.agree("what is trained on, or how,", checkpoints.fingerprint)
         with checkpoints.locked() if ranks.rank == 0 else nullcontext():
-            history = _run(Training(options, ranks), checkpoints, stops)
+            ranks.wait()  # for the lock: until then another process may write states
+            history = _run(Training(options, ranks), checkpoints, signals)
             ranks.wait()
     return history
 
 
-def _run(training: Training, checkpoints: Checkpoints, stops: list[int]) -> list[dict]:
+def _run(training: Training, checkpoints: Checkpoints, signals: StopSignals) -> list[dict]:
     options, ranks = training.options, training.ranks
     history, cosines = [], []
     if state := checkpoints.newest(remove=ranks.rank == 0):
@@ -105,23 +126,26 @@ def _run(training: Training, checkpoints: Checkpoints, stops: list[int]) -> list
 
     def checkpoint() -> None:
         nonlocal saved
+        training.finite.check()  # the states that are there are good ones
         if ranks.rank == 0:
             tensors, numbers = training.state()
             checkpoints.save(training.steps_taken, tensors, {"numbers": numbers, "history": history, "cosines": cosines})
         saved = time.monotonic()
 
     def after_step() -> None:
-        if ranks.count > 1 and training.steps_taken % STEPS_BETWEEN_SIGNALS:
+        last = training.step == training.steps_per_epoch  # what is measured then can be stopped at once
+        if ranks.count > 1 and training.steps_taken % STEPS_BETWEEN_SIGNALS and not last:
             return
-        if ranks.any(bool(stops)):
+        told = ranks.any(signals.came)
+        if told or last or time.monotonic() - saved > 60 * options.checkpoint_minutes:
             checkpoint()
+        if told:
             ranks.wait()
             raise ComeBack(f"stopped at step {training.steps_taken} and saved; start it again to go on")
-        if time.monotonic() - saved > 60 * options.checkpoint_minutes:
-            checkpoint()
 
     for epoch in range(len(history) + 1, options.epochs + 1):
-        row = training.epoch(epoch, after_step)
+        with signals.held():
+            row = training.epoch(epoch, after_step)
         if ranks.rank == 0:
             measures, pairs = training.measurement.measure(training.model, training.runtime)
             row |= measures
@@ -131,12 +155,17 @@ def _run(training: Training, checkpoints: Checkpoints, stops: list[int]) -> list
                 epoch, options.epochs, row["kind"], row["loss"], row["attack_success"], row["zero_shot"],
                 row["pairs_per_second"], (options.epochs - epoch) * np.mean([r["seconds"] for r in [*history, row]]),
             )  # fmt: skip
-            training.save(epoch, checkpoints.folder)
-        history.append(row)
-        ranks.wait()
-        checkpoint()
+        with signals.held():
+            if ranks.rank == 0:
+                training.save(epoch, checkpoints.folder)
+            history.append(row)
+            ranks.wait()
+            checkpoint()
+        if ranks.any(signals.came):  # whoever goes on publishes: a workflow that was killed removes what is published after it
+            raise ComeBack(f"stopped after epoch {epoch} and saved; start it again to go on")
     if ranks.rank == 0:
-        publish(training, checkpoints, history, cosines)
+        with signals.held():
+            publish(training, checkpoints, history, cosines)
     return history
 
 
@@ -146,7 +175,8 @@ def publish(training: Training, checkpoints: Checkpoints, history: list[dict], c
     for path in checkpoints.weights():
         with atomic(out / "weights" / path.name) as temporary:  # a copy: after a kill in here, all of it is written again
             shutil.copyfile(path, temporary)
-    write_table(out / "history.csv", HISTORY, history)
+    for name, columns in (("history.csv", HISTORY), ("pace.csv", PACE)):
+        write_rows(out / name, columns, ([row[column] for column in columns] for row in history))
     matches = [
         {"row": int(row), "caption_row": int(rows[match])}
         for row, match in zip(rows, training.matches.tolist(), strict=True)

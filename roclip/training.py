@@ -4,9 +4,7 @@ Every `match_every`-th epoch, counted from 1, is a matching epoch, in which each
 of the pool instead of its own; `match_every` 0 is plain CLIP.
 """
 
-import dataclasses
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from tqdm import tqdm
 from roclip import augment, towers
 from roclip.captions import Captions
 from roclip.errors import UserError
+from roclip.finite import FiniteCheck
 from roclip.images import Intake
 from roclip.loader import FromFiles, InMemory
 from roclip.loss import clip_loss
@@ -32,6 +31,7 @@ from roclip.provenance import fingerprint, provenance
 from roclip.randomness import generator
 from roclip.ranks import Ranks
 from roclip.schedule import is_matching, learning_rate
+from roclip.tables import sha256
 from roclip.telemetry import Draws, Measurement, Poisons
 
 log = logging.getLogger(__name__)
@@ -47,9 +47,9 @@ class TrainOptions:
     validation: Path = option("labelled images (path, label) for the zero-shot accuracy after every epoch")
     classes: Path = option("file with one class name a line")
     templates: Path = option("file with one prompt template a line")
-    out: Path = option("folder of the model")
+    out: Path = option("folder of the model", role="output")
     seed: int = option("seed of initialisation, order and augmentation")
-    model: str = option("open_clip's name of a model, or a .json file in its format")
+    model: str = option("open_clip's name of a model, or a .json file in its format", role="files")
     epochs: int = option("number of epochs")
     batch_size: int = option("pairs a step")
     learning_rate: float = option("peak of the learning rate")
@@ -70,14 +70,17 @@ class TrainOptions:
     caption_gradient: str = option("what AdamW sees of the caption tower in matching epochs", choices=("none", "zeros"))
     augment_images: bool = option("augment the images, anew each epoch")
     augment_captions: str = option("augment the captions", choices=("never", "once", "each_epoch"))
-    checkpoint_minutes: float = option("minutes between checkpoints; there is one after every epoch too")
+    checkpoint_minutes: float = option("minutes between checkpoints; there is one after every epoch too", role="neutral")
     device: str = option("where to train; auto: on the GPU when there is one", choices=("auto", "cpu", "cuda"))
+    deterministic: bool = option("on GPUs only kernels that repeat themselves to the bit")
     compile: bool = option("compile the towers with torch.compile")
     images: str = option(
         "memory: decode all images once, as centre squares; files: decode each as it is needed and crop the whole of it",
         choices=("memory", "files"),
     )
-    workers: int = option("processes that decode images from files, of all ranks together; 0: none beside the training")
+    workers: int = option(
+        "processes that decode images from files, of all ranks together; 0: none beside the training", role="neutral"
+    )
     threads: int = option("CPU threads", default=1)
 
 
@@ -165,6 +168,7 @@ class Training:
             self.pool.fill_with_noise(generator("pool", options.seed, 0))
         self.matches = torch.full((len(self.rows),), -1, dtype=torch.long, device=device)
         self.caption_parameters = caption_parameters(self.model)
+        self.finite = FiniteCheck(device, options.pairs, self.rows)
         self.steps_taken = 0
         self.begin_epoch()
 
@@ -229,6 +233,8 @@ class Training:
     def steps(self, epoch: int) -> Iterator[None]:
         """Train for one epoch, counted from 1, or what is left of it, a step at a time."""
         options, device, ranks = self.options, self.runtime.device, self.ranks
+        if self.step == self.steps_per_epoch:
+            return
         matching = is_matching(epoch, options.match_every, options.match_from)
         started, before = time.perf_counter(), self.seconds
         draws = augment.epoch_draws(len(self.rows), options.seed, epoch) if options.augment_images else None
@@ -273,6 +279,8 @@ class Training:
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
         ranks.sum_gradients(model)
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        self.finite.note(loss, gradients, self.steps_taken, batch)
         if matching and self.options.caption_gradient == "zeros":
             for parameter in self.caption_parameters:
                 parameter.grad = torch.zeros_like(parameter)
@@ -285,18 +293,16 @@ class Training:
     def epoch(self, epoch: int, after_step: Callable[[], None] = lambda: None) -> dict[str, float | str]:
         """Train for one epoch, counted from 1, or what is left of it; its row of the history, without what is measured.
 
-        after_step: called after every step.
+        after_step: called after every step. Raises UserError for a loss or gradients that are no finite numbers.
         """
         for _ in self.steps(epoch):
             after_step()
-        mean_loss = self.losses.mean().item()
-        if not math.isfinite(mean_loss):
-            raise UserError(f"the loss of epoch {epoch} is {mean_loss}; lower train.learning_rate")
+        self.finite.check()
         matching = is_matching(epoch, self.options.match_every, self.options.match_from)
         row = {
             "epoch": epoch,
             "kind": "matching" if matching else "clip",
-            "loss": mean_loss,
+            "loss": self.losses.mean().item(),
             "learning_rate": self.rate(self.steps_taken - 1),
             **self.drawn.means(),
             "pairs_per_second": self.steps_per_epoch * self.options.batch_size / self.seconds,
@@ -313,10 +319,10 @@ class Training:
             return
         record = {
             "model_config": self.config,
+            "tokenizer": towers.fingerprint_of(self.captions.tokenizer),
             "epoch": epoch,
-            "options": dataclasses.asdict(options),
-            **provenance(options.pairs),
+            "inputs": {str(options.pairs): sha256(options.pairs)},
+            **provenance(options),
         }
-        record["options"] = {k: str(v) if isinstance(v, Path) else v for k, v in record["options"].items()}
         name = "last_matching" if kind else "last_clip"
         towers.save(self.model, folder / f"{name}.safetensors", record)

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,20 @@ from roclip.tables import read_table, write_table
 
 ROOT = Path(__file__).resolve().parent.parent
 SCENES = ROOT / "config/scenes"
+SNAKEMAKE = str(Path(sys.executable).parent / "snakemake")
 
 os.chdir(ROOT)  # paths in the config are relative to the project's root
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # img2dataset imports it, and it would ask the network
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--torture", action="store_true", help="kill more often: the long form of the tests that kill at random")
+
+
+@pytest.fixture(scope="session")
+def torture(request: pytest.FixtureRequest) -> bool:
+    """Whether the long form is asked for."""
+    return request.config.getoption("--torture")
 
 
 def copy_of_the_project(folder: Path) -> Path:
@@ -24,6 +37,23 @@ def copy_of_the_project(folder: Path) -> Path:
     )
     shutil.copytree(ROOT, folder, dirs_exist_ok=True, ignore=ignored)
     return folder
+
+
+def snakemake(project: Path, *arguments: str, **environment: str) -> str:
+    """Run the workflow on test.yaml, and on config files that the arguments begin with; what it printed."""
+    command = [SNAKEMAKE, "--configfile", "config/test.yaml", *arguments]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, env=os.environ | environment)
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-4000:]
+    return output
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """A copy of the project in which the workflow has run once; tests that change something there have a copy of their own."""
+    copy = copy_of_the_project(tmp_path_factory.mktemp("finished"))
+    snakemake(copy, "--cores", "all", PYTHONHASHSEED="1")
+    return copy
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from attacks.warped import WarpedOptions
 from roclip.errors import UserError
 from roclip.images import decode
 from roclip.naming import naming
-from roclip.tables import read_json, read_lines, read_table, sha256, write_rows
+from roclip.tables import read_json, read_lines, read_table, write_rows
 from tests.conftest import SCENES
 
 
@@ -207,14 +207,12 @@ def test_a_seed_fixes_the_attack(scenes, tmp_path, build):
 
 
 @pytest.mark.parametrize("build", [poison_targets, poison_backdoor])
-def test_the_manifest_counts_and_hashes(scenes, tmp_path, build):
+def test_the_manifest_counts(scenes, tmp_path, build):
     out = build(scenes, tmp_path)
     manifest = read_json(out / "manifest.json")
     assert manifest["poisons"] == len(poisons(out))
     assert manifest["clean_pairs"] == 600
     assert manifest["rate"] == pytest.approx(len(poisons(out)) / 600)
-    assert manifest["outputs"] == {name: sha256(out / name) for name in ("train.csv", "targets.csv")}
-    assert manifest["inputs"][str(scenes / "train.csv")] == sha256(scenes / "train.csv")
     if build is poison_targets:
         assert manifest["rate_per_target"] == pytest.approx(3 / 600)
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -17,20 +18,17 @@ from roclip.checkpoint import KEPT, Checkpoints
 from roclip.errors import ComeBack, UserError
 from roclip.options import flags
 from roclip.provenance import fingerprint
-from roclip.tables import read_table, sha256
+from roclip.tables import sha256
 from tests.conftest import ROOT
 from tests.test_train import options, poisoned  # noqa: F401 (a fixture)
 
 WEIGHTS = ("last_clip", "last_matching")
-TIMES = ("pairs_per_second", "seconds")
 
 
 def outputs(out) -> dict:
     """Everything that a training wrote, but for its times."""
-    history = [{k: v for k, v in row.items() if k not in TIMES} for row in read_table(out / "history.csv", ("epoch",))]
-    tables = {name: (out / name).read_text() for name in ("matches.csv", "cosines.csv")}
-    weights = {name: _tensors(out / f"weights/{name}.safetensors") for name in WEIGHTS}
-    return {"history": history, **tables, **weights}
+    tables = {name: (out / name).read_text() for name in ("history.csv", "matches.csv", "cosines.csv")}
+    return {**tables, **{name: _tensors(out / f"weights/{name}.safetensors") for name in WEIGHTS}}
 
 
 def _tensors(path) -> dict[str, bytes]:
@@ -67,13 +65,37 @@ def test_a_stopped_training_ends_with_the_same_outputs(poisoned, scenes, tmp_pat
     assert not (o.out / "state").exists()
 
 
+def test_a_training_stopped_after_its_last_step_publishes_later(poisoned, scenes, tmp_path, undisturbed, monkeypatch):  # noqa: F811
+    o = options(poisoned, scenes, tmp_path)
+    save = train.Training.save
+
+    def told_to_stop(training, epoch, folder):
+        save(training, epoch, folder)
+        if epoch == o.epochs:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as context:
+        context.setattr(train.Training, "save", told_to_stop)
+        with pytest.raises(ComeBack, match=f"stopped after epoch {o.epochs} and saved"):
+            train.run(o)
+    assert not (o.out / "history.csv").exists()
+    train.run(o)
+    assert outputs(o.out) == undisturbed
+
+
 def test_a_training_that_is_killed_as_it_publishes_publishes_again(poisoned, scenes, tmp_path, undisturbed, monkeypatch):  # noqa: F811
     o = options(poisoned, scenes, tmp_path)
     with monkeypatch.context() as context:
         context.setattr(Checkpoints, "remove", lambda checkpoints: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train.run(o)
-    for path in ("weights", "history.csv", "matches.csv", "cosines.csv"):  # as the workflow does before it starts a job again
+    for path in (
+        "weights",
+        "history.csv",
+        "pace.csv",
+        "matches.csv",
+        "cosines.csv",
+    ):  # as the workflow does before it starts a job again
         path = o.out / path
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     train.run(o)
@@ -123,6 +145,31 @@ def test_sigterm_saves_within_two_seconds_and_says_come_back(poisoned, scenes, t
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("where", ["measuring", "loading"])
+def test_told_to_stop_outside_of_the_steps_it_ends_at_once(poisoned, scenes, tmp_path, undisturbed, monkeypatch, where):  # noqa: F811
+    """And what was trained is there: of an epoch that was not measured yet, too."""
+    o = options(poisoned, scenes, tmp_path)
+
+    def stop(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        raise AssertionError("went on")
+
+    with monkeypatch.context() as context:
+        if where == "measuring":
+            context.setattr("roclip.telemetry.Measurement.measure", stop)
+        else:
+            context.setattr("roclip.images.Intake.load", stop)
+        started = time.monotonic()
+        with pytest.raises(ComeBack, match="stopped; start it again to go on"):
+            train.run(o)
+        assert time.monotonic() - started < 9
+    states = [path.name for path in Checkpoints(o.out / "state", "").files()]
+    assert states == (["step000000009.safetensors"] if where == "measuring" else [])
+    train.run(o)
+    assert outputs(o.out) == undisturbed
+
+
 def state(step: int) -> tuple[dict, dict]:
     return {"a": torch.arange(step), "flag": torch.tensor([True]), "one": torch.tensor(1.5)}, {"step": step}
 
@@ -157,7 +204,8 @@ def test_a_state_of_something_else_is_never_gone_on_from(poisoned, scenes, tmp_p
         assert train.identity(o, cpu) != train.identity(replace(o, **change), cpu)
 
 
-def test_two_trainings_do_not_share_a_folder(tmp_path):
+def test_two_trainings_do_not_share_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("roclip.checkpoint.PATIENCE", 0.3)
     with (
         Checkpoints(tmp_path, "mine").locked(),
         pytest.raises(UserError, match="another process is training this model"),
@@ -166,6 +214,26 @@ def test_two_trainings_do_not_share_a_folder(tmp_path):
         pass
     with Checkpoints(tmp_path, "mine").locked():  # free again
         pass
+
+
+def test_a_training_that_is_about_to_end_is_waited_for(tmp_path):
+    first, second = Checkpoints(tmp_path / "state", "mine"), Checkpoints(tmp_path / "state", "mine")
+    first.folder.mkdir()
+    (first.folder / ".step1.17.part.safetensors").write_bytes(b"of one that was killed")
+
+    def go_on() -> None:
+        with second.locked():
+            second.save(2, *state(2))
+
+    with ThreadPoolExecutor() as pool:
+        with first.locked():
+            assert [path.name for path in first.folder.iterdir()] == ["lock"]
+            waiting = pool.submit(go_on)
+            time.sleep(0.5)
+            assert not waiting.done()
+            first.remove()  # as at the end of a training
+        waiting.result(10)
+    assert len(second.files()) == 1
 
 
 def test_a_fingerprint_is_of_the_values():

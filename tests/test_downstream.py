@@ -4,8 +4,10 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from scipy.io import loadmat, savemat
 
 from roclip import downstream
 from roclip.downstream import LAYOUTS, READERS, DownstreamOptions, run
@@ -195,6 +197,17 @@ def test_a_class_of_caltech_with_too_few_images_is_named(made):
     options = made(NO_SPLIT)
     next((options.root / "caltech101/101_ObjectCategories/inline_skate").iterdir()).unlink()
     assert "inline_skate: 30 images (image_*.jpg); the probe takes 30, the test the rest" in failure(options)
+
+
+@pytest.mark.parametrize("label", [0, 3])
+def test_a_class_that_the_set_does_not_have_is_named(label, made):
+    """Cars are numbered from 1: 0 must not come out as the last class, as a negative index would."""
+    options = made("cars")
+    path = options.root / "stanford_cars/cars_test_annos_withlabels.mat"
+    rows = loadmat(path)["annotations"]
+    rows[0, 1]["class"] = np.array([[label]])
+    savemat(path, {"annotations": rows})
+    assert f"cars_test/00002.jpg is of class {label}, and there are 2; it is to hold" in failure(options)
 
 
 def test_images_that_are_not_there_are_counted_against_the_limit(made, tmp_path):

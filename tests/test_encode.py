@@ -13,8 +13,7 @@ from roclip.images import QUARANTINE, decode
 from roclip.pixels import normalise, to_pixels
 from roclip.tables import read_json, read_table, write_table
 from tests.sets import dtd
-
-SMALL = "config/models/small.json"
+from tests.weights import write_small
 
 
 @pytest.fixture
@@ -22,8 +21,7 @@ def options(tmp_path, monkeypatch) -> EncodeOptions:
     """A model to encode a miniature of DTD with."""
     dtd(tmp_path / "root", monkeypatch)
     downstream.run(DownstreamOptions(tmp_path / "root", "dtd", tmp_path / "dtd", 0.0))
-    config = towers.model_config(SMALL)
-    towers.save(towers.create(config), tmp_path / "weights/last_clip.safetensors", {"model_config": config})
+    write_small(tmp_path / "weights/last_clip.safetensors")
     return EncodeOptions(
         tmp_path / "weights", (f"test={tmp_path}/dtd/test.csv", f"probe={tmp_path}/dtd/probe.csv"),
         tmp_path / "dtd/classes.txt", tmp_path / "dtd/templates.txt", tmp_path / "features_dtd.npz",

@@ -16,9 +16,9 @@ from roclip import towers
 from roclip.errors import UserError
 from roclip.export import METRICS, ExportOptions, run
 from roclip.tables import read_json, read_table, write_json
+from tests.weights import SMALL, record
 
 NAME = "targeted/roclip/seed10"
-SMALL = "config/models/small.json"
 
 
 def used(model: torch.nn.Module, side: int) -> torch.nn.Module:
@@ -41,13 +41,6 @@ def assert_same_features(ours: torch.nn.Module, theirs: torch.nn.Module, side: i
             assert one.abs().max() > 1e-3
             assert torch.allclose(one, other, rtol=0, atol=1e-5)
     assert torch.equal(ours.logit_scale, theirs.logit_scale)
-
-
-def record(model: str) -> dict:
-    return {
-        "model_config": towers.model_config(model), "epoch": 7, "commit": "c0ffee", "torch": "1", "inputs": {"train.csv": "ab"},
-        "options": {"model": model, "match_every": 2},
-    }  # fmt: skip
 
 
 def features(rng: np.random.Generator, classes: int) -> dict[str, np.ndarray]:
@@ -118,6 +111,14 @@ def test_rn50_goes_to_open_clip_and_back(tmp_path):
     back = used(theirs, 224)  # other statistics, in open_clip's own model
     towers.save(back, tmp_path / "theirs.safetensors", record("RN50"))
     assert_same_features(towers.load(tmp_path / "theirs.safetensors")[0], back, 224)
+
+
+def test_an_export_repeats_itself_to_the_bit(small, tmp_path):
+    folder, _, _ = small
+    run(ExportOptions(folder.parent / "weights", folder.parent / "measures", NAME, "embedded", tmp_path))
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert [path for path in files if (folder / path).read_bytes() != (tmp_path / path).read_bytes()] == []
 
 
 def test_every_file_of_weights_holds_the_model_and_nothing_else(small):

@@ -292,7 +292,7 @@ def test_each_figure_is_drawn_from_files_and_the_same_twice(tables, figure):
     )
     written = []
     for name in ("first", "second"):
-        run(FigureOptions(figure, tables, tables / name, (path,)))
+        run(FigureOptions(figure, tuple(tables.glob("*.csv")), tables / name, (path,)))
         written.append([(tables / f"{name}.{kind}").read_bytes() for kind in ("png", "pdf")])
     assert written[0] == written[1]
     assert written[0][0].startswith(b"\x89PNG")
@@ -310,11 +310,16 @@ def test_each_figure_is_drawn_from_files_and_the_same_twice(tables, figure):
 )
 def test_a_figure_that_is_none_is_an_error(tables, figure, message):
     with pytest.raises(UserError, match=message):
-        draw(FigureOptions(figure, tables, tables / "out"))
+        draw(FigureOptions(figure, tuple(tables.glob("*.csv")), tables / "out"))
+
+
+def test_a_table_that_is_not_given_is_named(tables):
+    with pytest.raises(UserError, match=r"--tables: the figure 'saw_tooth' needs sweeps\.csv"):
+        draw(FigureOptions("saw_tooth", (tables / "history.csv",), tables / "out"))
 
 
 def test_a_cell_that_is_no_number_is_named(tables):
     path = tables / "history.csv"
     path.write_text(path.read_text().replace("0.5", "half"))
     with pytest.raises(UserError, match=r"history\.csv: column 'attack_success'"):
-        draw(FigureOptions("saw_tooth", tables, tables / "out"))
+        draw(FigureOptions("saw_tooth", (path, tables / "sweeps.csv"), tables / "out"))

@@ -1,6 +1,9 @@
 """What the guard lets through and what not, against a real server on loopback."""
 
+import shutil
 import socket
+import ssl
+import subprocess
 import time
 import tracemalloc
 
@@ -59,6 +62,50 @@ def test_an_image_arrives_as_it_is(server):
     assert get(f"{server.url}/jpg/3") == picture(3, "jpeg")
     assert get(f"{server.url}/hops/5") == picture(1, "jpeg")
     assert get(server.url.replace("127.0.0.1", "localhost") + "/jpg/3") == picture(3, "jpeg")
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="makes a certificate with openssl")
+def test_https_needs_a_certificate_of_a_known_authority_and_of_this_name(server, tmp_path, monkeypatch):
+    certificate = tmp_path / "localhost.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=x",
+        "-addext",
+        "subjectAltName=DNS:localhost",
+    ]
+    subprocess.run([*command, "-keyout", tmp_path / "key.pem", "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, tmp_path / "key.pem")
+    with serving(context) as secure:
+        url = f"https://localhost:{secure.server_port}"
+        with pytest.raises(FetchError, match="certificate: self-signed"):
+            get(f"{url}/jpg/3")
+        monkeypatch.setattr(guard, "_tls", lambda: ssl.create_default_context(cafile=certificate))
+        assert get(f"{url}/jpg/3") == picture(3, "jpeg")
+        assert get(f"{url}/redirect/{server.url}/jpg/2") == picture(2, "jpeg")
+        with pytest.raises(FetchError, match="certificate: IP address mismatch"):
+            get(f"{secure.url}/jpg/3")
+        with pytest.raises(FetchError, match="more than 20 MB"):
+            get(f"{url}/negative/")
+        with pytest.raises(FetchError, match="not a public address"):
+            get(f"{url}/jpg/3", Guard())
+    with pytest.raises(FetchError, match="broken answer: SSLError"):
+        get(server.url.replace("http:", "https:"))
+
+
+def test_a_server_that_is_silent_when_tls_begins_has_so_many_seconds(monkeypatch):
+    monkeypatch.setattr(guard, "SECONDS", 0.6)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started = time.monotonic()
+        with pytest.raises(FetchError, match=r"longer than 0\.6 s|no answer in time"):
+            get(f"https://127.0.0.1:{silent.getsockname()[1]}/")
+    assert time.monotonic() - started < 2
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from roclip import attack_success, linear_probe, zero_shot
 from roclip.errors import UserError
@@ -51,6 +55,27 @@ def test_zero_shot_counts_the_true_class(features):
 def test_a_linear_probe_needs_no_names(features):
     found = measured(linear_probe, features, AccuracyOptions)
     assert found == {(c, "test", "linear_probe"): (30, 30) for c in ("last_clip", "last_matching")}
+
+
+def test_a_linear_probe_is_logistic_regression_to_convergence(monkeypatch):
+    images, labels = load_digits(return_X_y=True)
+    train, test = slice(0, None, 2), slice(1, None, 2)
+    labels = labels * 3 + 5  # class numbers need not be 0, 1, 2
+    scaler = StandardScaler().fit(images[train])
+    oracle = LogisticRegression(tol=1e-8, max_iter=5000).fit(scaler.transform(images[train]), labels[train])
+
+    def loss(weights, bias):
+        likelihoods = log_softmax(scaler.transform(images[train]) @ weights + bias, axis=1)
+        return (weights**2).sum() / 2 - likelihoods[labels[train][:, None] == oracle.classes_].sum()
+
+    probe = linear_probe.fit(images[train], labels[train])
+    weights, bias = probe.weights * scaler.scale_[:, None], probe.bias + scaler.mean_ @ probe.weights
+    assert loss(weights, bias) == pytest.approx(loss(oracle.coef_.T, oracle.intercept_), rel=1e-3)
+    assert (probe.predict(images[test]) != oracle.predict(scaler.transform(images[test]))).sum() <= 2
+
+    monkeypatch.setattr(linear_probe, "TOLERANCE", 1e-9)
+    weights = linear_probe.fit(images[train], labels[train]).weights * scaler.scale_[:, None]
+    assert np.allclose(weights, oracle.coef_.T, atol=5e-3)
 
 
 @pytest.mark.parametrize("stage", [zero_shot, linear_probe])

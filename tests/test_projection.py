@@ -44,7 +44,7 @@ def test_a_timed_training_ends_with_the_same_weights(poisoned, scenes, tmp_path,
             )
             assert same(first, second)
         assert [row["loss"] for row in history] == [row["loss"] for row in untimed]
-        for name in ("matches.csv", "cosines.csv"):
+        for name in ("history.csv", "matches.csv", "cosines.csv"):
             assert (tmp_path / gradient / name).read_bytes() == (tmp_path / f"{gradient}_untimed" / name).read_bytes()
 
 
@@ -129,7 +129,7 @@ def test_without_the_memory_it_does_not_begin(poisoned, scenes, tmp_path, monkey
 def test_the_memory_is_that_of_the_whole_run(poisoned, scenes, tmp_path, images):  # noqa: F811
     o = options(poisoned, scenes, tmp_path, images=images)
     code = "import sys; from roclip import projection, train; from roclip.options import run_stage; projection.WORTH = 0; "
-    code += "projection.TIMED = 4; sys.modules['__main__'].__doc__ = ''; run_stage(train.TrainOptions, train.run)"
+    code += "projection.TIMED = 4; sys.modules['__main__'] = train; run_stage(train.TrainOptions, train.run)"
     process = subprocess.Popen(
         [sys.executable, "-c", code, *flags(vars(o)).split()], cwd=ROOT, stderr=subprocess.PIPE, text=True
     )

@@ -12,10 +12,11 @@ import yaml
 
 from roclip.errors import UserError
 from roclip.look import save
+from roclip.plan import plan
+from roclip.provenance import write_record
 from roclip.report import ReportOptions, gather, machine, paper_table, records, run, stage_times
 from roclip.results import RESULTS
-from roclip.schedule import HISTORY
-from roclip.table import MODEL
+from roclip.schedule import PACE
 from roclip.tables import write_json, write_table
 from tests.conftest import ROOT
 from tests.test_config import CONFIG, merge
@@ -68,14 +69,11 @@ def experiment(folder: Path, figures: list[str], **changes) -> ReportOptions:
             for a, m, c in models
         ],
     )
-    epochs = [
-        dict.fromkeys(HISTORY, 0) | {"kind": "clip", "pairs_per_second": p, "seconds": s} for p, s in ((900, 10), (300, 20))
+    pace = [
+        {"epoch": n, "kind": "clip", "pairs_per_second": p, "seconds": s} for n, (p, s) in enumerate(((900, 10), (300, 20)))
     ]
-    write_table(
-        folder / "tables/history.csv",
-        (*MODEL, *HISTORY),
-        [{"attack": "targeted", "method": "clip", "seed": 10} | epoch for epoch in epochs],
-    )
+    for model in plan(config).model_folders():
+        write_table(folder / "models" / model / "pace.csv", PACE, pace)
     claims = [
         {"about": about, "text": f"What {about} shows. {EVIL}"}
         for about in ("defence", "controls", "price", "halves", *config["sweeps"])
@@ -85,9 +83,10 @@ def experiment(folder: Path, figures: list[str], **changes) -> ReportOptions:
     (folder / "tables/attacks.md").write_text("| attack | x |\n|---|---|\n| targeted | 93.75 |\n\nA note under it.\n")
     for attack in config["attacks"]:
         facts = {"kind": attack, "clean_pairs": 40000, "poisons": 160, "rate": 0.004, "exam_images": 16}
-        facts |= {"commit": "c0ffee", "torch": "1", "inputs": {f"data/{EVIL}.csv": "a" * 64}}
+        record = {"commit": "c0ffee", "inputs": {f"data/{EVIL}.csv": "a" * 64}}
         for seed in config["seeds"]:
             write_json(folder / f"attacks/{attack}/seed{seed}/manifest.json", facts)
+            write_record(folder / f"attacks/{attack}/seed{seed}/attacks.record.json", record)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     for name in figures:
         figure = plt.figure(figsize=(4, 2))
@@ -219,7 +218,7 @@ def test_records_are_those_of_the_weights(tmp_path):
     torch = pytest.importorskip("torch")
     from roclip.towers import save as save_weights
 
-    record = {"commit": "abc", "torch": "9"}
+    record = {"commit": "abc", "versions": {"torch": "9"}}
     save_weights(torch.nn.Linear(2, 2), tmp_path / "models/a/m/seed1/weights/last_clip.safetensors", record)
     save_weights(torch.nn.Linear(2, 2), tmp_path / "models/b/m/seed1/weights/last_clip.safetensors", {})
     assert records(tmp_path, ["a/m/seed1", "a/m/seed2"]) == [record]

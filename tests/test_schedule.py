@@ -1,7 +1,12 @@
 """Kinds of epoch and the learning rate."""
 
+import math
+from itertools import pairwise
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from roclip.schedule import is_matching, learning_rate
 
@@ -26,3 +31,22 @@ def test_learning_rate_rises_linearly_and_falls_as_torchs_cosine():
         optimizer.step()
         cosine.step()
     assert rates[-1] < 0.001
+
+
+@given(st.integers(1, 5000), st.integers(0, 5000), st.floats(1e-6, 1))
+def test_the_rate_reaches_its_peak_never_exceeds_it_and_ends_near_0(steps, warmup, peak):
+    warmup = min(warmup, steps - 1)
+    rates = [learning_rate(step, steps, warmup, peak) for step in range(steps)]
+    assert all(0 < rate <= peak * (1 + 1e-12) for rate in rates)
+    top = max(warmup - 1, 0)
+    assert rates[top] == pytest.approx(peak)
+    assert rates[:top] == sorted(rates[:top])
+    assert all(later <= rate * (1 + 1e-12) for rate, later in pairwise(rates[top:]))
+    assert rates[-1] <= peak * (1 + math.cos(math.pi * (1 - 1 / (steps - warmup)))) / 2 * (1 + 1e-9)
+
+
+@given(st.integers(0, 10), st.integers(1, 20), st.integers(1, 60))
+def test_matching_epochs_are_the_multiples_from_the_first_allowed_on(match_every, match_from, epochs):
+    matching = [epoch for epoch in range(1, epochs + 1) if is_matching(epoch, match_every, match_from)]
+    multiples = set(range(match_every, epochs + 1, match_every)) if match_every else set()
+    assert matching == sorted(epoch for epoch in multiples if epoch >= match_from)

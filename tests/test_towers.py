@@ -9,8 +9,7 @@ from safetensors.torch import save
 
 from roclip import towers
 from roclip.errors import UserError
-
-SMALL = "config/models/small.json"
+from tests.weights import SMALL, record, write_small
 
 
 def test_open_clip_reads_the_model_file_and_the_weights(tmp_path):
@@ -32,11 +31,10 @@ def test_the_paper_s_model_is_open_clip_s_by_name():
 
 
 def test_weights_and_record_come_back(tmp_path):
-    config = towers.model_config(SMALL)
-    model = towers.create(config)
-    towers.save(model, tmp_path / "a.safetensors", {"model_config": config, "epoch": 3})
-    again, record = towers.load(tmp_path / "a.safetensors")
-    assert record["epoch"] == 3
+    model = towers.create(towers.model_config(SMALL))
+    towers.save(model, tmp_path / "a.safetensors", record())
+    again, found = towers.load(tmp_path / "a.safetensors")
+    assert found == record()
     assert not again.training
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
@@ -48,6 +46,35 @@ def test_a_file_of_other_weights_or_of_none_is_named(tmp_path):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"a\.safetensors: not a checkpoint of roclip\.train; train the model again"):
             towers.load(path)
+
+
+def test_another_model_than_the_code_builds_now_is_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    config = towers.model_config(SMALL)
+    longer = {**config, "text_cfg": {**config["text_cfg"], "context_length": 33}}
+    write_small(path, {"model_config": longer})
+    with pytest.raises(
+        UserError, match=r"a\.safetensors: .* another model config: config/models/small\.json differs in text_cfg"
+    ):
+        towers.load(path)
+    write_small(path, {"tokenizer": "0" * 64})
+    with pytest.raises(UserError, match=r"a\.safetensors: trained with another tokenizer: vocabulary or merges differ now"):
+        towers.load(path)
+    towers.save(torch.nn.Linear(2, 2), path, record())
+    with pytest.raises(UserError, match=r"a\.safetensors: trained with other towers than config/models/small\.json has now"):
+        towers.load(path)
+
+
+def test_a_tokenizer_is_told_from_one_of_other_merges_and_of_another_length():
+    config = towers.model_config(SMALL)
+    texts = [
+        config["text_cfg"],
+        {**config["text_cfg"], "context_length": 33},
+        {"context_length": config["text_cfg"]["context_length"]},
+    ]
+    prints = [towers.fingerprint_of(towers.tokenizer({"text_cfg": text})) for text in texts]
+    assert len(set(prints)) == 3
+    assert prints[0] == towers.fingerprint_of(towers.tokenizer(config))
 
 
 def test_the_small_vocabulary_covers_its_own_tokens():

@@ -41,8 +41,8 @@ def options(poisoned, scenes, out, **changes) -> TrainOptions:
         "model": "config/models/small.json", "epochs": 2, "batch_size": 64, "learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999,
         "eps": 1e-8, "weight_decay": 0.1, "warmup_steps": 4, "crop_area": 0.5, "validation_images": 20,
         "max_bad_fraction": 0.01, "precision": "float32", "checkpoint_minutes": 60, "device": "cpu",
-        "compile": False, "images": "memory", "workers": 0, "match_every": 2, "match_from": 1, "pool_size": 100,
-        "pool_fill": "each_matching_epoch", "caption_gradient": "none", "augment_images": True,
+        "deterministic": False, "compile": False, "images": "memory", "workers": 0, "match_every": 2, "match_from": 1,
+        "pool_size": 100, "pool_fill": "each_matching_epoch", "caption_gradient": "none", "augment_images": True,
         "augment_captions": "each_epoch",
     }  # fmt: skip
     return TrainOptions(**(values | changes))
@@ -189,6 +189,24 @@ def test_a_seed_fixes_the_weights_and_another_changes_them(poisoned, scenes, tmp
     a, b, c = (weights(tmp_path / name / "weights/last_clip.safetensors") for name in "abc")
     assert same(a, b)
     assert not same(a, c)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "float32"])
+def test_deterministic_kernels_change_nothing_on_a_cpu(poisoned, scenes, tmp_path, monkeypatch, precision):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    histories = []
+    try:
+        for wanted in (False, True):
+            o = options(poisoned, scenes, tmp_path / str(wanted), precision=precision, deterministic=wanted)
+            histories.append([{**row, "seconds": 0, "pairs_per_second": 0} for row in train.run(o)])
+            assert torch.are_deterministic_algorithms_enabled() == wanted
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for kind in ("clip", "matching"):
+        first, second = (weights(tmp_path / f"{wanted}/weights/last_{kind}.safetensors") for wanted in (False, True))
+        assert same(first, second)
+    assert histories[0] == histories[1]
 
 
 def test_learns(poisoned, scenes, tmp_path):

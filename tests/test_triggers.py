@@ -38,7 +38,15 @@ def trigger(name, side, seed=0, **changes):
     none = dict.fromkeys(("train", "validation", "test", "classes", "templates", "out"), Path())
     return module.trigger(
         options_class(
-            **none, seed=seed, poisons=1, exam_images=1, target_class="", captions="own", image_size=side, **(values | changes)
+            **none,
+            seed=seed,
+            roots=(),
+            poisons=1,
+            exam_images=1,
+            target_class="",
+            captions="own",
+            image_size=side,
+            **(values | changes),
         )
     )
 

@@ -16,39 +16,32 @@ from PIL import Image
 from roclip.export import METRICS
 from roclip.table import MEASURES
 from roclip.tables import read_json, read_table, sha256
-from tests.conftest import copy_of_the_project
+from tests.conftest import ROOT, SNAKEMAKE, snakemake
 from tests.sets import dtd
 
 pytestmark = pytest.mark.slow
-SNAKEMAKE = str(Path(sys.executable).parent / "snakemake")
 RESULTS = Path("results/test")
 FIGURES = ("contact_sheet", "attack_success", "utility", "cosines", "telemetry", "saw_tooth")  # as the report shows them
 
 
-def snakemake(project: Path, *arguments: str) -> str:
-    """Run the workflow on test.yaml, and on config files that the arguments begin with; what it printed."""
-    command = [SNAKEMAKE, "--configfile", "config/test.yaml", *arguments]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
-    output = done.stdout + done.stderr
-    assert done.returncode == 0, output[-4000:]
-    return output
+def dry_run(project: Path, **changes) -> str:
+    """What a dry run prints when the config is changed so."""
+    (project / "changes.yaml").write_text(yaml.safe_dump(changes))
+    return snakemake(project, "changes.yaml", "--dry-run")
 
 
 def planned(project: Path, **changes) -> Counter:
     """How many jobs of each rule a dry run would start when the config is changed so."""
-    (project / "changes.yaml").write_text(yaml.safe_dump(changes))
-    output = snakemake(project, "changes.yaml", "--dry-run")
+    output = dry_run(project, **changes)
     table = re.search(r"Job stats:\n.*?\n-+.*?\n(.*?)\ntotal", output, re.DOTALL)
     lines = table[1].splitlines() if table else []
     return Counter({name: int(count) for name, count in map(str.split, lines)})
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    """A copy of the project in which the workflow has run once."""
-    copy = copy_of_the_project(tmp_path_factory.mktemp("project"))
-    snakemake(copy, "--cores", "all")
-    return copy
+def project(finished, tmp_path_factory) -> Path:
+    """A project in which the workflow has run once."""
+    return shutil.copytree(finished, tmp_path_factory.mktemp("project"), dirs_exist_ok=True)
 
 
 def test_every_model_sits_every_exam(project):
@@ -109,8 +102,56 @@ def test_a_changed_learning_rate_retrains_and_a_changed_method_only_its_branch(p
     assert not {"scenes", "download", "attack"} & set(everything)
     branch = planned(project, method={"roclip": {"pool_size": 90}})
     assert (branch["train"], branch["encode"], branch["measure"]) == (2, 2, 6)
+    assert not {"scenes", "download", "attack"} & set(branch)
+    printed = dry_run(project, method={"roclip": {"pool_size": 90}})
+    assert set(re.findall(r"^rule train:.*?wildcards: (.*?)$", printed, re.DOTALL | re.MULTILINE)) == {
+        f"attack={attack}, method=roclip, seed=10" for attack in ("targeted", "patch")
+    }
     attack = planned(project, attack={"patch": {"poisons": 9}})
     assert (attack["attack"], attack["train"]) == (1, 2)
+
+
+def test_a_table_that_is_touched_or_made_again_the_same_starts_no_training(project):
+    tables = list((project / RESULTS).glob("attacks/*/seed10/train.csv"))
+    for table in [*tables, project / RESULTS / "data/train.csv"]:
+        os.utime(table)
+    assert not planned(project)
+    before = [table.stat().st_mtime_ns for table in tables]
+    snakemake(project, "--cores", "all", "--forcerun", "attack", "--", "attacks")
+    assert all(table.stat().st_mtime_ns > time for table, time in zip(tables, before, strict=True))
+    assert not planned(project)
+
+
+def test_the_table_of_a_million_pairs_counts_by_its_content_too(tmp_path):
+    rule = "rule model:\n    input: 'train.csv'\n    output: 'weights'\n    shell: 'touch {output}'\n"
+    (tmp_path / "Snakefile").write_text(rule)
+    with open(tmp_path / "train.csv", "wb") as table:
+        table.truncate(200_000_000)
+    command = [SNAKEMAKE, "--cores", "1", "--workflow-profile", str(ROOT / "profiles/default")]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "train.csv").touch()
+    done = subprocess.run([*command, "--dry-run"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_a_second_snakemake_on_an_experiment_is_refused_in_one_line(project):
+    measure, written = project / RESULTS / "measures/targeted/clip/seed10/zero_shot.json", project / RESULTS / "config.yaml"
+    before, date = measure.read_bytes(), written.stat().st_mtime_ns
+    measure.unlink()
+    claiming = f"from pathlib import Path; from roclip.lifetime import claim; claim(Path('{RESULTS}')); print(flush=True)"
+    code = f"{claiming}; import time; time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=project, stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        command = [SNAKEMAKE, str(measure.relative_to(project)), "--cores", "1", "--configfile", "config/test.yaml"]
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+        holder.kill()
+    assert done.returncode == 1
+    assert f"error: {RESULTS}: another snakemake runs this experiment (process {holder.pid} on " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not measure.exists()
+    assert written.stat().st_mtime_ns == date
+    subprocess.run(command, cwd=project, check=True, capture_output=True)
+    assert measure.read_bytes() == before
 
 
 def test_after_an_interruption_only_what_is_missing_is_trained(project):

@@ -1,6 +1,7 @@
 """A server on loopback that behaves as badly as servers do: a path says how."""
 
 import io
+import ssl
 import struct
 import threading
 import time
@@ -164,13 +165,15 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving():
-    """A running server; it knows its `url` and counts `requests` by path."""
+def serving(tls: ssl.SSLContext | None = None):
+    """A running server, with TLS where a context is given; it knows its `url` and counts `requests` by path."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.daemon_threads = True
     server.requests, server.stopping = Counter(), threading.Event()
     server.waiting, server.release = threading.Event(), threading.Event()
-    server.url = f"http://127.0.0.1:{server.server_port}"
+    server.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

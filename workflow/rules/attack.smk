@@ -3,7 +3,7 @@
 Reads   data/*.csv
 Writes  attacks/ATTACK/seedN/train.csv      path, caption, is_poison, adversary_class (of poisons, empty for clean pairs)
         attacks/ATTACK/seedN/targets.csv    path, label (the class that the adversary wants)
-        attacks/ATTACK/seedN/manifest.json  counts, rates, seeds, chosen rows, hashes
+        attacks/ATTACK/seedN/manifest.json  counts, rates, chosen rows
         attacks/ATTACK/seedN/sample.png     backdoors: the first test image with the trigger
 """
 

@@ -11,6 +11,7 @@ sys.path.insert(0, workflow.basedir)
 
 from roclip.config import check, check_duplicates, image_side, pair_count
 from roclip.errors import UserError
+from roclip.lifetime import STARTER, claim, starter
 from roclip.options import flags
 from roclip.plan import VARIANT, base
 from roclip.sets import FOLDERS, absent_sets, present_sets
@@ -29,6 +30,8 @@ RESULTS = f"results/{config['experiment']}"
 
 # `python` in the rules is the interpreter that runs Snakemake, in an activated environment or not
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
+# jobs end with the Snakemake that runs them, on a cluster the one in their own job
+os.environ[STARTER] = starter()
 
 
 wildcard_constraints:
@@ -183,8 +186,11 @@ def trainings_at_a_time():
 
 
 onstart:
+    try:
+        claim(Path(RESULTS))
+    except UserError as error:
+        sys.exit(f"error: {error}")
     # the merged config of a run lies beside its results
-    Path(RESULTS).mkdir(parents=True, exist_ok=True)
     Path(RESULTS, "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
     for name, folder in absent_sets(config["downstream"], SETS).items():
         print(f"No model is judged on {name}: there is no folder {folder}.")

@@ -2,7 +2,7 @@
 
 Reads   tables/results.csv, history.csv, sweeps.csv; models/ATTACK/METHOD/seedN/cosines.csv; for the contact sheet
         attacks/ATTACK/seedN/, matches.csv of the models, data/test.csv; for the report all tables and figures, the attacks'
-        manifests, the records of the weights, config.yaml, benchmarks/
+        manifests and records, those of the weights, config.yaml, benchmarks/
 Writes  figures/{attack_success,utility,saw_tooth,cosines,telemetry,sweep_NAME,contact_sheet}.{png,pdf}
         report.html  one file that opens offline
 """
@@ -31,7 +31,7 @@ rule figure:
         """
         python -m roclip.figures \
             --figure {wildcards.figure} \
-            --tables "$(dirname {input.tables[0]:q})" {params.cosines} \
+            --tables {input.tables:q} {params.cosines} \
             --out {params.out:q} 2>&1 | tee {log:q}
         """
 

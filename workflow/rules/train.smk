@@ -2,6 +2,7 @@
 
 Reads   attacks/ATTACK/seedN/train.csv, targets.csv (measured, never trained on), data/probe.csv
 Writes  models/ATTACK/METHOD/seedN/history.csv  a row an epoch, see roclip/schedule.py
+        models/ATTACK/METHOD/seedN/pace.csv     epoch, kind, pairs_per_second, seconds
         models/ATTACK/METHOD/seedN/matches.csv  row, caption_row
         models/ATTACK/METHOD/seedN/cosines.csv  epoch, row, is_poison, cosine of image and own caption
         models/ATTACK/METHOD/seedN/quarantine.csv  table, row, path, reason: the images that were left out
@@ -16,8 +17,10 @@ rule train:
         validation=rules.download.output.probe,
         classes=config["data"]["classes"],
         templates=config["data"]["templates"],
+        model=config["train"]["model"] if config["train"]["model"].endswith(".json") else [],
     output:
         history=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/history.csv",
+        pace=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/pace.csv",
         matches=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/matches.csv",
         cosines=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/cosines.csv",
         quarantine=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/quarantine.csv",
