@@ -62,14 +62,17 @@ def check_duplicates(paths: Iterable[str | Path]) -> None:
 
 
 def _is_number(_: Any, value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return False
 
 
 # as Python and the flags see it, 64.0 is no integer, and nan no number between bounds
 Validator = extend(
     Draft202012Validator,
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number).redefine(
-        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+        "integer", lambda checker, value: isinstance(value, int) and _is_number(checker, value)
     ),
 )
 
@@ -91,7 +94,7 @@ def image_side(model: str) -> int:
     if path.suffix != ".json":
         (package,) = find_spec("open_clip").submodule_search_locations
         path = Path(package, "model_configs", f"{model}.json")
-        if not path.exists():
+        if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises for a name that is too long)
             raise UserError(f"train.model: '{model}' is neither the name of an open_clip model nor a .json file")
     try:
         size = read_json(path)["vision_cfg"]["image_size"]
@@ -122,7 +125,10 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
         for split in SPLITS:
             if split not in data["url_list"] and split not in data["tables"]:
                 yield f"data.url_list: the split '{split}' is neither listed nor in data.tables; name it in one of them"
-    roots = Roots(data["roots"])
+    try:
+        roots = Roots(data["roots"])
+    except ValueError as error:  # no path can be called so
+        raise UserError(f"data.roots: {error}") from None
     for name in present_sets(config["downstream"]):
         folder = os.path.join(config["downstream"]["root"], FOLDERS[name])  # noqa: PTH118 (as an image's path)
         try:
@@ -176,8 +182,8 @@ def _impossible(config: Mapping[str, Any], planned: Plan) -> Iterator[str]:
             yield f"train.warmup_steps: {train['warmup_steps']} is not less than the {steps} steps of method '{name}'"
         if method["match_every"] and method["pool_size"] > available:
             yield f"method.{name}.pool_size: {method['pool_size']} is more than the {available} training pairs"
-        epochs = range(1, method["epochs"] + 1)
-        if method["match_every"] and not any(is_matching(e, method["match_every"], method["match_from"]) for e in epochs):
+        last = method["epochs"] - method["epochs"] % max(1, method["match_every"])  # that may be a matching epoch
+        if method["match_every"] and not is_matching(last, method["match_every"], method["match_from"]):
             yield (
                 f"method.{name}.match_every: none of the {method['epochs']} epochs is a multiple of {method['match_every']} "
                 f"from epoch {method['match_from']} on"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -32,9 +33,11 @@ class Features:
                 self._arrays = dict(archive)
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; run the encode stage first") from None
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, EOFError, TypeError, BadZipFile) as error:
             raise UserError(f"{path}: not a feature file ({error})") from None
         self.checkpoints = sorted(key.split("/")[0] for key in self._arrays if key.endswith("/class_features"))
+        if not self.checkpoints:
+            raise UserError(f"{path}: not a feature file (no checkpoint in it)")
         self.exams = sorted(key.removesuffix("/labels") for key in self._arrays if key.endswith("/labels"))
 
     def class_features(self, checkpoint: str) -> np.ndarray:

@@ -50,7 +50,7 @@ STAGES = {
 def poison_kind(kind, scenes, out, seed=0, **changes):
     run, options_class, settings = STAGES[kind]
     values = {"poisons": 9, "exam_images": 60, "target_class": "mushroom", "captions": "templates", "image_size": 32}
-    run(options_class(**inputs(scenes, out, seed), **(values | settings | changes)))
+    run(options_class(**(inputs(scenes, out, seed) | values | settings | changes)))
     return out
 
 
@@ -234,6 +234,12 @@ def test_too_few_captions_name_the_class(scenes, tmp_path):
 def test_an_impossible_backdoor_is_named(scenes, tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         poison_backdoor(scenes, tmp_path, **changes)
+
+
+def test_a_backdoor_opens_no_image_outside_the_data_roots(scenes, tmp_path):
+    with pytest.raises(UserError, match=r"\.png: cannot be decoded \(outside the data roots \(/absent\)\); the attack"):
+        poison_backdoor(scenes, tmp_path, roots=("/absent",))
+    assert not (tmp_path / "train.csv").exists()
 
 
 def test_class_names_match_whole_words_in_any_case():

@@ -1,4 +1,4 @@
-"""What the parts may know of each other, and what the runtime code must never do."""
+"""What the parts may know of each other."""
 
 import ast
 import subprocess
@@ -10,8 +10,6 @@ import yaml
 
 from roclip.options import flags
 from tests.conftest import ROOT
-
-MODULES = sorted([*ROOT.glob("roclip/*.py"), *ROOT.glob("attacks/*.py")])
 
 
 def imports(path: Path) -> set[str]:
@@ -27,14 +25,6 @@ def imports(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", sorted(ROOT.glob("roclip/*.py")), ids=lambda path: path.stem)
 def test_the_defence_never_imports_the_adversary(path):
     assert "attacks" not in imports(path)
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}.{path.stem}")
-def test_no_pickle_and_no_code_from_data(path):
-    assert not imports(path) & {"pickle", "dill", "joblib", "shelve", "marshal"}
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    assert not {call.func.id for call in calls if isinstance(call.func, ast.Name)} & {"eval", "exec"}
-    assert not any(k.arg == "shell" for call in calls for k in call.keywords)
 
 
 MEASURING = "attack_success zero_shot linear_probe results table claims paper_tables figures contact_sheet report config"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from attacks.blended import BlendedOptions
 from attacks.patch import PatchOptions
@@ -18,6 +20,7 @@ from attacks.warped import WarpedOptions
 from roclip.config import check, check_duplicates
 from roclip.downstream import DownstreamOptions
 from roclip.errors import UserError
+from roclip.plan import Plan
 from roclip.tables import write_table
 from roclip.training import TrainOptions
 from tests.conftest import ROOT
@@ -171,6 +174,14 @@ def test_every_config_is_legal_on_top_of_the_default(name):
         ("data.classes", "absent.txt", "absent.txt: no such file"),
         ("data.max_bad_fraction", 2, "data.max_bad_fraction: 2 is greater than the maximum of 1"),
         ("experiment", "../up", "experiment: "),
+        ("train.epochs", 10**400, "train.epochs: 1000.* is not of type 'integer'"),
+        ("train.eps", 10**400, "train.eps: 1000.* is not of type 'number'"),
+        ("train.model", "a" * 5000, "train.model: 'aaa.*' is neither the name"),
+        ("data.roots", [], r"data.roots: \[\] should be non-empty"),
+        ("data.roots", ["-x"], "data.roots.0: '-x' does not match"),
+        ("data.roots", ["a\0b"], "data.roots: .*null"),
+        ("data.classes", "/dev/zero", "/dev/zero: is a pipe or device, no file"),
+        ("data.classes", "a\0b", "null"),
         ("train.batch_size", 64.0, "train.batch_size: 64.0 is not of type 'integer'"),
         ("train.learning_rate", float("nan"), "train.learning_rate: nan is not of type 'number'"),
         ("seeds", [10.0], "seeds.0: 10.0 is not of type 'integer'"),
@@ -208,6 +219,25 @@ def test_a_mistake_is_one_line_that_names_the_key(key, value, message):
     with pytest.raises(UserError, match=message) as caught:
         check(changed(key, value), SCHEMA)
     assert "\n" not in str(caught.value)
+
+
+def test_matching_epochs_are_looked_for_without_counting_up():
+    config = changed("method.roclip.epochs", 10**18)
+    config["method"]["roclip"]["match_every"] = 10**18 + 1
+    with pytest.raises(UserError, match=r"method.roclip.match_every: none of the 10+ epochs is a multiple"):
+        check(config, SCHEMA)
+
+
+def test_a_downstream_set_outside_the_data_roots_is_named_before_the_run(tmp_path):
+    (tmp_path / "disk/dtd").mkdir(parents=True)
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets/dtd").symlink_to(tmp_path / "disk/dtd")
+    config = changed("downstream", {"root": str(tmp_path / "sets"), "sets": ["dtd"], "require_all": False})
+    outside = rf"downstream.sets: dtd is outside the data roots \(results, data\): add {tmp_path}/disk/dtd to data.roots"
+    with pytest.raises(UserError, match=outside):
+        check(config, SCHEMA)
+    config["data"]["roots"] = ["results", str(tmp_path / "disk")]
+    check(config, SCHEMA)
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIG["attack"] if name not in ("clean", "targeted")])
@@ -291,3 +321,61 @@ def test_an_attack_cannot_take_the_place_of_the_test_set():
     config["attack"]["test"] = config["attack"]["targeted"]
     with pytest.raises(UserError, match="attacks: 'test' is the name of a set of clean images"):
         check(config, SCHEMA)
+
+
+def paths_of(node, path=()) -> list[tuple]:
+    """The way to every value of a config: keys and places in lists."""
+    inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return [path, *(way for key, value in inner for way in paths_of(value, (*path, key)))]
+
+
+ODD = [
+    None, True, False, 0, 1, -1, 2, 10**6, 10**400, 0.5, -0.0, 1e308, float("inf"), float("nan"), b"a", (1, 2),
+    "", " ", "a", "..", "/", ".", "-x", "/dev/zero", "/proc/self/mem", "results/../..", "config/config.yaml",
+    "config/scenes/classes.txt", "config/models/small.json", "a" * 5000, "a\nb", "\0", "\ud800", "{}", "$(touch x)", "é",
+    [], [[]], ["a", "a"], [None], {}, {"a": {}}, {"": 1}, {"a b": [1, 2]}, {1: 2}, {"train": "tests"},
+    {"root": ".", "sets": ["dtd"]}, "targeted", "patch", "clip", "roclip",
+]  # fmt: skip
+NESTED = st.recursive(
+    st.sampled_from(ODD),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=4,
+)
+VALUES = st.one_of(st.sampled_from(ODD), st.integers(), st.floats(), st.text(max_size=8), NESTED)
+AXES = st.sampled_from(["pool_size", "match_every", "targets", "epochs", "kind", "x"])
+SWEEP = st.fixed_dictionaries(
+    {"attacks": st.just(["targeted"]), "methods": st.just(["roclip"])},
+    optional={"axes": st.dictionaries(AXES, VALUES, max_size=2), "seeds": VALUES},
+)
+
+
+@st.composite
+def mutated(draw) -> dict:
+    """The default config with up to 3 values replaced, removed or added, in a sweep too."""
+    config = copy.deepcopy(CONFIG)
+    if draw(st.booleans()):
+        config["sweeps"] = {"x": copy.deepcopy(draw(SWEEP))}
+    for _ in range(draw(st.integers(1, 3))):
+        *way, last = draw(st.sampled_from(paths_of(config)[1:]))
+        place = config
+        for key in way:
+            place = place[key]
+        match draw(st.sampled_from(["replace", "replace", "remove", "add"])):
+            case "replace":
+                place[last] = copy.deepcopy(draw(VALUES))
+            case "remove":
+                del place[last]
+            case "add" if isinstance(place, dict):
+                place[draw(st.text(max_size=5))] = copy.deepcopy(draw(VALUES))
+    return config
+
+
+@given(mutated())
+@settings(max_examples=50, deadline=None)
+def test_any_config_is_a_plan_or_one_line(config):
+    try:
+        assert isinstance(check(config, SCHEMA), Plan)
+    except UserError as error:
+        message = str(error)
+        assert message.isprintable()
+        message.encode()

@@ -9,7 +9,7 @@ from roclip.downstream import DownstreamOptions
 from roclip.encode import EncodeOptions
 from roclip.errors import UserError
 from roclip.features import AccuracyOptions, Features
-from roclip.images import decode
+from roclip.images import QUARANTINE, decode
 from roclip.pixels import normalise, to_pixels
 from roclip.tables import read_json, read_table, write_table
 from tests.sets import dtd
@@ -48,6 +48,9 @@ def test_features_are_of_the_images_that_the_table_names_whatever_is_held(option
         assert np.allclose(found.images("last_clip", "probe"), expected, atol=1e-5)
         assert found.labels("probe").tolist() == [["banded", "zigzagged"].index(row["label"]) for row in kept]
         assert len(found.labels("test")) == 3
+    left_out = read_table(options.quarantine, QUARANTINE)
+    assert [(row["table"], row["row"], row["path"]) for row in left_out] == [(str(path), "4", "gone.jpg")]
+    assert left_out[0]["reason"].startswith("outside the data roots")
     assert np.ptp(expected, axis=0).max() > 1e-3  # the images are told apart at all
 
 

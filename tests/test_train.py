@@ -175,6 +175,7 @@ def test_the_last_epoch_of_each_kind_is_kept(poisoned, scenes, tmp_path):
     records = {p.stem: towers.load(p)[1] for p in (tmp_path / "weights").iterdir()}
     assert {name: record["epoch"] for name, record in records.items()} == {"last_clip": 3, "last_matching": 2}
     assert [row["kind"] for row in history] == ["clip", "matching", "clip"]
+    assert (tmp_path / "quarantine.csv").read_text() == "table,row,path,reason\n"  # nothing was left out
     assert records["last_clip"]["options"]["learning_rate"] == 1e-3
     assert len(read_table(tmp_path / "history.csv", ("epoch", "loss"))) == 3
 
@@ -267,6 +268,9 @@ def test_a_missing_image_is_left_out_and_too_many_end_the_run(poisoned, scenes, 
     assert set(range(len(rows))) - set(training.rows.tolist()) == {4, 7}
     assert len(training.captions.words) == len(training.images.images) == len(rows) - 2
     assert f"{tmp_path / 'pairs.csv'}, row 5: left out" in caplog.text
+    assert [(table, row, path) for table, row, path, _ in training.intake.quarantine] == [
+        (tmp_path / "pairs.csv", 5, rows[4]["path"]), (tmp_path / "pairs.csv", 8, rows[7]["path"]),
+    ]  # fmt: skip
     with pytest.raises(UserError, match=r"2 of 608 images are missing or broken, first in row 5"):
         Training(options(poisoned, scenes, tmp_path, pairs=tmp_path / "pairs.csv", max_bad_fraction=0.001))
 
