@@ -1,7 +1,7 @@
-"""Writes the tables of docs/benchmarks.md from the CSVs that the benchmarks wrote.
+"""Writes the tables of docs/benchmarks.md and docs/torture.md from the CSVs that benchmarks and `make torture` wrote.
 
-A table stands between the lines `<!-- NAME.csv -->` and `<!-- end -->`; what stands between them is replaced. A benchmark that
-was not run yet has no CSV, and the page says so.
+A table stands between the lines `<!-- NAME.csv -->` and `<!-- end -->`; what stands between them is replaced. What was
+not run yet has no CSV, and the page says so.
 """
 
 import csv
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from roclip.atomic import atomic
 
-PAGE = Path("docs/benchmarks.md")
+PAGES = (Path("docs/benchmarks.md"), Path("docs/torture.md"))
 TABLE = re.compile(r"(<!-- (\w+\.csv) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -30,8 +30,9 @@ def filled(page: str) -> str:
 
 
 def main() -> None:
-    with atomic(PAGE) as temporary:
-        temporary.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        with atomic(page) as temporary:
+            temporary.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

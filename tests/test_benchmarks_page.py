@@ -1,23 +1,32 @@
-"""docs/benchmarks.md says what the benchmarks wrote."""
+"""docs/benchmarks.md and docs/torture.md say what the runs wrote."""
 
 import re
 
 import pytest
 
-from benchmarks.page import TABLE, filled
+from benchmarks.page import PAGES, TABLE, filled
 from roclip.tables import read_table
 from tests.conftest import ROOT
+from tests.test_hostile_tables import READ, READERS, REFUSED
 
+TORTURE = (ROOT / "docs/torture.md").read_text()
 PAGE = (ROOT / "docs/benchmarks.md").read_text()
 TABLES = {path.name for path in (ROOT / "benchmarks").glob("*.csv")}
 
 
-def test_its_tables_are_those_of_the_runs():
-    assert filled(PAGE) == PAGE, "run python -m benchmarks.page"
+@pytest.mark.parametrize("path", PAGES, ids=str)
+def test_its_tables_are_those_of_the_runs(path):
+    page = (ROOT / path).read_text()
+    assert filled(page) == page, "run python -m benchmarks.page"
 
 
-def test_every_run_is_on_it():
-    assert {name for _, name, _, _ in TABLE.findall(PAGE)} >= TABLES
+def test_every_run_is_on_one():
+    assert {name for path in PAGES for _, name, _, _ in TABLE.findall((ROOT / path).read_text())} >= TABLES
+
+
+def test_its_number_of_tables_that_lie():
+    said = re.search(r"(\d+) kinds of tables are read by (\d+) readers each, (\d+) to the letter and (\d+) not", TORTURE)
+    assert [int(n) for n in said.groups()] == [len(READ) + len(REFUSED), len(READERS), len(READ), len(REFUSED)]
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"python -m benchmarks\.(\w+)", PAGE))))
