@@ -2,8 +2,8 @@
 
 Resident: batches of random uint8 images that lie on the device. Fed: whole epochs in which worker processes decode JPEGs with a
 shorter side of 256 pixels. Beside them open_clip's own training of the same files, model and batch, with as many workers; its
-first epoch, and ours, is a warm-up. CLIP epochs of CLIP, CLIP and matching epochs of RoCLIP. Share of the limit: FLOPs of the
-towers, of what the device does in products of large bfloat16 matrices.
+first epoch, and ours, is a warm-up. CLIP epochs of CLIP, CLIP and matching epochs of RoCLIP; the first with `train.deterministic`
+too. Share of the limit: FLOPs of the towers, of what the device does in products of large bfloat16 matrices.
 
 Prints a table and writes benchmarks/gpu.csv. It also runs on a CPU, smaller, as its test shows: --device cpu, --model
 config/models/small.json, --pairs 256, --batch 64, --pool 64, --files 64, --workers 1.
@@ -22,7 +22,7 @@ from benchmarks import limits
 from benchmarks.loader import write_photographs
 from benchmarks.peer import OpenClip
 from benchmarks.words import captions
-from roclip import augment
+from roclip import augment, towers
 from roclip.pixels import to_pixels
 from roclip.tables import write_table
 from roclip.training import Training, TrainOptions
@@ -103,6 +103,9 @@ def main() -> None:
     arguments = parser.parse_args()
     steps = min(arguments.steps, arguments.pairs // arguments.batch)
     results = []
+    towers.repeat_to_the_bit()  # cuBLAS reads its part of it once, when CUDA starts
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic = False
     with TemporaryDirectory() as name:
         folder = Path(name)
         write_pairs(folder, arguments.files, arguments.pairs)
@@ -132,7 +135,7 @@ def main() -> None:
             cells = (shown, loop, int(compiled), images, method, epoch, f"{pairs_per_second:.0f}", share)
             results.append(dict(zip(COLUMNS, cells, strict=True)))
             line = (
-                "{loop:12} compiled {compiled} {images:8} {method:6} {epoch:8} {pairs_per_second:>6} pairs/s {share_of_limit}"
+                "{loop:27} compiled {compiled} {images:8} {method:6} {epoch:8} {pairs_per_second:>6} pairs/s {share_of_limit}"
             )
             print(line.format(**results[-1]), flush=True)
 
@@ -142,6 +145,12 @@ def main() -> None:
             for *what, measured in measurements(replace(options, compile=compiled), methods, steps):
                 rates[compiled, *what] = measured
                 note("this project", compiled, *what, measured)
+        towers.repeat_to_the_bit()
+        *what, measured = next(measurements(options, methods, steps))
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.deterministic = False
+        note("this project, deterministic", False, *what, measured)
+        print(f"train.deterministic runs at {measured / rates[False, 'resident', 'clip', 'clip']:.2f} of the rate")
         # all of open_clip's last, for its main turns on TF32 and cuDNN's search for the whole process
         for compiled in both:
             flags = ["--precision", "amp_bf16", "--workers", str(arguments.workers), *["--torchcompile"] * compiled]

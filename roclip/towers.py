@@ -90,6 +90,13 @@ class Runtime:
         return sdpa_kernel(SDPBackend.MATH if self.device.type == "cpu" else list(SDPBackend.__members__.values())[1:])
 
 
+def repeat_to_the_bit() -> None:
+    """On GPUs only kernels that give the same bits each time, from now on in this process. To be called before CUDA starts."""
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+
+
 def encode_images(model: torch.nn.Module, images: np.ndarray, runtime: Runtime, batch: int = 500) -> Tensor:
     """Un-normalised features of uint8 images, without augmentation: (n, 3, s, s) -> (n, d), float32 on the CPU."""
     with torch.no_grad(), runtime.autocast(), runtime.attention():

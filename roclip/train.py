@@ -94,9 +94,7 @@ def run(options: TrainOptions) -> list[dict]:
     Raises UserError for data that does not fit the options, and ComeBack when it was told to stop and has saved.
     """
     if options.deterministic:
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when CUDA starts
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        towers.repeat_to_the_bit()
     device = towers.Runtime.choose(options.precision, options.threads, options.device).device
     checkpoints = Checkpoints(options.out / "state", identity(options, device))
     with StopSignals().taken() as signals, Ranks.joined(device) as ranks:
