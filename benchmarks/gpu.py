@@ -2,8 +2,8 @@
 
 Resident: batches of random uint8 images that lie on the device. Fed: whole epochs in which worker processes decode JPEGs with a
 shorter side of 256 pixels. Beside them open_clip's own training of the same files, model and batch, with as many workers; its
-first epoch, and ours, is a warm-up. CLIP epochs of CLIP, CLIP and matching epochs of RoCLIP; the first with `train.deterministic`
-too. Share of the limit: FLOPs of the towers, of what the device does in products of large bfloat16 matrices.
+first epoch, and ours, is a warm-up. CLIP epochs of CLIP, CLIP and matching epochs of RoCLIP; the first of them also with
+`train.deterministic`. Share of the limit: FLOPs of the towers, of what the device does in products of large bfloat16 matrices.
 
 Prints a table and writes benchmarks/gpu.csv. It also runs on a CPU, smaller, as its test shows: --device cpu, --model
 config/models/small.json, --pairs 256, --batch 64, --pool 64, --files 64, --workers 1.
