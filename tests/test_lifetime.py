@@ -18,7 +18,10 @@ from tests.webserver import wait_until
 STAGE = """
 import time
 from dataclasses import dataclass
+import roclip
 from roclip.options import run_stage
+
+__spec__ = roclip.__spec__  # a stage is a module, started by python -m
 
 @dataclass(frozen=True)
 class Options:
