@@ -78,7 +78,7 @@ def main() -> None:
         writer.start()
         writer.join()
         given = {split: folder / f"{split}.csv" for split in ("train", "validation", "test")}
-        given |= {key: config["data"][key] for key in ("classes", "templates")} | {"seed": 0}
+        given |= {key: config["data"][key] for key in ("classes", "templates")} | {"seed": 0, "roots": [name]}
         for attack in ("targeted", "patch"):
             settings = dict(config["attack"][attack])
             kind = settings.pop("kind")
