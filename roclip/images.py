@@ -30,9 +30,8 @@ FORMATS = ("JPEG", "PNG", "WEBP")
 BYTES = 64_000_000  # of the largest file
 PIXELS = 40_000_000  # of the largest image, as of downloads: each that is decoded at a time takes up to 12 bytes a pixel
 WEBP_PIXELS = 20_000_000  # of the largest WebP, which takes up to 16
-SCANS = (
-    100  # of the largest image; a smaller JPEG may have more, it has about 10. Each goes over all pixels and may be a few bytes
-)
+# of the largest image; a smaller JPEG may have more, it has about 10. Each goes over all pixels and may be a few bytes
+SCANS = 100
 ORIENTATION = 0x0112  # in EXIF data
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,

@@ -144,8 +144,13 @@ def exams(wildcards):
     return expand(f"{RESULTS}/attacks/{{attack}}/seed{wildcards.seed}/targets.csv", attack=exam_names(wildcards))
 
 
+def attack_records(tables):
+    """The records of the attacks that wrote these tables."""
+    return [str(Path(table).with_name("attacks.record.json")) for table in tables]
+
+
 def exam_records(wildcards):
-    return [str(Path(table).with_name("attacks.record.json")) for table in exams(wildcards)]
+    return attack_records(exams(wildcards))
 
 
 def model_measures(wildcards):

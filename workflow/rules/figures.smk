@@ -38,7 +38,7 @@ rule figure:
 
 rule contact_sheet:
     input:
-        records=[str(Path(table).with_name("attacks.record.json")) for table in FIRST_SEED_ATTACKS],
+        records=attack_records(FIRST_SEED_ATTACKS),
         matches=FIRST_SEED_MATCHES,
         test=rules.download.output.test,
         modules=["roclip/contact_sheet.py", "roclip/look.py"],
@@ -72,7 +72,7 @@ rule report:
         tables=TABLES,
         figures=[figure for figure in FIGURES if figure.endswith(".png")],
         manifests=[str(Path(table).with_name("manifest.json")) for table in ATTACKS],
-        records=[str(Path(table).with_name("attacks.record.json")) for table in ATTACKS],
+        records=attack_records(ATTACKS),
         models=MODELS,
         template="workflow/report/report.html",
         module="roclip/report.py",
