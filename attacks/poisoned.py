@@ -49,8 +49,8 @@ def write_attack(
     """Write train.csv (the clean rows, then the poisons), targets.csv and manifest.json into `options.out`.
 
     poisons: path, caption and adversary_class, the class that the adversary wants for the pair, empty for clean pairs; exam:
-    path and the label that the adversary wants; facts: what else the manifest says; options
-    and hashes are in the stage's record.
+    path and the label that the adversary wants; facts: what else the manifest says; options and hashes are in
+    the stage's record.
     """
     # rows are made one at a time: millions of them at once would fill the memory
     rows = zip(clean["path"], clean["caption"], repeat(0), repeat(""))

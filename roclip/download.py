@@ -222,19 +222,17 @@ def place(options: DownloadOptions, shards: list[Shard], split: str, images: Pat
     for shard in shards:
         if shard.split != split:
             continue
-        contents, paths = {}, {}
-        if options.output_format == "files":
-            contents = {key: content for key, _, content in shard.images()}
-        else:
-            paths = shard.paths()
+        files = options.output_format == "files"
+        # by key: the content of each image, or the place in the shard where it stays
+        members = {key: content for key, _, content in shard.images()} if files else shard.paths()
         for record in shard.records():
             if record["status"] != "success":
                 continue
-            path = paths.get(record["key"])
-            if contents:
+            path = found = members[record["key"]]
+            if files:
                 path = images / split / f"{index // 1000:05d}" / f"{index:08d}.{options.image_format}"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(contents[record["key"]])
+                path.write_bytes(found)
             yield {"path": str(path), TEXT[split]: record["caption"]}
             index += 1
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from roclip.atomic import is_disk_full
 from roclip.errors import ComeBack, UserError
 from roclip.lifetime import end_with_starter
 from roclip.provenance import recorded
@@ -83,7 +84,7 @@ def parse(options_class: type[Options], argv: Sequence[str] | None = None, descr
 def run_stage(options_class: type[Options], run: Callable[[Options], None]) -> None:
     """The main program of a stage: parse the flags, run, leave a record.
 
-    A user's mistake is shown as one line, with exit status 1.
+    A user's mistake, and a full disk, are shown as one line, with exit status 1.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     end_with_starter()
@@ -94,6 +95,10 @@ def run_stage(options_class: type[Options], run: Callable[[Options], None]) -> N
             run(options)
     except UserError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:  # of what is not written by `atomic`, such as thousands of images
+        if not is_disk_full(error):
+            raise
+        sys.exit(f"error: {error.filename or 'what this stage writes'}: the disk is full; make room and start again")
     except ComeBack as reason:
         print(reason, file=sys.stderr)
         sys.exit(os.EX_TEMPFAIL)

@@ -1,6 +1,9 @@
 """Flags and dataclasses are two spellings of the same thing."""
 
+import os
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roclip.options import flags, option, parse
+from tests.conftest import ROOT
 
 
 @dataclass(frozen=True)
@@ -47,3 +51,14 @@ def test_a_wrong_flag_ends_with_status_2(wrong, capsys):
         parse(Example, shlex.split(f"{right} {wrong}"))
     assert caught.value.code == 2
     assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full, a device that is always full")
+def test_a_full_disk_is_one_line(tmp_path):
+    lines = ["from dataclasses import dataclass", "from roclip.options import run_stage", "@dataclass", "class Options: pass"]
+    lines += ["def run(options): open('/dev/full', 'wb', 0).write(b'x')", "run_stage(Options, run)"]
+    (tmp_path / "filling.py").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "filling"]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "error: what this stage writes: the disk is full; make room and start again\n"
