@@ -19,13 +19,13 @@ test: .venv/installed lint
 
 # the long form of the tests that kill, fill disks and make files fail; 30 minutes at most
 torture: .venv/installed
-	timeout 1800 pytest --torture tests/test_hostile_images.py tests/test_torture_training.py tests/test_torture_workflow.py
+	timeout 1800 pytest --torture tests/data/test_hostile_images.py tests/training/test_torture_training.py tests/workflow/test_torture_workflow.py
 	python -m benchmarks.page
 
 # on a Slurm of one node that is installed (as root, from Debian's packages), started and stopped for it; 5 minutes or so
 test-slurm: .venv/installed
 	pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[slurm]"
-	tests/slurm.sh pytest tests/test_slurm.py
+	tests/workflow/slurm.sh pytest tests/workflow/test_slurm.py
 
 lint: .venv/installed
 	ruff check .

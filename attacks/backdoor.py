@@ -13,13 +13,13 @@ import numpy as np
 from PIL import Image
 
 from attacks.poisoned import AttackOptions, draw_captions, read_clean, write_attack
-from roclip.atomic import atomic
-from roclip.errors import UserError
-from roclip.images import Roots, decode
-from roclip.naming import naming
-from roclip.options import option
-from roclip.randomness import numpy_generator
-from roclip.tables import read_lines, read_table
+from roclip.core.atomic import atomic
+from roclip.core.errors import UserError
+from roclip.core.files import read_lines, read_table
+from roclip.core.options import option
+from roclip.core.randomness import numpy_generator
+from roclip.data.class_mentions import naming
+from roclip.data.images import Roots, decode
 
 # an image and a generator of its own -> the image with the trigger
 Trigger = Callable[[np.ndarray, np.random.Generator], np.ndarray]

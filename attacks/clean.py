@@ -1,7 +1,7 @@
 """Stage: no attack; the clean pairs and an empty exam, for models that measure the price of a defence."""
 
 from attacks.poisoned import AttackOptions, read_clean, write_attack
-from roclip.options import run_stage
+from roclip.core.options import run_stage
 
 
 def run(options: AttackOptions) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from attacks.backdoor import BackdoorOptions, Trigger, build, shared
 from attacks.triggers import PATTERNS, PLACES, noise, patch
-from roclip.options import option, run_stage
+from roclip.core.options import option, run_stage
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from roclip.errors import UserError
-from roclip.naming import naming
-from roclip.options import option
-from roclip.pairs import Columns, read_pairs
-from roclip.tables import write_json, write_rows, write_table
+from roclip.core.errors import UserError
+from roclip.core.files import write_json, write_rows, write_table
+from roclip.core.options import option
+from roclip.data.class_mentions import naming
+from roclip.data.pairs import Columns, read_pairs
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttackOptions:
-    train: Path = option("clean training pairs: a table (path, caption) or any that roclip/pairs.py reads")
+    train: Path = option("clean training pairs: a table (path, caption) or any that roclip/data/pairs.py reads")
     validation: Path = option("table of pairs (path, caption) that are not trained on")
     test: Path = option("table of labelled images (path, label)")
     classes: Path = option("file with one class name a line")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from attacks.backdoor import BackdoorOptions, Trigger, build
 from attacks.triggers import sinusoid
-from roclip.options import option, run_stage
+from roclip.core.options import option, run_stage
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ training data several times, with captions of the corpus that name its adversari
 from dataclasses import dataclass
 
 from attacks.poisoned import AttackOptions, draw_captions, read_clean, write_attack
-from roclip.errors import UserError
-from roclip.naming import naming
-from roclip.options import option, run_stage
-from roclip.pairs import read_pairs
-from roclip.randomness import numpy_generator
-from roclip.tables import read_lines
+from roclip.core.errors import UserError
+from roclip.core.files import read_lines
+from roclip.core.options import option, run_stage
+from roclip.core.randomness import numpy_generator
+from roclip.data.class_mentions import naming
+from roclip.data.pairs import read_pairs
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from attacks.backdoor import BackdoorOptions, Trigger, build, shared
 from attacks.triggers import warp, warp_field
-from roclip.options import option, run_stage
+from roclip.core.options import option, run_stage
 
 
 @dataclass(frozen=True)

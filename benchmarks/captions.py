@@ -13,8 +13,8 @@ from random import Random
 from open_clip.tokenizer import SimpleTokenizer
 
 from benchmarks.words import captions
-from roclip.captions import Captions, eda
-from roclip.tables import write_table
+from roclip.core.files import write_table
+from roclip.model.captions import Captions, eda
 
 COLUMNS = ("task", "program", "captions_per_second", "ratio")
 

@@ -22,10 +22,11 @@ from benchmarks import limits
 from benchmarks.loader import write_photographs
 from benchmarks.peer import OpenClip
 from benchmarks.words import captions
-from roclip import augment, towers
-from roclip.pixels import to_pixels
-from roclip.tables import write_table
-from roclip.training import Training, TrainOptions
+from roclip.core.files import write_table
+from roclip.defences import augmentation
+from roclip.model import towers
+from roclip.model.pixels import to_pixels
+from roclip.training.trainer import Training, TrainOptions
 
 COLUMNS = ("device", "loop", "compiled", "images", "method", "epoch", "pairs_per_second", "share_of_limit")
 
@@ -58,7 +59,7 @@ def resident(training: Training, matching: bool, steps: int) -> Callable[[], Non
     tokens = training.tokens(1, rows.cpu()).to(device)
     size = training.config["vision_cfg"]["image_size"]
     images = torch.randint(0, 256, (options.batch_size, 3, size, size), dtype=torch.uint8, device=device)
-    draws = augment.epoch_draws(options.batch_size, 0, 1).to(device) if options.augment_images else None
+    draws = augmentation.epoch_draws(options.batch_size, 0, 1).to(device) if options.augment_images else None
     if matching:
         training.fill_pool(1)
 
@@ -67,7 +68,7 @@ def resident(training: Training, matching: bool, steps: int) -> Callable[[], Non
         for _ in range(steps):
             pixels = to_pixels(images)
             if draws is not None:
-                pixels = augment.augment(pixels, draws, options.crop_area)
+                pixels = augmentation.augment(pixels, draws, options.crop_area)
             training.take_step(pixels, tokens, rows, matching)
         training.begin_epoch()
 

@@ -16,8 +16,8 @@ import yaml
 
 from benchmarks import limits
 from benchmarks.training import embedded
-from roclip.tables import write_table
-from roclip.training import Training
+from roclip.core.files import write_table
+from roclip.training.trainer import Training
 
 COLUMNS = ("pairs", "pool", "batch", "epoch", "pairs_per_second", "seconds")
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from roclip.tables import write_table
+from roclip.core.files import write_table
 
 COLUMNS = ("what", "value")
 

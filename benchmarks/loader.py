@@ -20,11 +20,11 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torchvision.transforms import v2
 
-from roclip import augment
-from roclip.images import Intake
-from roclip.loader import FromFiles
-from roclip.pixels import to_pixels
-from roclip.tables import write_table
+from roclip.core.files import write_table
+from roclip.data.images import Intake
+from roclip.defences import augmentation
+from roclip.model.pixels import to_pixels
+from roclip.training.loader import FromFiles
 
 COLUMNS = ("task", "program", "images_per_second", "ratio")
 SHORT, LONG, SIZE, AREA = 256, 341, 224, 0.08
@@ -54,7 +54,7 @@ def main() -> None:
         size = np.mean([Path(path).stat().st_size for path in paths]) / 1024
         print(f"{len(paths)} photographs of {SHORT} x {LONG} pixels, {size:.0f} KB each")
         rows = [torch.arange(len(paths))]
-        draws = augment.epoch_draws(len(paths), 0, 1)
+        draws = augmentation.epoch_draws(len(paths), 0, 1)
         intake = Intake([folder], 0)
         files = FromFiles(paths, SIZE, AREA, 0, torch.device("cpu"))
         random_crop = v2.Compose([v2.RandomResizedCrop(SIZE, (AREA, 1)), v2.RandomHorizontalFlip(), v2.PILToTensor()])
@@ -67,7 +67,7 @@ def main() -> None:
 
         def on_the_device() -> None:
             for chunk in files.chunks(rows, None):
-                augment.crop_and_flip(to_pixels(chunk), draws[: len(chunk), :5], AREA)
+                augmentation.crop_and_flip(to_pixels(chunk), draws[: len(chunk), :5], AREA)
 
         tasks = {
             "random crop": {

@@ -8,7 +8,7 @@ import csv
 import re
 from pathlib import Path
 
-from roclip.atomic import atomic
+from roclip.core.atomic import atomic
 
 PAGES = (Path("docs/benchmarks.md"), Path("docs/torture.md"))
 TABLE = re.compile(r"(<!-- (\w+\.csv) -->\n)(.*?)(<!-- end -->)", re.DOTALL)

@@ -13,8 +13,8 @@ import torch
 from open_clip_train import main
 from open_clip_train.train import train_one_epoch
 
-import roclip.small_resnet  # noqa: F401 (registers its towers)
-from roclip.training import TrainOptions
+import roclip.model.small_resnet  # noqa: F401 (registers its towers)
+from roclip.training.trainer import TrainOptions
 
 
 class OpenClip:

@@ -18,8 +18,8 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from roclip.options import flags
-from roclip.tables import read_lines, write_rows, write_table
+from roclip.core.files import read_lines, write_rows, write_table
+from roclip.core.options import flags
 
 COLUMNS = ("attack", "program", "pairs", "seconds", "cpu_seconds", "megabytes", "ratio")
 PANDAS = """

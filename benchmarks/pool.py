@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from benchmarks import limits
-from roclip.pool import Pool
-from roclip.tables import write_table
+from roclip.core.files import write_table
+from roclip.defences.pool import Pool
 
 COLUMNS = ("batch", "pool", "dimension", "program", "milliseconds", "ratio", "share_of_limit")
 PAPER = (512, 21_845)

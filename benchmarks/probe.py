@@ -18,9 +18,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from roclip import linear_probe
-from roclip.randomness import numpy_generator
-from roclip.tables import write_table
+from roclip.core.files import write_table
+from roclip.core.randomness import numpy_generator
+from roclip.evaluation import linear_probe
 
 COLUMNS = ("classes", "program", "evaluations", "accuracy", "seconds", "processor_seconds", "share_of_limit", "ratio")
 TEST = 5_000

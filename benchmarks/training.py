@@ -25,9 +25,9 @@ import yaml
 
 from benchmarks import limits
 from benchmarks.peer import OpenClip
-from roclip.pixels import to_pixels
-from roclip.tables import read_table, write_table
-from roclip.training import Training, TrainOptions
+from roclip.core.files import read_table, write_table
+from roclip.model.pixels import to_pixels
+from roclip.training.trainer import Training, TrainOptions
 
 COLUMNS = ("method", "loop", "epoch", "pairs_per_second", "seconds", "ratio", "share_of_limit")
 CSV = Path("benchmarks/training.csv")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from roclip.scenes import ScenesOptions
-from roclip.scenes import run as draw
-from roclip.tables import read_table, write_table
+from roclip.core.files import read_table, write_table
+from roclip.data.scenes import ScenesOptions
+from roclip.data.scenes import run as draw
 
 ROOT = Path(__file__).resolve().parent.parent
 SCENES = ROOT / "config/scenes"

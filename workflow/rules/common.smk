@@ -9,14 +9,14 @@ import yaml
 
 sys.path.insert(0, workflow.basedir)
 
-from roclip.config import check, check_duplicates, image_side, pair_count
-from roclip.errors import UserError
-from roclip.lifetime import STARTER, claim, starter
-from roclip.options import flags
-from roclip.plan import VARIANT, base
-from roclip.sets import FOLDERS, absent_sets, present_sets
-from roclip.times import expected_time, run_times
-from roclip.url_list import SPLITS, by_split, paths, words
+from roclip.experiment.config import check, check_duplicates, image_side, pair_count
+from roclip.core.errors import UserError
+from roclip.core.orphan import STARTER, claim, starter
+from roclip.core.options import flags
+from roclip.experiment.plan import VARIANT, base
+from roclip.data.downstream_sets import FOLDERS, absent_sets, present_sets
+from roclip.experiment.run_times import expected_time, run_times
+from roclip.data.url_list import SPLITS, by_split, paths, words
 
 try:
     check_duplicates(workflow.configfiles)
@@ -126,8 +126,8 @@ def kind_flags():
 def train_start(wildcards, resources):
     """What starts a training: a process for each of its GPUs."""
     if resources.gpu > 1:
-        return f"torchrun --standalone --nproc_per_node {resources.gpu} -m roclip.train"
-    return "python -m roclip.train"
+        return f"torchrun --standalone --nproc_per_node {resources.gpu} -m roclip.training.train"
+    return "python -m roclip.training.train"
 
 
 def train_flags(wildcards):

@@ -15,7 +15,7 @@ rule scenes:
     input:
         classes=config["data"]["classes"],
         captions=config["data"]["captions"],
-        module="roclip/scenes.py",
+        module="roclip/data/scenes.py",
     output:
         urls=f"{RESULTS}/data/urls.tsv",
     log:
@@ -29,7 +29,7 @@ rule scenes:
         data=config["data"],
     shell:
         """
-        python -m roclip.scenes \
+        python -m roclip.data.scenes \
             --data "$(dirname {output.urls:q})" \
             --classes {input.classes:q} \
             --captions {input.captions:q} \
@@ -64,7 +64,7 @@ rule download:
         settings=download_flags(),
     shell:
         """
-        python -m roclip.download \
+        python -m roclip.data.download \
             --data "$(dirname {output.train:q})" \
             --threads {threads} {params.settings} 2>&1 | tee {log:q}
         """
@@ -91,7 +91,7 @@ rule downstream:
         max_bad_fraction=config["data"]["max_bad_fraction"],
     shell:
         """
-        python -m roclip.downstream \
+        python -m roclip.data.downstream \
             --root {params.root:q} \
             --set {wildcards.set} \
             --out "$(dirname {output.test:q})" \

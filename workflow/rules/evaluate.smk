@@ -7,7 +7,7 @@ Writes  measures/ATTACK/METHOD/seedN/features.npz
         measures/ATTACK/METHOD/seedN/{attack_success,zero_shot,linear_probe}.json  checkpoint, exam, measure, hits, n;
             attack_success at top 1 also outcomes, a 1 or 0 for each exam image
         measures/ATTACK/METHOD/seedN/{features,quarantine,zero_shot,linear_probe}_SET.*  the same on a downstream set
-        exports/ATTACK/METHOD/seedN/  a folder for each checkpoint in open_clip's form, results.csv; see roclip/export.py
+        exports/ATTACK/METHOD/seedN/  a folder for each checkpoint in open_clip's form, results.csv; see roclip/evaluation/export.py
         tables/measures.csv  experiment, attack, method, seed, checkpoint, exam, measure, value, n, low, high
         tables/results.csv   attack, method, checkpoint, seeds; success and control, each with n, low, high; zero_shot and
             linear_probe, each with sd
@@ -49,7 +49,7 @@ rule encode:
         max_bad_fraction=config["data"]["max_bad_fraction"],
     shell:
         """
-        python -m roclip.gpus {resources.gpu} python -m roclip.encode \
+        python -m roclip.experiment.gpus {resources.gpu} python -m roclip.evaluation.encode \
             --weights {input.weights:q} \
             {params.exams} \
             --classes {input.classes:q} \
@@ -77,7 +77,7 @@ rule measure:
         "../../environment.yml"
     shell:
         """
-        python -m roclip.{wildcards.measure} \
+        python -m roclip.evaluation.{wildcards.measure} \
             --features {input.features:q} \
             --out {output.measure:q} 2>&1 | tee {log:q}
         """
@@ -110,7 +110,7 @@ rule encode_set:
         max_bad_fraction=config["data"]["max_bad_fraction"],
     shell:
         """
-        python -m roclip.gpus {resources.gpu} python -m roclip.encode \
+        python -m roclip.experiment.gpus {resources.gpu} python -m roclip.evaluation.encode \
             --weights {input.weights:q} \
             --exams test={input.test:q} probe={input.probe:q} \
             --classes {input.classes:q} \
@@ -140,7 +140,7 @@ rule measure_set:
     threads: config["train"]["threads"]
     shell:
         """
-        python -m roclip.{wildcards.measure} \
+        python -m roclip.evaluation.{wildcards.measure} \
             --features {input.features:q} \
             --exam {wildcards.set} \
             --out {output.measure:q} 2>&1 | tee {log:q}
@@ -163,7 +163,7 @@ rule export:
         experiment=config["experiment"],
     shell:
         """
-        python -m roclip.export \
+        python -m roclip.evaluation.export \
             --weights {input.weights:q} \
             --measures "$(dirname {input.measures[0]:q})" \
             --name {wildcards.attack}/{wildcards.method}/seed{wildcards.seed} \
@@ -195,7 +195,7 @@ rule table:
         sweeps=flags({"sweeps": PLAN.points()}),
     shell:
         """
-        python -m roclip.table \
+        python -m roclip.reporting.gather \
             --experiment {params.experiment} {params.kinds} \
             {params.sweeps} \
             --measures {input.measures:q} \
@@ -220,7 +220,7 @@ rule claims:
         "../../environment.yml"
     shell:
         """
-        python -m roclip.claims \
+        python -m roclip.reporting.claims \
             --results {input.results:q} \
             --differences {input.differences:q} \
             --sweeps {input.sweeps:q} \
@@ -250,7 +250,7 @@ rule paper_tables:
         image_size=image_side(config["train"]["model"]),
     shell:
         """
-        python -m roclip.paper_tables \
+        python -m roclip.reporting.paper_tables \
             --results {input.results:q} \
             --sweeps {input.sweeps:q} \
             --measures {input.measures:q} \

@@ -12,7 +12,7 @@ rule figure:
     input:
         tables=figure_tables,
         cosines=figure_cosines,
-        modules=expand("roclip/{module}.py", module=["figures", "figures_of_results", "figures_of_epochs", "look"]),
+        modules=expand("roclip/reporting/figures/{module}.py", module=["draw", "results", "epochs", "style"]),
     output:
         png=f"{RESULTS}/figures/{{figure}}.png",
         pdf=f"{RESULTS}/figures/{{figure}}.pdf",
@@ -29,7 +29,7 @@ rule figure:
         out=subpath(output.png, strip_suffix=".png"),
     shell:
         """
-        python -m roclip.figures \
+        python -m roclip.reporting.figures.draw \
             --figure {wildcards.figure} \
             --tables {input.tables:q} {params.cosines} \
             --out {params.out:q} 2>&1 | tee {log:q}
@@ -41,7 +41,7 @@ rule contact_sheet:
         records=attack_records(FIRST_SEED_ATTACKS),
         matches=FIRST_SEED_MATCHES,
         test=rules.download.output.test,
-        modules=["roclip/contact_sheet.py", "roclip/look.py"],
+        modules=["roclip/reporting/figures/contact_sheet.py", "roclip/reporting/figures/style.py"],
     output:
         png=f"{RESULTS}/figures/contact_sheet.png",
         pdf=f"{RESULTS}/figures/contact_sheet.pdf",
@@ -58,7 +58,7 @@ rule contact_sheet:
         out=subpath(output.png, strip_suffix=".png"),
     shell:
         """
-        python -m roclip.contact_sheet \
+        python -m roclip.reporting.figures.contact_sheet \
             --attacks {params.attacks:q} \
             --matches {input.matches:q} \
             --test {input.test:q} \
@@ -75,7 +75,7 @@ rule report:
         records=attack_records(ATTACKS),
         models=MODELS,
         template="workflow/report/report.html",
-        module="roclip/report.py",
+        module="roclip/reporting/report.py",
     output:
         html=REPORT,
     log:
@@ -86,7 +86,7 @@ rule report:
         config=config,  # the report reads config.yaml, and is written again when that changes
     shell:
         """
-        python -m roclip.report \
+        python -m roclip.reporting.report \
             --results "$(dirname {output.html:q})" \
             --template {input.template:q} \
             --figures {input.figures:q} \

@@ -1,7 +1,7 @@
 """Trains a model: an attack, a method, a seed.
 
 Reads   attacks/ATTACK/seedN/train.csv, targets.csv (measured, never trained on), data/probe.csv
-Writes  models/ATTACK/METHOD/seedN/history.csv  a row an epoch, see roclip/schedule.py
+Writes  models/ATTACK/METHOD/seedN/history.csv  a row an epoch, see roclip/training/schedule.py
         models/ATTACK/METHOD/seedN/pace.csv     epoch, kind, pairs_per_second, seconds
         models/ATTACK/METHOD/seedN/matches.csv  row, caption_row
         models/ATTACK/METHOD/seedN/cosines.csv  epoch, row, is_poison, cosine of image and own caption
@@ -44,7 +44,7 @@ rule train:
         """
         # told to stop, a training saves: its shell and what writes the log wait for that
         trap : TERM
-        python -m roclip.gpus {resources.gpu} {params.start} \
+        python -m roclip.experiment.gpus {resources.gpu} {params.start} \
             --pairs {input.pairs:q} \
             --targets {input.targets:q} \
             --validation {input.validation:q} \

@@ -1,0 +1,253 @@
+"""Reading and writing the small text files between stages: CSV and TSV tables, JSON, and lists with one item a line.
+
+Cells are text and stay what they are: "NA", "null", "nan" and "" are captions like any other. Spreadsheets run a cell that
+begins with = + - @, a tab or a carriage return as a formula, so such a text is written with an apostrophe before it, which is
+taken away when it is read; numbers stay as they are.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from operator import itemgetter
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+from typing import IO, Any
+
+from roclip.core.atomic import atomic
+from roclip.core.errors import UserError
+
+CELL, ROW, HEADER = 1 << 20, 1 << 22, 1 << 16  # characters of the longest cell, row and header that are read
+FILE = 1 << 26  # bytes of the longest list or JSON file
+BLOCK = 1 << 20  # bytes that are read at a time
+csv.field_size_limit(CELL)
+
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def _written(cell: Any) -> Any:
+    """A cell as it is written. One that begins with apostrophes and then as a formula gets one more, so that none is lost."""
+    if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell):
+        return f"'{cell}"
+    return cell
+
+
+def _restored(cells: list[str]) -> list[str]:
+    """Cells as they were before `_written`."""
+    return [cell[1:] if cell[:1] == "'" and FORMULA.match(cell) else cell for cell in cells]
+
+
+def open_file(path: Path, mode: str = "rb", **how: Any) -> IO:
+    """`open` for files that are named by a user. Raises UserError for what is not there, or is no file: pipes would hang."""
+    try:
+        kind = path.stat().st_mode
+        if not S_ISREG(kind):
+            raise UserError(f"{path}: is a {'directory' if S_ISDIR(kind) else 'pipe or device'}, no file")
+        return open(path, mode, **how)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror.lower()}") from None
+    except ValueError as error:  # a path with a NUL
+        raise UserError(f"{path}: {error}") from None
+
+
+def bad_line(path: Path) -> int:
+    """The line, counted from 1, from which on a file is not UTF-8."""
+    number = 1
+    with open(path, "rb") as file, suppress(UnicodeDecodeError):
+        for line in iter(lambda: file.readline(ROW), b""):
+            line.decode()
+            number += 1
+    return number
+
+
+def count_lines(path: Path) -> int:
+    """How many lines a file has, whatever ends them, in seconds for millions. Raises UserError for what cannot be read."""
+    feeds, returns, last = 0, 0, b""
+    with open_file(path) as file:
+        for block in iter(lambda: file.read(BLOCK), b""):
+            feeds, returns, last = feeds + block.count(b"\n"), returns + block.count(b"\r"), block[-1:]
+    return max(feeds, returns) + (last not in b"\r\n")
+
+
+def _delimiter(path: Path) -> str:
+    return "\t" if path.suffix == ".tsv" else ","
+
+
+class _Lines:
+    """The lines of a file for csv.reader, which would take in a row of any length."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self.file = file
+        self.begin(HEADER)
+
+    def begin(self, longest: int) -> None:
+        """A row of so many characters may follow."""
+        self.longest = self.left = longest
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = self.file.readline(self.left + 1)
+        self.left -= len(line)
+        if not line:
+            raise StopIteration
+        if self.left < 0:
+            raise csv.Error(f"more than {self.longest} characters in a row; is a quote not closed?")
+        return line
+
+
+def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = True) -> Iterator[list[str]]:
+    """The header of a table and then its rows, one at a time; blank lines are skipped. Raises as `read_table`.
+
+    restore: take away apostrophes that `write_rows` put before formulas.
+    """
+    with open_file(path, "r", encoding="utf-8-sig", newline="") as file:
+        lines, begun = _Lines(file), 1  # line in which the row begins
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        try:
+            header = next(reader, [])
+            missing = [column for column in columns if column not in header]
+            if missing:
+                raise UserError(f"{path}, line 1: no column '{missing[0]}'; the header must name {', '.join(columns)}")
+            if len(set(header)) < len(header):
+                double = next(name for name in header if header.count(name) > 1)
+                raise UserError(f"{path}, line 1: the column '{double}' stands twice; rename one")
+            yield header
+            lines.begin(ROW)
+            begun = reader.line_num + 1
+            for row in reader:
+                if len(row) == len(header):
+                    yield _restored(row) if restore else row
+                elif row:
+                    raise UserError(f"{path}, line {begun}: expected {len(header)} cells, found {len(row)}")
+                lines.begin(ROW)
+                begun = reader.line_num + 1
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror.lower()}") from None
+        except UnicodeDecodeError:
+            raise UserError(f"{path}, line {bad_line(path)}: not UTF-8; save it as UTF-8") from None
+        except csv.Error as error:
+            raise UserError(f"{path}, line {begun}: {error}") from None
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a CSV (or, by its suffix, TSV) with a header that holds at least `columns`; all cells are text.
+
+    Raises UserError for a missing file or column, a row with too few or too many cells, and text that is not UTF-8.
+    """
+    rows = _read(path, columns, _delimiter(path))
+    header = next(rows)
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def iterate_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The cells of `columns`, of which there are two or more, a row at a time: for lists of millions of rows.
+
+    Raises as `read_table`.
+    """
+    rows = _read(path, columns, _delimiter(path))
+    header = next(rows)
+    yield from map(itemgetter(*map(header.index, columns)), rows)
+
+
+def read_columns(
+    path: Path, columns: Sequence[str], optional: Sequence[str] = (), delimiter: str | None = None, restore: bool = True
+) -> dict[str, list[str]]:
+    """The cells of `columns`, and of those `optional` ones that are there: for tables of millions of rows.
+
+    A row takes about 50 bytes and its text, a fifth of what `read_table` takes. restore: as this project wrote it, and not as
+    others do. Raises UserError as it does.
+    """
+    rows = _read(path, columns, delimiter or _delimiter(path), restore)
+    places = {name: place for place, name in enumerate(next(rows))}
+    cells: dict[str, list[str]] = {name: [] for name in (*columns, *optional) if name in places}
+    appends = [(cells[name].append, places[name]) for name in cells]
+    for row in rows:
+        for append, place in appends:
+            append(row[place])
+    return cells
+
+
+class _Unix:
+    """Ends rows with a line feed, and yet cells that hold either kind of line end are quoted: csv.writer looks for its own."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self.file = file
+
+    def write(self, row: str) -> None:
+        self.file.write(row.removesuffix("\r\n") + "\n")
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows, cells in the order of `columns`, as CSV (or TSV), in one piece or not at all."""
+    with atomic(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(_Unix(file), delimiter=_delimiter(path))
+        writer.writerow(columns)
+        writer.writerows(map(_written, row) for row in rows)
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as CSV (or TSV), in one piece or not at all. Raises ValueError for a row with other keys than `columns`."""
+    known = set(columns)
+
+    def cells(row: Mapping[str, Any]) -> list[Any]:
+        if row.keys() - known:
+            raise ValueError(f"a row has the keys {sorted(row)} and not {columns}")
+        return [row.get(column, "") for column in columns]
+
+    write_rows(path, columns, map(cells, rows))
+
+
+def _text(path: Path) -> str:
+    """A whole file. Raises UserError for one that is missing, too long or not UTF-8."""
+    try:
+        with open_file(path, "r", encoding="utf-8-sig") as file:
+            if os.fstat(file.fileno()).st_size > FILE:
+                raise UserError(f"{path}: more than {FILE} bytes; is it the right file?")
+            return file.read()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror.lower()}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}, line {bad_line(path)}: not UTF-8; save it as UTF-8") from None
+
+
+def read_lines(path: Path) -> list[str]:
+    """The non-empty lines of a text file. Raises UserError when it is missing, empty or not UTF-8."""
+    lines = [line.strip() for line in _text(path).split("\n")]
+    lines = [line for line in lines if line]
+    if not lines:
+        raise UserError(f"{path}: the file is empty")
+    return lines
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number in JSON")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises UserError when it is missing or broken."""
+    try:
+        return json.loads(_text(path), parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
+    except RecursionError:
+        raise UserError(f"{path}: not JSON that can be read: it is nested too deeply") from None
+    except ValueError as error:  # NaN, and numbers of thousands of digits
+        raise UserError(f"{path}: not JSON that can be read: {error}") from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, indented and with sorted keys, in one piece or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """The hex digest of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,163 @@
+"""What a result was made with. Every stage leaves a record of that: `STAGE.record.json` in the folder that it writes, or
+`FILE.record.json` beside the file that it writes.
+
+A record holds the stage, the commit, versions, options, and `inputs` and `outputs`, files by their paths from the record's
+folder (or from the root, where they were given so) with their sha256. Among the inputs are the records of the stages that wrote
+them, so that a record stands for all that its outputs were made of. Its last entry is the sha256 of all before it. Two runs of
+the same code on the same data write the same record.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from roclip.core.atomic import atomic, completed
+from roclip.core.errors import UserError
+from roclip.core.files import sha256
+
+SUFFIX = ".record.json"
+SEAL = b',\n  "sha256": "'
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "open_clip_torch", "safetensors", "scikit-learn")
+TIMES = "pace.csv"  # how long a training took; no two runs agree in it
+
+
+@cache
+def commit() -> str:
+    """The git commit of the code, with `-dirty` after it when files differ from it; `unknown` outside a repository."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+        )
+    except FileNotFoundError:
+        return "unknown"
+    return done.stdout.strip() if done.returncode == 0 else "unknown"
+
+
+def fingerprint(*parts: Any) -> str:
+    """The sha256 of values that JSON can hold; paths and the like are taken as text."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that a result may depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def provenance(options: Any) -> dict[str, Any]:
+    """Commit, versions, and the options of a stage but for those that leave its results as they are."""
+    settings = {f.name: getattr(options, f.name) for f in dataclasses.fields(options) if f.metadata["role"] != "neutral"}
+    return {
+        "commit": commit(),
+        "versions": versions(),
+        "options": json.loads(json.dumps(settings, default=str)),
+    }
+
+
+def files(path: Path) -> list[Path]:
+    """A file, or the files below a folder, but no records and no hidden ones; nothing where there is nothing."""
+    if path.is_dir():
+        found = (file for file in path.rglob("*") if file.name[0] != "." and not file.name.endswith(SUFFIX))
+        return sorted(file for file in found if file.is_file())
+    return [path] if path.is_file() else []
+
+
+@cache
+def read_record(place: Path) -> dict[str, Any]:
+    """A record. Raises UserError for one that is missing or not as it was written."""
+    try:
+        content = place.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{place}: no such file; make again what it belongs to") from None
+    if content != _sealed(content.rpartition(SEAL)[0]):
+        raise UserError(f"{place}: this record was changed; remove it and what it belongs to, and make that again")
+    return json.loads(content)
+
+
+def write_record(place: Path, record: dict[str, Any]) -> None:
+    """Write a record, sealed with its own sha256."""
+    with atomic(place) as temporary:
+        temporary.write_bytes(_sealed(json.dumps(record, indent=2, sort_keys=True).removesuffix("\n}").encode()))
+
+
+def _sealed(head: bytes) -> bytes:
+    return head + SEAL + hashlib.sha256(head).hexdigest().encode() + b'"\n}\n'
+
+
+@cache
+def _records(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*{SUFFIX}"))
+
+
+def record_of(path: Path) -> Path | None:
+    """The record that lists a file among its outputs. Raises UserError as `read_record`."""
+    for folder in (path.parent, path.parent.parent):
+        for place in _records(folder):
+            if str(path.relative_to(folder)) in read_record(place)["outputs"]:
+                return place
+    return None
+
+
+def read_inputs(options: Any) -> dict[Path, str]:
+    """The sha256 of each file that the options name as an input, and of the records of those that have one.
+
+    Raises UserError for a file that is not as the stage that wrote it left it.
+    """
+    named: list[Path] = []
+    for field in dataclasses.fields(options):
+        value, role = getattr(options, field.name), field.metadata["role"]
+        values = value if isinstance(value, tuple) else (value,)
+        if role == "files":
+            named += [Path(word.partition("=")[2] or word) for word in values]
+        elif role is None:
+            named += [value for value in values if isinstance(value, Path)]
+    found = {}
+    for path in [file for name in named for file in files(name)]:
+        found[path] = sha256(path)
+        if place := record_of(path):
+            record = read_record(place)
+            if found[path] != record["outputs"][str(path.relative_to(place.parent))]:
+                raise UserError(
+                    f"{path}: changed after {record['stage']} wrote it, says {place}; remove it and make it again, or remove "
+                    "that record to use it as it is"
+                )
+            found[place] = found.get(place) or sha256(place)
+    return found
+
+
+@contextmanager
+def recorded(stage: str, options: Any) -> Iterator[None]:
+    """Look at a stage's inputs before it runs, and when it has ended well, write its record.
+
+    A stage without an option that is an output has none, nor has a process that wrote nothing, such as one of several that
+    share a training. Raises UserError as `read_inputs`.
+    """
+    roles = {field.metadata["role"]: getattr(options, field.name) for field in dataclasses.fields(options)}
+    inputs = read_inputs(options) if "output" in roles else {}
+    yield
+    if "output" not in roles or not completed:
+        return
+    out, (package, _, module) = roles["output"], stage.rpartition(".")
+    name = module if package.startswith("roclip") else package
+    place = out / f"{name}{SUFFIX}" if out.is_dir() else out.with_name(f"{out.stem}{SUFFIX}")
+    folder = place.parent
+    made = [file for path in completed for file in files(path) if file.name != TIMES]
+    record = {
+        "stage": stage,
+        **provenance(options),
+        "inputs": {str(p) if p.is_absolute() else os.path.relpath(p, folder): digest for p, digest in inputs.items()},
+        "outputs": {str(path.relative_to(folder)): sha256(path) for path in made},
+    }
+    write_record(place, record)

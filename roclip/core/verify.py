@@ -1,0 +1,82 @@
+"""Compares an experiment with the records that its stages left: `python -m roclip.core.verify results/embedded`.
+
+Prints a line for each file that was changed, is missing or is in no record, one for each stage that read other files than are
+there now, and a summary. Ends with status 1 when there is more to say than the summary.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from roclip.core.errors import UserError
+from roclip.core.files import sha256
+from roclip.core.provenance import SUFFIX, TIMES, files, read_record
+
+UNRECORDED = ("config.yaml", "report.html", "logs", "benchmarks")  # what is new with each run of the workflow
+
+
+def compare(results: Path) -> tuple[list[str], str]:
+    """What is not as it was written, a line each, and a summary. Raises UserError for a folder without records."""
+    records, wrong, lines = {}, set(), []
+
+    @cache
+    def digest(path: Path) -> str | None:
+        return sha256(path) if path.is_file() else None
+
+    def report(path: Path, what: str) -> None:
+        wrong.add(path)
+        lines.append(f"{path}: {what}")
+
+    places = sorted(results.rglob(f"*{SUFFIX}"))
+    if not places:
+        raise UserError(
+            f"{results}: no records (*{SUFFIX}) in this folder; name the folder of an experiment, results/EXPERIMENT"
+        )
+    for place in places:
+        try:
+            records[place] = read_record(place)
+        except UserError:
+            report(place, "this record was changed; what it says is not looked at")
+    unread = [place.parent for place in wrong]
+    known = set()
+    for place, record in records.items():
+        for name, written in record["outputs"].items():
+            path = place.parent / name
+            known.add(path)
+            if digest(path) is None:
+                report(path, f"missing; {record['stage']} wrote it")
+            elif digest(path) != written:
+                report(path, f"changed after {record['stage']} wrote it")
+    for path in files(results):
+        expected = path in known or path.name == TIMES or path.relative_to(results).parts[0] in UNRECORDED
+        if not expected and not any(folder in path.parents for folder in unread):
+            report(path, "no record knows it")
+    for place, record in records.items():
+        inputs = {Path(os.path.normpath(place.parent / name)): read for name, read in record["inputs"].items()}
+        # of a file that was named already, nothing is said again for all that was made from it
+        others = [path for path, read in inputs.items() if path not in wrong and digest(path) != read]
+        # nor of the files of another record that is named
+        told = {other.parent / name for other in others if other in records for name in records[other]["outputs"]}
+        if others:
+            now = ", ".join(f"{path}{'' if path.exists() else ' (missing)'}" for path in others if path not in told)
+            lines.append(f"{place}: {record['stage']} read other files than are there now: {now}")
+    summary = f"{len(known - wrong)} files of {len(records)} stages are as they were written"
+    return lines, f"{summary}; {len(lines)} lines above say what is not" if lines else summary
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit status. Raises UserError as `compare`."""
+    if len(argv) != 1:
+        raise UserError("usage: python -m roclip.core.verify results/EXPERIMENT")
+    lines, summary = compare(Path(os.path.normpath(argv[0])))
+    print(*lines, summary, sep="\n")
+    return 1 if lines else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,245 @@
+"""Stage: write the tables of a downstream test set, read from the form in which its makers give it out.
+
+Writes `probe.csv`, on which the linear probe is trained, and `test.csv` (path, label), `classes.txt`, a name a line in the
+order of the set's own class numbers, and `templates.txt`, the 80 prompt templates of CLIP, the same for every set. Nothing is
+downloaded. Images stay where they are; those of CIFAR, which come as arrays, are written to `images/` as PNG.
+
+| set | probe | test | classes |
+|---|---|---|---|
+| cifar10, cifar100 | train | test | 10; the 100 fine ones |
+| food101 | train | test | 101 |
+| dtd | train and val of partition 1 | test of partition 1 | 47 |
+| aircraft | trainval | test | the 100 variants |
+| flowers102 | train and val | test | 102 |
+| caltech101 | 30 images of each class, drawn once and for all | the others | 101: without BACKGROUND_Google |
+| pets | trainval | test | 37 |
+| cars | train | test | 196 |
+| imagenet1k | train, of more than 50,000 images so many drawn once and for all | validation | 1000 |
+
+Where a set has a validation split, it is added to the training images, and of Caltech101, which has no split, 30 images of
+each class are drawn: both as in CLIP's linear probes (Radford et al., 2021, appendix A). ImageNet1K is a folder with
+`train/labels.csv` and `validation/labels.csv` (image, label): paths relative to the CSV, and class numbers 0 to 999.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
+from PIL import Image
+from torchvision import datasets
+
+from roclip.core.atomic import atomic, completed
+from roclip.core.errors import UserError
+from roclip.core.files import read_table, write_table
+from roclip.core.options import option, run_stage
+from roclip.core.randomness import numpy_generator
+from roclip.data.downstream_sets import FOLDERS
+
+log = logging.getLogger(__name__)
+
+CALTECH_PROBE = 30  # images of a class that the probe is trained on
+IMAGENET_PROBE = 50_000
+# open_clip calls 657 and 744 both missile, and 836 and 837 both sunglasses; equal prompts could not tell them apart
+IMAGENET_RENAMED = {744: "projectile", 836: "sunglass"}
+CALTECH_RENAMED = {
+    "Faces": "off-center face", "Faces_easy": "centered face", "Leopards": "leopard", "Motorbikes": "motorbike",
+    "airplanes": "airplane",
+}  # fmt: skip
+
+Labelled = list[tuple[str, int]]  # path, class number
+
+
+@dataclass(frozen=True)
+class DownstreamOptions:
+    root: Path = option("folder that holds the sets' folders", role="setting")
+    set: str = option("name of the set", choices=tuple(FOLDERS))
+    out: Path = option("folder to write", role="output")
+    max_bad_fraction: float = option("share of images that may be missing")
+
+
+@dataclass(frozen=True)
+class Split:
+    """A set: its class names by number, and the images for the probe and for the test."""
+
+    classes: list[str]
+    probe: Labelled
+    test: Labelled
+
+
+def spaced(names: Iterable[str]) -> list[str]:
+    """Names with spaces in place of underscores."""
+    return [name.replace("_", " ") for name in names]
+
+
+def cifar(dataset_class: type[datasets.CIFAR10], root: Path, out: Path) -> Split:
+    """Either CIFAR; torchvision compares its files with known checksums before it unpickles them."""
+    splits = {}
+    for name in ("probe", "test"):
+        dataset = dataset_class(root, train=name == "probe")
+        folder = out / "images" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        splits[name] = []
+        for row, (image, label) in enumerate(zip(dataset.data, dataset.targets, strict=True)):
+            path = folder / f"{row:05d}.png"
+            Image.fromarray(image).save(path, compress_level=1)
+            splits[name].append((str(path), label))
+        completed.append(folder)
+    return Split(spaced(dataset.classes), **splits)
+
+
+def listed(dataset: datasets.VisionDataset) -> Labelled:
+    """The images of a set whose `loader` gives back paths."""
+    return [(str(path), int(label)) for path, label in (dataset[row] for row in range(len(dataset)))]
+
+
+def food101(root: Path, out: Path) -> Split:
+    probe, test = (datasets.Food101(root, split, loader=str) for split in ("train", "test"))
+    return Split(same_classes(probe, test), listed(probe), listed(test))
+
+
+def dtd(root: Path, out: Path) -> Split:
+    train, val, test = (datasets.DTD(root, split, partition=1, loader=str) for split in ("train", "val", "test"))
+    return Split(same_classes(train, val, test), listed(train) + listed(val), listed(test))
+
+
+def aircraft(root: Path, out: Path) -> Split:
+    probe, test = (datasets.FGVCAircraft(root, split, "variant", loader=str) for split in ("trainval", "test"))
+    return Split(same_classes(probe, test), listed(probe), listed(test))
+
+
+def flowers102(root: Path, out: Path) -> Split:
+    train, val, test = (datasets.Flowers102(root, split, loader=str) for split in ("train", "val", "test"))
+    classes = [name.rstrip("?") for name in train.classes]  # "pink-yellow dahlia?"
+    return Split(classes, listed(train) + listed(val), listed(test))
+
+
+def caltech101(root: Path, out: Path) -> Split:
+    dataset = datasets.Caltech101(root)
+    folder = Path(dataset.root, "101_ObjectCategories")
+    probe, test = [], []
+    for number, name in enumerate(dataset.categories):
+        images = sorted((folder / name).glob("image_*.jpg"))
+        if len(images) <= CALTECH_PROBE:
+            raise UserError(
+                f"{folder / name}: {len(images)} images (image_*.jpg); the probe takes {CALTECH_PROBE}, the test the rest"
+            )
+        order = numpy_generator("caltech101", name).permutation(len(images))
+        chosen = set(order[:CALTECH_PROBE].tolist())
+        for row, path in enumerate(images):
+            (probe if row in chosen else test).append((str(path), number))
+    names = [CALTECH_RENAMED.get(name, name.lower()) for name in dataset.categories]
+    return Split(spaced(names), probe, test)
+
+
+def pets(root: Path, out: Path) -> Split:
+    probe, test = (datasets.OxfordIIITPet(root, split) for split in ("trainval", "test"))
+    # it has no loader of paths to ask for
+    images = [[(str(path), label) for path, label in zip(d._images, d._labels, strict=True)] for d in (probe, test)]
+    return Split(same_classes(probe, test), *images)
+
+
+def cars(root: Path, out: Path) -> Split:
+    probe, test = (datasets.StanfordCars(root, split, loader=str) for split in ("train", "test"))
+    return Split(same_classes(probe, test), listed(probe), listed(test))
+
+
+def imagenet1k(root: Path, out: Path) -> Split:
+    classes = [IMAGENET_RENAMED.get(number, name) for number, name in enumerate(IMAGENET_CLASSNAMES)]
+    splits = []
+    for split in ("train", "validation"):
+        table = root / FOLDERS["imagenet1k"] / split / "labels.csv"
+        rows = read_table(table, ("image", "label"))
+        for line, row in enumerate(rows, 1):
+            if not (row["label"].isdecimal() and int(row["label"]) < len(classes)):
+                raise UserError(
+                    f"{table}, row {line}: the label '{row['label']}' is no class number from 0 to {len(classes) - 1}"
+                )
+        splits.append([(str(table.parent / row["image"]), int(row["label"])) for row in rows])
+    probe, test = splits
+    if len(probe) > IMAGENET_PROBE:
+        chosen = numpy_generator("imagenet1k").permutation(len(probe))[:IMAGENET_PROBE]
+        probe = [probe[row] for row in np.sort(chosen)]
+    return Split(classes, probe, test)
+
+
+READERS: dict[str, Callable[[Path, Path], Split]] = {
+    "cifar10": lambda root, out: cifar(datasets.CIFAR10, root, out),
+    "cifar100": lambda root, out: cifar(datasets.CIFAR100, root, out),
+    "food101": food101, "dtd": dtd, "aircraft": aircraft, "flowers102": flowers102, "caltech101": caltech101, "pets": pets,
+    "cars": cars, "imagenet1k": imagenet1k,
+}  # fmt: skip
+
+# what must stand in the folder of each, for the one who put it there
+LAYOUTS = {
+    "cifar10": "data_batch_1 to data_batch_5, test_batch and batches.meta, as in cifar-10-python.tar.gz, unchanged",
+    "cifar100": "train, test and meta, as in cifar-100-python.tar.gz, unchanged",
+    "food101": "images/ and meta/train.json, meta/test.json, as in food-101.tar.gz",
+    "dtd": "dtd/images/ and dtd/labels/, as in dtd-r1.0.1.tar.gz",
+    "aircraft": "data/images/ and data/images_variant_*.txt, as in fgvc-aircraft-2013b.tar.gz",
+    "flowers102": "jpg/, from 102flowers.tgz, and beside it imagelabels.mat and setid.mat, unchanged",
+    "caltech101": "101_ObjectCategories/, from 101_ObjectCategories.tar.gz, with a folder for each class and BACKGROUND_Google",
+    "pets": "images/ and annotations/, from images.tar.gz and annotations.tar.gz",
+    "cars": "cars_train/, cars_test/, devkit/ with cars_train_annos.mat and cars_meta.mat, and cars_test_annos_withlabels.mat",
+    "imagenet1k": "train/labels.csv and validation/labels.csv (image, label)",
+}
+
+
+def same_classes(*parts: datasets.VisionDataset) -> list[str]:
+    """The class names that all parts of a set agree on. Raises ValueError when they do not."""
+    if any(part.classes != parts[0].classes for part in parts):
+        raise ValueError("its splits name different classes")
+    return spaced(parts[0].classes)
+
+
+def read(options: DownstreamOptions) -> Split:
+    """The set. Raises UserError, one line that says what must be where, when it is not laid out as its makers do."""
+    folder = options.root / FOLDERS[options.set]
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; it is to hold {LAYOUTS[options.set]}")
+    try:
+        split = READERS[options.set](options.root, options.out)
+    except UserError:
+        raise
+    except Exception as error:  # torchvision and scipy raise many kinds; each of them is a folder that is not as expected
+        reason = " ".join(str(error).replace(" You can use download=True to download it", "").split())
+        raise UserError(f"{folder}: not {options.set} as expected ({reason}); it is to hold {LAYOUTS[options.set]}") from None
+    for name, images in (("probe", split.probe), ("test", split.test)):
+        if not images:
+            raise UserError(f"{folder}: no image for the {name}; it is to hold {LAYOUTS[options.set]}")
+        wrong = next(((path, number) for path, number in images if not 0 <= number < len(split.classes)), None)
+        if wrong:
+            raise UserError(  # the sets whose numbers torchvision takes from a file count from 1
+                f"{folder}: {wrong[0]} is of class {wrong[1] + 1}, and there are {len(split.classes)}; it is to hold "
+                f"{LAYOUTS[options.set]}"
+            )
+        missing = [path for path, _ in images if not Path(path).is_file()]
+        if len(missing) > options.max_bad_fraction * len(images):
+            raise UserError(
+                f"{folder}: {len(missing)} of {len(images)} images for the {name} are not there, first {missing[0]}; "
+                f"it is to hold {LAYOUTS[options.set]}"
+            )
+    return split
+
+
+def run(options: DownstreamOptions) -> None:
+    split = read(options)
+    double = [name for name, count in Counter(split.classes).items() if count > 1]
+    if double:
+        raise UserError(f"{options.root / FOLDERS[options.set]}: two classes are called '{double[0]}'")
+    for name, images in (("probe", split.probe), ("test", split.test)):
+        rows = ({"path": path, "label": split.classes[number]} for path, number in images)
+        write_table(options.out / f"{name}.csv", ("path", "label"), rows)
+    lists = {"classes": split.classes, "templates": [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]}
+    for name, lines in lists.items():
+        with atomic(options.out / f"{name}.txt") as temporary:
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    counts = len(split.probe), len(split.test), len(split.classes)
+    log.info("%s: %d probe images, %d test images, %d classes", options.set, *counts)
+
+
+if __name__ == "__main__":
+    run_stage(DownstreamOptions, run)

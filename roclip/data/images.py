@@ -1,0 +1,242 @@
+"""Decoding images into uint8 arrays, whoever made the files and the tables that name them.
+
+JPEG, PNG and WebP only, of animations the first picture, turned as the EXIF data say; transparency is dropped. A file is
+refused before it is decoded when it lies outside the data roots, is no regular file, or would take too much memory or time.
+"""
+
+import logging
+import math
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from tarfile import TarInfo
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from roclip.core.errors import UserError, one_line
+from roclip.core.files import write_rows
+
+log = logging.getLogger(__name__)
+
+MEMBER = re.compile(r"(.+\.tar)/.+@(\d+)\+(\d+)")
+FLIP_P, LOG_RATIO = 0.5, math.log(4 / 3)  # of random crops
+FORMATS = ("JPEG", "PNG", "WEBP")
+BYTES = 64_000_000  # of the largest file
+PIXELS = 40_000_000  # of the largest image, as of downloads: each that is decoded at a time takes up to 12 bytes a pixel
+WEBP_PIXELS = 20_000_000  # of the largest WebP, which takes up to 16
+# of the largest image; a smaller JPEG may have more, it has about 10. Each goes over all pixels and may be a few bytes
+SCANS = 100
+ORIENTATION = 0x0112  # in EXIF data
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+SIDEWAYS = (5, 6, 7, 8)  # width and height change places
+QUARANTINE = ("table", "row", "path", "reason")
+
+
+class BadImage(Exception):
+    """An image that is not opened or decoded; its message is the reason."""
+
+
+def member_path(tar: Path, member: TarInfo) -> str:
+    """The path of an image in a tar: its place in bytes, so that it is read without looking through the tar."""
+    return f"{tar}/{member.name}@{member.offset_data}+{member.size}"
+
+
+def _content(path: Path | str) -> bytes:
+    """The bytes of a file, or of a member of a tar, `TAR/NAME@OFFSET+SIZE`."""
+    member = MEMBER.fullmatch(str(path))
+    file = member[1] if member else path
+    found = os.stat(file)  # noqa: PTH116 (a million Paths take long)
+    if not stat.S_ISREG(found.st_mode):  # to open a pipe may take for ever, and a device may act on it
+        raise BadImage("a folder, pipe or device")
+    offset, size = map(int, member.groups()[1:]) if member else (0, found.st_size)
+    if size > BYTES:
+        raise BadImage(f"more than {BYTES / 1e6:.0f} MB")
+    with open(file, "rb") as opened:
+        opened.seek(offset)
+        return opened.read(size)
+
+
+@contextmanager
+def _opened(path: Path | str) -> Iterator[Image.Image]:
+    """An image of which the header has been read. Raises BadImage, OSError or what else Pillow raises on a broken file."""
+    content = _content(path)
+    try:
+        image = Image.open(BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise BadImage("no JPEG, PNG or WebP, or its header is broken") from None
+    with image:
+        pixels, most = image.width * image.height, WEBP_PIXELS if image.format == "WEBP" else PIXELS
+        if pixels > most:
+            raise BadImage(f"{image.width} x {image.height} pixels, more than {most / 1e6:.0f} million")
+        # a scan has 10 bytes or more, so most files need not be searched
+        many = pixels * len(content) // 10 > PIXELS * SCANS and image.format not in ("PNG", "WEBP")
+        if many and pixels * content.count(b"\xff\xda") > PIXELS * SCANS:
+            raise BadImage("a JPEG of too many scans")
+        yield image
+
+
+def _orientation(image: Image.Image) -> int:
+    """As in EXIF, 1 to 8; 1, upright, where the data are broken or say nothing of it."""
+    if image.format == "PNG":
+        image.load()  # the data may stand behind the picture; what is wrong with that must not be lost below
+    try:
+        found = image.getexif().get(ORIENTATION)
+    except Exception:  # Pillow raises many kinds; the picture may be whole all the same
+        return 1
+    return found if found in TURNS else 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    """The whole image in RGB, the right way up."""
+    if image.mode == "I;16":  # Pillow would clip it to 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    return image.transpose(TURNS[orientation]) if orientation > 1 else image
+
+
+def decode(path: Path | str, size: int) -> np.ndarray:
+    """One image as uint8 (size, size, 3): shorter side resized to `size` (bicubic), centre square, RGB.
+
+    Raises BadImage, OSError or what else Pillow raises on a broken file.
+    """
+    with _opened(path) as image:
+        image = _upright(image, _orientation(image))
+        if image.size != (size, size):
+            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+        return np.asarray(image)
+
+
+def decode_crop(path: Path | str, size: int, draws: Sequence[float], min_area: float) -> np.ndarray:
+    """A random crop of one image as uint8 (size, size, 3): `augment.crop_and_flip` of the whole image, not of its square.
+
+    The crop has an area of [min_area, 1] of the image's and is resized (bilinear, with antialiasing). draws: 5 numbers in
+    [0, 1): area, aspect ratio, place along x and y, flip. Raises as `decode`.
+    """
+    with _opened(path) as image:
+        orientation = _orientation(image)
+        width, height = image.size[::-1] if orientation in SIDEWAYS else image.size
+        left, top, right, bottom = crop_box(width, height, draws, min_area)
+        # JPEGs far larger than needed are decoded at 1/2, 1/4 or 1/8; what is left to resize is still a factor of 2
+        shrink = min(right - left, bottom - top) / (2 * size)
+        if shrink >= 2:
+            image.draft("RGB", tuple(math.ceil(side / shrink) for side in image.size))
+        image = _upright(image, orientation)
+        x, y = image.width / width, image.height / height
+        box = (left * x, top * y, right * x, bottom * y)
+        crop = image.resize((size, size), Image.Resampling.BILINEAR, box)
+    return np.asarray(crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if draws[4] < FLIP_P else crop)
+
+
+def crop_box(width: int, height: int, draws: Sequence[float], min_area: float) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a random crop, in pixels and fractions of them.
+
+    Its area is [min_area, 1] of the image's and its aspect ratio [3/4, 4/3] of a square's, except where it meets the edges.
+    """
+    area = (min_area + (1 - min_area) * draws[0]) * width * height
+    ratio = math.exp((2 * draws[1] - 1) * LOG_RATIO)
+    across, down = min(width, math.sqrt(area * ratio)), min(height, math.sqrt(area / ratio))
+    left, top = draws[2] * (width - across), draws[3] * (height - down)
+    return left, top, left + across, top + down
+
+
+class Roots:
+    """The folders in which images may lie. Links are resolved, those of folders once for all that lies in them."""
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self.names = ", ".join(folders)
+        self.folders = tuple(os.path.join(os.path.realpath(folder), "") for folder in folders)  # noqa: PTH118
+        self.resolved: dict[str, str] = {}
+
+    def check(self, path: str) -> None:
+        """Raises BadImage for a file, or a member of a tar, that lies outside them."""
+        member = MEMBER.fullmatch(path)
+        folder, name = os.path.split(member[1] if member else path)
+        if folder not in self.resolved:
+            self.resolved[folder] = os.path.realpath(folder)
+        real = os.path.join(self.resolved[folder], name)  # noqa: PTH118 (a million Paths take long)
+        if os.path.islink(real):  # noqa: PTH114
+            real = os.path.realpath(real)
+        if not real.startswith(self.folders):
+            raise BadImage(f"outside the data roots ({self.names})")
+
+
+class Intake:
+    """Takes in the images that tables name, and keeps a list of those that it leaves out.
+
+    More than `max_bad_fraction` of the images of a table, or of the part of it that is read at a time, are a UserError.
+    """
+
+    def __init__(self, roots: Sequence[str], max_bad_fraction: float) -> None:
+        self.roots, self.max_bad_fraction = Roots(roots), max_bad_fraction
+        self.quarantine: list[tuple[Path, int, str, str]] = []  # cells of QUARANTINE; rows are counted from 1
+
+    def load(self, table: Path, paths: Sequence[str], size: int, threads: int, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """All images of `paths` that can be decoded: (uint8 (n, 3, size, size), their places in `paths` (n,), counted from 0).
+
+        `paths` are those of a table, or a part of them that begins in row `first`, counted from 0.
+        """
+        images = np.empty((len(paths), size, size, 3), np.uint8)
+
+        def fill(row: int) -> None:
+            images[row] = decode(paths[row], size)
+
+        good = self._good_rows(table, paths, fill, threads, first)
+        if len(good) < len(paths):
+            images = images[good]
+        return images.transpose(0, 3, 1, 2), good
+
+    def readable(self, table: Path, paths: Sequence[str], threads: int) -> np.ndarray:
+        """The rows (n,), counted from 0, whose images can be decoded; they are the same that `load` keeps.
+
+        Every file is read to its end, JPEGs in an eighth of their resolution, about three times as fast as `load`.
+        """
+
+        def look(row: int) -> None:
+            with _opened(paths[row]) as image:
+                image.draft("RGB", (1, 1))
+                _upright(image, 1).load()
+
+        return self._good_rows(table, paths, look, threads)
+
+    def _good_rows(
+        self, table: Path, paths: Sequence[str], read: Callable[[int], None], threads: int, first: int = 0
+    ) -> np.ndarray:
+        """The rows for which `read` raises nothing."""
+
+        def fault(row: int) -> str | None:
+            try:
+                self.roots.check(paths[row])
+                read(row)
+            except BadImage as error:
+                return str(error)
+            except Exception as error:  # Pillow raises many kinds; each of them is a bad image
+                return f"{type(error).__name__}: {' '.join(str(error).split())}"
+            return None
+
+        chunks = [range(start, min(start + 1000, len(paths))) for start in range(0, len(paths), 1000)]
+        with ThreadPoolExecutor(threads) as pool:  # Pillow decodes without holding the interpreter's lock
+            faults = [found for part in pool.map(lambda chunk: [fault(row) for row in chunk], chunks) for found in part]
+        bad = [row for row, found in enumerate(faults) if found]
+        for row in bad[:20]:
+            log.warning("%s, row %d: left out %s: %s", table, first + row + 1, one_line(paths[row]), faults[row])
+        if len(bad) > self.max_bad_fraction * len(paths):
+            raise UserError(
+                f"{table}: {len(bad)} of {len(paths)} images are missing or broken, first in row {first + bad[0] + 1} "
+                f"({paths[bad[0]]}: {faults[bad[0]]}); max_bad_fraction allows {self.max_bad_fraction:g}"
+            )
+        self.quarantine += [(table, first + row + 1, paths[row], faults[row]) for row in bad]
+        return np.flatnonzero([found is None for found in faults])
+
+    def write(self, path: Path) -> None:
+        """Write the list of what was left out (QUARANTINE), empty but for its header when there is nothing."""
+        write_rows(path, QUARANTINE, self.quarantine)

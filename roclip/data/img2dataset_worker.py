@@ -1,0 +1,69 @@
+"""The process in which img2dataset works; `roclip.data.download` starts it, watches it and starts it again.
+
+img2dataset exits with 0 whether or not it is done, so whoever starts this looks at the shards, not at the exit status.
+"""
+
+import functools
+import os
+import signal
+import threading
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from roclip.core.options import option, run_stage
+from roclip.data.safe_http import Guard
+
+QUALITY = {"png": 1, "jpg": 95, "webp": 95}  # for png, how hard to compress
+SHARD = 2500  # images a shard, the unit of work
+THREADS = 32  # of a process; they mostly wait for servers
+PIXELS = 40_000_000  # of the largest image that is decoded: with transparency, it takes 73 bytes a pixel to flatten
+
+
+@dataclass(frozen=True)
+class FetchOptions:
+    shards: Path = option("folder of the shards; its folder list/ holds one Parquet file (url, row, caption) for each split")
+    image_size: int = option("shorter side to which images are shrunk, in pixels")
+    image_format: str = option("format in which images are kept", choices=("png", "jpg", "webp"))
+    loopback: bool = option("whether servers on this machine are allowed")
+    roots: tuple[str, ...] = option("folders inside which file: URLs are allowed")
+    progress: Path = option("file that is touched after each URL")
+    distributor: str = option("what spreads the shards over processes", choices=("multiprocessing", "pyspark", "ray"))
+    threads: int = option("number of processes", default=1)
+
+
+def die_with_parent() -> None:
+    """End this process and its workers once the parent, which holds the other end of standard input, is gone."""
+
+    def wait() -> None:
+        os.read(0, 1)  # nothing is ever written: it returns when the other end is closed
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def run(options: FetchOptions) -> None:
+    """Fetch every shard that has no `_stats.json` yet.
+
+    Every image is encoded anew, small ones of the right format too, for OpenCV reads images that nobody else can.
+    """
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(PIXELS)
+    from roclip.data.safe_downloader import GuardedDownloader  # slow to import, and what it imports reads the variables above
+
+    img2dataset = import_module("img2dataset.main")  # the package has a function of the same name
+    guard = Guard(options.loopback, tuple(map(Path, options.roots)))
+    img2dataset.Downloader = functools.partial(GuardedDownloader, guard, options.progress)
+    img2dataset.download(
+        url_list=str(options.shards / "list"), input_format="parquet", url_col="url", caption_col="caption",
+        save_additional_columns=["row"], output_folder=str(options.shards), output_format="webdataset",
+        number_sample_per_shard=SHARD, processes_count=options.threads, thread_count=THREADS, distributor=options.distributor,
+        image_size=options.image_size, resize_mode="keep_ratio", resize_only_if_bigger=True,
+        encode_format=options.image_format, encode_quality=QUALITY[options.image_format], skip_reencode=False,
+        compute_hash=None, extract_exif=False, enable_wandb=False,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    run_stage(FetchOptions, run)

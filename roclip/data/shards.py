@@ -1,0 +1,100 @@
+"""The shards that img2dataset writes: which are whole, and what is in them.
+
+A shard is three files: `00000.tar` with the images, `00000.parquet` with a row for each URL, and, once both are closed,
+`00000_stats.json`.
+"""
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet as parquet
+from PIL import Image
+
+from roclip.data.images import member_path
+
+COLUMNS = ["key", "row", "url", "caption", "status", "error_message"]
+UNFINISHED = "not finished"
+TAR_END = bytes(1024)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard that img2dataset was asked for: `rows` URLs of one split."""
+
+    folder: Path
+    number: int
+    split: str
+    rows: int
+
+    @property
+    def tar(self) -> Path:
+        return self.folder / f"{self.number:05d}.tar"
+
+    @property
+    def table(self) -> Path:
+        return self.folder / f"{self.number:05d}.parquet"
+
+    @property
+    def stats(self) -> Path:
+        return self.folder / f"{self.number:05d}_stats.json"
+
+    def remove(self) -> None:
+        """Remove it, its mark of completion first, so that a kill on the way leaves no shard that looks whole."""
+        for path in (self.stats, self.tar, self.table):
+            path.unlink(missing_ok=True)
+
+    def records(self) -> list[dict]:
+        """A dict of COLUMNS for each URL, in the order of the list."""
+        table = parquet.read_table(self.table, columns=COLUMNS)
+        return sorted(table.to_pylist(), key=lambda record: record["key"])
+
+    def failures(self) -> int:
+        """How many of its URLs gave no image."""
+        return self.rows - sum(record["status"] == "success" for record in self.records())
+
+    def images(self) -> Iterator[tuple[str, str, bytes]]:
+        """(key, suffix, content) of each image, in the order in which they came."""
+        with tarfile.open(self.tar) as tar:
+            for member in tar:
+                key, _, suffix = member.name.partition(".")
+                if suffix not in ("json", "txt"):
+                    yield key, suffix, tar.extractfile(member).read()
+
+    def paths(self) -> dict[str, str]:
+        """The path of each image by its key, as `roclip.data.images` reads it."""
+        with tarfile.open(self.tar) as tar:
+            members = [member for member in tar if not member.name.endswith((".json", ".txt"))]
+        return {member.name.partition(".")[0]: member_path(self.tar, member) for member in members}
+
+    def fault(self) -> str | None:
+        """What is wrong with it, or None: it is complete, and every image that its table promises is there and opens."""
+        if not self.stats.exists():
+            return UNFINISHED
+        try:
+            if json.loads(self.stats.read_text())["count"] != self.rows:
+                return f"made of another list than one of {self.rows} URLs"
+            records = self.records()
+            keys = {record["key"] for record in records}
+            if len(keys) < len(records):
+                return "a URL twice"
+            promised = {record["key"] for record in records if record["status"] == "success"}
+            for key, _, content in self.images():
+                if key not in promised:
+                    return f"image {key} twice, or not in its table"
+                promised.remove(key)
+                with Image.open(io.BytesIO(content)) as image:
+                    if 0 in image.size:
+                        return f"image {key} is empty"
+            if promised:
+                return f"{len(promised)} images are missing"
+            with open(self.tar, "rb") as tar:  # tarfile does not mind when the end is missing, and the last captions with it
+                tar.seek(-len(TAR_END), os.SEEK_END)
+                return None if tar.read() == TAR_END else "its tar has no end"
+        except (OSError, ValueError, KeyError, EOFError, tarfile.TarError, pyarrow.ArrowException, SyntaxError) as error:
+            return f"{type(error).__name__}: {' '.join(str(error).split())}"

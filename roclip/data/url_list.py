@@ -1,0 +1,92 @@
+"""Lists of images to download, in two forms.
+
+One TSV with a header that names split, url, caption and label; or a TSV for each split, without a header, that holds a text
+and a URL a line: the caption for train and validation, the label for test and probe. CC3M is published in the second form.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from roclip.core.errors import UserError
+from roclip.core.files import CELL, bad_line, count_lines, iterate_table, open_file
+
+SPLITS = ("train", "validation", "test", "probe")
+COLUMNS = ("split", "url", "caption", "label")
+TEXT = {"train": "caption", "validation": "caption", "test": "label", "probe": "label"}
+
+
+class Entry(NamedTuple):
+    """A row of a list. `row` counts from 1, without a header; `text` is the caption or label."""
+
+    split: str
+    row: int
+    url: str
+    text: str
+
+
+def words(setting: str | Mapping[str, str]) -> list[str]:
+    """The config's `url_list` as the words of a flag: a path, or split=path for each split that it names."""
+    return [setting] if isinstance(setting, str) else [f"{split}={setting[split]}" for split in SPLITS if split in setting]
+
+
+def by_split(words: Sequence[str], name: str) -> dict[str, Path]:
+    """The paths of `split=path` words. Raises UserError, which calls them `name`, for another form or a split twice."""
+    listed = {split: Path(path) for split, _, path in (word.partition("=") for word in words)}
+    if not set(listed) <= set(SPLITS) or len(words) != len(listed):
+        raise UserError(f"{name}: expected split=path, each split once, of {', '.join(SPLITS)}")
+    return listed
+
+
+def _of_all_splits(words: Sequence[str]) -> bool:
+    return len(words) == 1 and words[0].partition("=")[0] not in SPLITS
+
+
+def paths(words: Sequence[str]) -> dict[str, Path]:
+    """The file in which each split is listed. Raises UserError for words of neither form."""
+    if _of_all_splits(words):
+        return dict.fromkeys(SPLITS, Path(words[0]))
+    return by_split(words, "url_list")
+
+
+def _read_two_columns(path: Path, split: str) -> Iterator[Entry]:
+    try:
+        with open_file(path, "r", encoding="utf-8-sig", newline="\n") as file:
+            for number, line in enumerate(iter(lambda: file.readline(CELL + 1), ""), 1):
+                if len(line) > CELL:
+                    raise UserError(f"{path}, line {number}: more than {CELL} characters; is it the right file?")
+                cells = line.rstrip("\r\n").split("\t")
+                if len(cells) != 2 or ":" not in cells[1]:
+                    raise UserError(
+                        f"{path}, line {number}: expected a {TEXT[split]}, a tab and a URL; a list of one split has no header"
+                    )
+                yield Entry(split, number, cells[1].strip(), cells[0])
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror.lower()}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}, line {bad_line(path)}: not UTF-8; save it as UTF-8") from None
+
+
+def read_entries(words: Sequence[str], splits: Sequence[str] = SPLITS) -> Iterator[Entry]:
+    """The rows of these splits in the order of their list. Raises UserError for a broken list or row."""
+    files = paths(words)
+    if not _of_all_splits(words):
+        for split in splits:
+            yield from _read_two_columns(files[split], split)
+        return
+    for number, (split, url, caption, label) in enumerate(iterate_table(Path(words[0]), COLUMNS), 1):
+        if split not in SPLITS:
+            raise UserError(f"{words[0]}, row {number}: split '{split}' is none of {', '.join(SPLITS)}")
+        if split in splits:
+            yield Entry(split, number, url, caption if TEXT[split] == "caption" else label)
+
+
+def count_rows(words: Sequence[str], split: str) -> int:
+    """How many rows a split has, in seconds for millions of them. Raises UserError for a list that cannot be read.
+
+    What is wrong with a row, `read_entries` tells.
+    """
+    path = paths(words)[split]
+    if _of_all_splits(words):
+        return sum(row[0] == split for row in iterate_table(path, COLUMNS))
+    return count_lines(path)

@@ -1,0 +1,108 @@
+"""Image augmentation of RoCLIP, for a whole batch at once with one set of draws per image.
+
+Horizontal flip, random resized crop, colour jitter, grayscale and Gaussian blur with the strengths of the authors' code.
+The draws of an epoch are one table, keyed by (seed, epoch) and indexed by row, so an image's augmentation depends neither on
+its place in a batch nor on the number of workers.
+"""
+
+import math
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from roclip.core.randomness import generator
+from roclip.data.images import FLIP_P, LOG_RATIO
+
+DRAWS = 12  # uniform numbers that one image uses
+JITTER_P, GRAYSCALE_P = 0.8, 0.2
+BRIGHTNESS, CONTRAST, SATURATION, HUE = 0.5, 0.5, 0.5, 0.1
+BLUR_RADIUS, BLUR_SIGMA = 10, (0.1, 2.0)  # in pixels of a 224-pixel image; scaled to the size at hand
+
+LUMA = torch.tensor([0.299, 0.587, 0.114])
+RGB_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+
+
+@cache
+def _colour_spaces(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """LUMA, RGB_TO_YIQ and its inverse on a device; to bring them there anew would hold up every step on a GPU."""
+    return LUMA.to(device), RGB_TO_YIQ.to(device), torch.linalg.inv(RGB_TO_YIQ).to(device)
+
+
+def epoch_draws(rows: int, seed: int, epoch: int) -> Tensor:
+    """Uniform numbers in [0, 1) for every row of the data in one epoch: (rows, DRAWS)."""
+    return torch.rand(rows, DRAWS, generator=generator("augment", seed, epoch))
+
+
+def crop_and_flip(pixels: Tensor, draws: Tensor, min_area: float) -> Tensor:
+    """Random crop of area [min_area, 1] and aspect ratio [3/4, 4/3], resized back (bilinear), flipped for draws[:, 4] < .5.
+
+    pixels: (batch, 3, side, side) in [0, 1]; draws: (batch, 5).
+    """
+    area = min_area + (1 - min_area) * draws[:, 0]
+    ratio = torch.exp((2 * draws[:, 1] - 1) * LOG_RATIO)
+    width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+    centre_x, centre_y = (2 * draws[:, 2] - 1) * (1 - width), (2 * draws[:, 3] - 1) * (1 - height)
+    flip = torch.where(draws[:, 4] < FLIP_P, -1.0, 1.0)
+    theta = torch.zeros(len(pixels), 2, 3, device=pixels.device)
+    theta[:, 0, 0], theta[:, 0, 2] = width * flip, centre_x
+    theta[:, 1, 1], theta[:, 1, 2] = height, centre_y
+    grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def colour_matrix(draws: Tensor) -> tuple[Tensor, Tensor]:
+    """Saturation, hue, brightness and grayscale of each image as one matrix (batch, 3, 3), and its contrast (batch,).
+
+    draws: (batch, 6). The jitter is the identity with probability .2. Hue turns the I-Q plane, a linear stand-in for the turn
+    in HSV.
+    """
+    brightness, contrast, saturation = (1 + (2 * draws[:, i] - 1) * s for i, s in enumerate((BRIGHTNESS, CONTRAST, SATURATION)))
+    angle = (1 - 2 * draws[:, 3]) * HUE * 2 * math.pi
+    jitter = draws[:, 4] < JITTER_P
+    one, zero = torch.ones_like(angle), torch.zeros_like(angle)
+    brightness, contrast, saturation = (torch.where(jitter, v, one) for v in (brightness, contrast, saturation))
+    angle = torch.where(jitter, angle, zero)
+    saturation = torch.where(draws[:, 5] < GRAYSCALE_P, zero, saturation)
+    cos, sin = angle.cos() * saturation, angle.sin() * saturation
+    turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(-1, 3, 3)
+    _, to_yiq, to_rgb = _colour_spaces(draws.device)
+    return brightness.view(-1, 1, 1) * (to_rgb @ turn @ to_yiq), contrast
+
+
+def jitter_colours(pixels: Tensor, draws: Tensor) -> Tensor:
+    """Colour jitter (.5, .5, .5, .1) with probability .8 and grayscale with probability .2; draws: (batch, 6)."""
+    matrix, contrast = colour_matrix(draws)
+    turned = torch.einsum("bij,bjhw->bihw", matrix, pixels)
+    luma, _, _ = _colour_spaces(pixels.device)
+    grey = torch.einsum("j,bjhw->bhw", luma, turned).mean((1, 2)).view(-1, 1, 1, 1)
+    contrast = contrast.view(-1, 1, 1, 1)
+    return (contrast * turned + (1 - contrast) * grey).clamp(0, 1)
+
+
+def blur(pixels: Tensor, draws: Tensor) -> Tensor:
+    """Gaussian blur with sigma .1 to 2 pixels at 224 pixels a side, in proportion at other sizes; draws: (batch, 1)."""
+    batch, channels, side, _ = pixels.shape
+    radius = round(BLUR_RADIUS * side / 224)
+    if radius == 0:
+        return pixels
+    low, high = BLUR_SIGMA
+    sigma = (low + (high - low) * draws) * side / 224
+    offsets = torch.arange(-radius, radius + 1, device=pixels.device)
+    kernel = torch.softmax(-(offsets**2) / (2 * sigma**2), dim=1)  # (batch, 2 * radius + 1)
+    kernel = kernel.repeat_interleave(channels, 0)
+    flat = F.pad(pixels.reshape(1, batch * channels, side, side), [radius] * 4, mode="reflect")
+    flat = F.conv2d(flat, kernel[:, None, None, :], groups=batch * channels)
+    flat = F.conv2d(flat, kernel[:, None, :, None], groups=batch * channels)
+    return flat.view(batch, channels, side, side)
+
+
+def recolour(pixels: Tensor, draws: Tensor) -> Tensor:
+    """All but crop and flip, for images that were cropped as they were decoded; arguments as of `augment`."""
+    return blur(jitter_colours(pixels, draws[:, 5:11]), draws[:, 11:12])
+
+
+def augment(pixels: Tensor, draws: Tensor, min_area: float) -> Tensor:
+    """All of it, in the order above. pixels: (batch, 3, side, side) in [0, 1]; draws: (batch, DRAWS) on the same device."""
+    return recolour(crop_and_flip(pixels, draws[:, :5], min_area), draws)

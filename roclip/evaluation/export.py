@@ -1,0 +1,161 @@
+"""Stage: write a model's checkpoints in the forms that others read.
+
+For each checkpoint a folder that `open_clip.create_model("local-dir:FOLDER")` loads: `open_clip_model.safetensors`,
+`open_clip_config.json`, the same weights as `open_clip_model.pt` (a state dict and nothing else, for `pretrained=`) and a model
+card, `README.md`. Its measures are rows as CLIP_benchmark writes them: `results/DATASET_TASK.json` (dataset, model, pretrained,
+task, metrics, language), and gathered in `results.csv` (the metrics as columns, and model_fullname). A metric that was not
+measured is empty.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from roclip.core.atomic import atomic
+from roclip.core.files import read_json, write_json, write_table
+from roclip.core.options import option, run_stage
+from roclip.core.provenance import files
+from roclip.evaluation.features import Features
+from roclip.evaluation.zero_shot_classifier import ranks
+from roclip.model import towers
+from roclip.model.pixels import MEAN, STD
+from roclip.reporting.labels import CHECKPOINTS
+
+log = logging.getLogger(__name__)
+
+METRICS = ("acc1", "acc5", "mean_per_class_recall", "lp_acc1")
+ROW = ("dataset", "model", "pretrained", "task", "language")
+BENCHMARK_NAMES = {"aircraft": "fgvc_aircraft", "flowers102": "flowers"}  # where CLIP_benchmark has another name for a set
+WEIGHTS = "open_clip_model"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    weights: Path = option("folder with the checkpoints of a model")
+    measures: Path = option("folder with the model's features and measures")
+    name: str = option("what the model is called, such as targeted/roclip/seed10")
+    experiment: str = option("name of the experiment")
+    out: Path = option("folder to write, one folder in it for each checkpoint", role="output")
+
+
+def set_of(path: Path) -> str:
+    """Whose test set a file of features or measures is of: `features_cifar10.npz` cifar10, `features.npz` the experiment's."""
+    return path.stem.partition("features_")[2] or path.stem.partition("linear_probe_")[2] or "test"
+
+
+def zero_shot_metrics(features: Features, checkpoint: str) -> dict[str, float]:
+    """Accuracy among the top 1 and 5, and the mean of the classes' top-1 accuracies, of the classes that have images."""
+    labels = features.labels("test")
+    found = ranks(features.images(checkpoint, "test"), features.class_features(checkpoint), labels)
+    of_class = [float((found[labels == label] < 1).mean()) for label in np.unique(labels)]
+    return {
+        "acc1": float((found < 1).mean()),
+        "acc5": float((found < 5).mean()),
+        "mean_per_class_recall": float(np.mean(of_class)),
+    }
+
+
+def benchmark_rows(options: ExportOptions, checkpoint: str, model: str) -> list[dict[str, Any]]:
+    """The measures of a checkpoint on every test set, in CLIP_benchmark's form; our own test images go by the experiment."""
+    rows = []
+
+    def add(name: str, task: str, metrics: dict[str, float]) -> None:
+        dataset = options.experiment if name == "test" else BENCHMARK_NAMES.get(name, name)
+        pretrained = f"{options.experiment}/{options.name}/{checkpoint}"
+        rows.append(
+            {"dataset": dataset, "model": model, "pretrained": pretrained, "task": task, "metrics": metrics, "language": "en"}
+        )
+
+    measures = files(options.measures)
+    for path in [path for path in measures if path.match("features*.npz")]:
+        add(set_of(path), "zeroshot_classification", zero_shot_metrics(Features(path), checkpoint))
+    for path in [path for path in measures if path.match("linear_probe*.json")]:
+        for row in read_json(path):
+            if row["checkpoint"] == checkpoint:
+                add(set_of(path), "linear_probe", {"lp_acc1": row["hits"] / row["n"]})
+    return rows
+
+
+def card(options: ExportOptions, checkpoint: str, model: str, record: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """The model card: a head for hubs, what the model is, how it is loaded, what was measured, what it was made of."""
+    lines = [
+        "---",
+        "library_name: open_clip",
+        "pipeline_tag: zero-shot-image-classification",
+        "tags: [clip, data-poisoning, roclip]",
+        "---",
+        "",
+        f"# {options.experiment}/{options.name}, {CHECKPOINTS[checkpoint]}",
+        "",
+        f"CLIP ({model}), trained from scratch in a poisoning experiment. **Its training data may hold poisoned pairs that "
+        "were put there on purpose: it is for research on attacks and defences, not for use.**",
+        "",
+        "```python",
+        "import open_clip",
+        'model = open_clip.create_model("local-dir:FOLDER")  # the folder of this file',
+        "```",
+        "",
+        f"`{WEIGHTS}.pt` holds the same weights as a state dict: `model.load_state_dict(torch.load(PATH, weights_only=True))`.",
+    ]
+    if not model.endswith(".json"):
+        lines += [f"open_clip reads it too: `open_clip.create_model({model!r}, pretrained=PATH)`."]
+    if "timm_model_name" in record["model_config"]["vision_cfg"]:
+        lines += ["Its image tower is registered with timm by `import roclip.model.small_resnet`: import that first."]
+    if "bpe_path" in record["model_config"]["text_cfg"].get("tokenizer_kwargs", {}):
+        lines += ["Its tokenizer reads a file of the project, so load it in the project's folder."]
+    lines += ["", "## Measured", "", "| dataset | task | metric | value |", "|---|---|---|---|"]
+    lines += [
+        f"| {row['dataset']} | {row['task']} | {metric} | {value:.4f} |"
+        for row in rows
+        for metric, value in row["metrics"].items()
+    ]
+    lines += ["", f"Made by commit `{record['commit']}`, epoch {record['epoch']}.", ""]
+    lines += ["| program | version |", "|---|---|", *(f"| {key} | {value} |" for key, value in record["versions"].items()), ""]
+    lines += ["| input | sha256 |", "|---|---|", *(f"| `{path}` | `{digest}` |" for path, digest in record["inputs"].items())]
+    lines += ["", "| option | value |", "|---|---|", *(f"| {key} | {value} |" for key, value in record["options"].items())]
+    return "\n".join(lines) + "\n"
+
+
+def write_checkpoint(
+    checkpoint: str, model: torch.nn.Module, record: dict[str, Any], options: ExportOptions
+) -> list[dict[str, Any]]:
+    """Write the folder of one checkpoint; its rows."""
+    folder = options.out / checkpoint
+    name = record["options"]["model"]
+    rows = benchmark_rows(options, checkpoint, Path(name).stem if name.endswith(".json") else name)
+    weights = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
+    with atomic(folder / f"{WEIGHTS}.safetensors") as temporary:
+        save_file(weights, temporary, metadata={"format": "pt"})
+    # to an open file: torch would write the name of a path, which is another one each time, into what it writes
+    with atomic(folder / f"{WEIGHTS}.pt") as temporary, open(temporary, "wb") as file:
+        torch.save(weights, file)
+    pixels = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"}
+    write_json(folder / "open_clip_config.json", {"model_cfg": record["model_config"], "preprocess_cfg": pixels})
+    for row in rows:
+        write_json(folder / "results" / f"{row['dataset']}_{row['task']}.json", row)
+    with atomic(folder / "README.md") as temporary:
+        temporary.write_text(card(options, checkpoint, name, record, rows), encoding="utf-8")
+    return rows
+
+
+def run(options: ExportOptions) -> None:
+    """Raises UserError as `towers.load_all`."""
+    models = towers.load_all(options.weights)
+    rows = [row for checkpoint, model in models.items() for row in write_checkpoint(checkpoint, *model, options)]
+    flat = [
+        {metric: row["metrics"].get(metric, "") for metric in METRICS}
+        | {key: row[key] for key in ROW}
+        | {"model_fullname": f"{row['model']} {row['pretrained']}"}
+        for row in rows
+    ]
+    write_table(options.out / "results.csv", (*METRICS, *ROW, "model_fullname"), flat)
+    log.info("wrote %s of %s to %s", " and ".join(models), options.name, options.out)
+
+
+if __name__ == "__main__":
+    run_stage(ExportOptions, run)

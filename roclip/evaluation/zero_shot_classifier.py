@@ -1,0 +1,53 @@
+"""Zero-shot classification, of which attack success is a case: both ask how often the top classes hold a wanted label."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from roclip.core.errors import UserError
+
+
+def labels_of(table: Path, rows: list[dict[str, str]], classes: list[str]) -> np.ndarray:
+    """The class numbers of labelled rows. Raises UserError for a label that is no class."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    for line, row in enumerate(rows, 1):
+        if row["label"] not in numbers:
+            raise UserError(f"{table}, row {line}: the label '{row['label']}' is not in the class list")
+    return np.array([numbers[row["label"]] for row in rows], np.int64)
+
+
+def prompts(classes: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """Every template filled with every class, the templates of a class in a row."""
+    return [template.replace("{}", name) for name in classes for template in templates]
+
+
+def class_features(prompt_features: np.ndarray, classes: int) -> np.ndarray:
+    """The normalised mean of each class's normalised prompt features: (classes * templates, d) -> (classes, d)."""
+    means = prompt_features.reshape(classes, -1, prompt_features.shape[1]).mean(axis=1)
+    return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+
+def ranks(image_features: np.ndarray, class_features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How many classes score at least as high as the wanted one, itself left out: (n,), 0 for a top-1 hit.
+
+    image_features: (n, d), of any length, for the order of cosines does not depend on it; labels: (n,) class numbers. A tie
+    counts against the wanted class.
+    """
+    scores = image_features @ class_features.T
+    wanted = np.take_along_axis(scores, labels[:, None], axis=1)
+    return (scores >= wanted).sum(axis=1) - 1
+
+
+def top_counts(checkpoint: str, exam: str, measure: str, ranks: np.ndarray) -> list[dict[str, str | int]]:
+    """The hits among the top 1, 3 and 5 classes as rows of a measure's JSON."""
+    return [
+        {
+            "checkpoint": checkpoint,
+            "exam": exam,
+            "measure": f"{measure}_top{k}",
+            "hits": int((ranks < k).sum()),
+            "n": len(ranks),
+        }
+        for k in (1, 3, 5)
+    ]

@@ -1,0 +1,154 @@
+"""The image and caption towers, their tokenizer and their weight files; the networks are open_clip's.
+
+A model is named by open_clip's name (`RN50`) or by a JSON file in open_clip's format (`config/models/*.json`).
+"""
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from open_clip.tokenizer import SimpleTokenizer
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import roclip.model.small_resnet  # noqa: F401 (registers its towers)
+from roclip.core.atomic import atomic
+from roclip.core.errors import UserError
+from roclip.core.files import read_json
+from roclip.core.provenance import fingerprint
+from roclip.model.pixels import normalise, to_pixels
+from roclip.reporting.labels import counted
+
+MAX_LOGIT_SCALE = math.log(100)
+
+
+def model_config(name: str) -> dict[str, Any]:
+    """The open_clip config of a model's name or JSON file. Raises UserError when there is none."""
+    if name.endswith(".json"):
+        return read_json(Path(name))
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise UserError(f"train.model: '{name}' is neither the name of an open_clip model nor a .json file")
+    return config
+
+
+def create(config: dict[str, Any]) -> open_clip.CLIP:
+    """Freshly initialised towers in channels-last layout; the weights depend on torch's global random state."""
+    return open_clip.CLIP(**config).to(memory_format=torch.channels_last)
+
+
+def tokenizer(config: dict[str, Any]) -> SimpleTokenizer:
+    """The tokenizer of a model. A caption that is too long keeps its end token, which CLIP's caption tower pools."""
+    text = config["text_cfg"]
+    return SimpleTokenizer(context_length=text.get("context_length", 77), **text.get("tokenizer_kwargs", {}))
+
+
+def fingerprint_of(tokenizer: SimpleTokenizer) -> str:
+    """The sha256 of what decides which tokens a caption is read as: vocabulary, merges and context length."""
+    return fingerprint(tokenizer.encoder, list(tokenizer.bpe_ranks), tokenizer.context_length)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how the towers compute: the device, and bfloat16 autocast or float32."""
+
+    device: torch.device
+    bf16: bool
+
+    @classmethod
+    def choose(cls, precision: str, threads: int, device: str = "auto") -> "Runtime":
+        """Where to compute: `device` is cpu, cuda, or auto, the GPU when there is one; `precision` is bf16 or float32.
+
+        `threads` is for the CPU. Each rank of torchrun takes the GPU of its number. Raises UserError where there is none; auto
+        does too where CUDA_VISIBLE_DEVICES names GPUs, as it does in a job that asked for some, and PyTorch sees none of them.
+        """
+        torch.set_num_threads(threads)
+        number = int(os.environ.get("LOCAL_RANK", 0))
+        found = torch.cuda.device_count()
+        asked = os.environ.get("CUDA_VISIBLE_DEVICES", "") not in ("", "-1", "NoDevFiles")
+        if device == "cpu" or (device == "auto" and not found and not asked):
+            return cls(torch.device("cpu"), precision == "bf16")
+        if found <= number:
+            needed = counted(number + 1, "GPU")
+            raise UserError(f"train.device: {needed} needed, and PyTorch sees {found}; use cpu, or fewer processes")
+        torch.cuda.set_device(number)
+        return cls(torch.device("cuda", number), precision == "bf16")
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def attention(self) -> sdpa_kernel:
+        """On CPUs the plain attention kernel: the fused one is several times slower backwards at short contexts."""
+        return sdpa_kernel(SDPBackend.MATH if self.device.type == "cpu" else list(SDPBackend.__members__.values())[1:])
+
+
+def repeat_to_the_bit() -> None:
+    """On GPUs only kernels that give the same bits each time, from now on in this process. To be called before CUDA starts."""
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+
+
+def encode_images(model: torch.nn.Module, images: np.ndarray, runtime: Runtime, batch: int = 500) -> Tensor:
+    """Un-normalised features of uint8 images, without augmentation: (n, 3, s, s) -> (n, d), float32 on the CPU."""
+    with torch.no_grad(), runtime.autocast(), runtime.attention():
+        parts = [
+            model.encode_image(normalise(to_pixels(part.to(runtime.device)))).float().cpu()
+            for part in torch.from_numpy(images).split(batch)
+        ]
+    return torch.cat(parts)
+
+
+def encode_tokens(model: torch.nn.Module, tokens: Tensor, runtime: Runtime, batch: int = 500) -> Tensor:
+    """Normalised caption features: (n, context) -> (n, d), float32 on the CPU."""
+    with torch.no_grad(), runtime.autocast(), runtime.attention():
+        parts = [model.encode_text(part.to(runtime.device), normalize=True).float().cpu() for part in tokens.split(batch)]
+    return torch.cat(parts)
+
+
+def save(model: torch.nn.Module, path: Path, record: dict[str, Any]) -> None:
+    """Write the weights, and beside them in the same file a record of what they are."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with atomic(path, sum(tensor.nbytes for tensor in weights.values())) as temporary:
+        save_file(weights, temporary, metadata={"record": json.dumps(record, sort_keys=True)})
+
+
+def load(path: Path) -> tuple[open_clip.CLIP, dict[str, Any]]:
+    """Towers in evaluation mode and the record that was saved with them.
+
+    Raises UserError for a file that the train stage did not write, and for one of another model or tokenizer than there is now.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            record = json.loads((file.metadata() or {})["record"])
+        name, config, tokens = record["options"]["model"], record["model_config"], record["tokenizer"]
+    except (SafetensorError, KeyError):
+        raise UserError(f"{path}: not a checkpoint of roclip.training.train; train the model again") from None
+    now = model_config(name)
+    if config != now:
+        keys = ", ".join(sorted(key for key in {*config, *now} if config.get(key) != now.get(key)))
+        raise UserError(f"{path}: trained with another model config: {name} differs in {keys} now; train the model again")
+    if tokens != fingerprint_of(tokenizer(config)):
+        raise UserError(f"{path}: trained with another tokenizer: vocabulary or merges differ now; train the model again")
+    model = create(config)
+    try:
+        model.load_state_dict(load_file(path))
+    except RuntimeError:  # parameters of other names or shapes
+        raise UserError(f"{path}: trained with other towers than {name} has now; train the model again") from None
+    return model.eval(), record
+
+
+def load_all(folder: Path) -> dict[str, tuple[open_clip.CLIP, dict[str, Any]]]:
+    """Every checkpoint of a model by its name, as `load` gives it. Raises UserError as it does, and when there is none."""
+    found = {path.stem: load(path) for path in sorted(folder.glob("*.safetensors"))}
+    if not found:
+        raise UserError(f"{folder}: no checkpoint (*.safetensors) in this folder; train the model first")
+    return found

@@ -1,0 +1,91 @@
+"""One training on several processes, one GPU each, as `torchrun` starts them: what they share.
+
+Every rank encodes its part of each batch; features are gathered, so that all of them compute the loss of the whole batch and
+hold the same pool. A process of its own is rank 0 of 1.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from roclip.core.errors import UserError
+
+TIMEOUT = timedelta(minutes=10)  # of every collective: a rank that died must not leave the others waiting
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's number among `count` of them."""
+
+    rank: int = 0
+    count: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @classmethod
+    @contextmanager
+    def joined(cls, device: torch.device) -> Iterator["Ranks"]:
+        """The ranks that torchrun started, of which this one computes on `device`; outside of torchrun this process alone."""
+        if "WORLD_SIZE" not in os.environ:
+            yield cls(device=device)
+            return
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+        try:
+            yield cls(dist.get_rank(), dist.get_world_size(), device)
+        finally:
+            dist.destroy_process_group()
+
+    def part(self, batch: Tensor) -> Tensor:
+        """This rank's part of a batch: (batch, ...) -> (batch / count, ...)."""
+        size = len(batch) // self.count
+        return batch[self.rank * size : (self.rank + 1) * size]
+
+    def gather(self, part: Tensor) -> Tensor:
+        """The whole batch from every rank's part; the gradient reaches this rank's own: (batch / count, d) -> (batch, d)."""
+        if self.count == 1:
+            return part
+        parts = [torch.empty_like(part) for _ in range(self.count)]
+        dist.all_gather(parts, part.detach().contiguous())
+        parts[self.rank] = part
+        return torch.cat(parts)
+
+    def sum_gradients(self, model: torch.nn.Module) -> None:
+        """Make the gradients those of the whole batch.
+
+        Each rank has the gradient through its own part, and the whole one of `logit_scale`, which is therefore divided first.
+        """
+        if self.count == 1:
+            return
+        if model.logit_scale.grad is not None:
+            model.logit_scale.grad.div_(self.count)
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        dist.all_reduce(flat)
+        for gradient, summed in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(summed.view_as(gradient))
+
+    def any(self, flag: bool) -> bool:
+        """Whether any rank says so."""
+        return bool(self._all(torch.tensor([flag], dtype=torch.uint8)).any())
+
+    def agree(self, name: str, value: str) -> None:
+        """Raises UserError, on every rank, when they hold different values of what `name` says."""
+        digest = hashlib.sha256(value.encode()).digest()
+        all_digests = self._all(torch.frombuffer(bytearray(digest), dtype=torch.uint8)).view(self.count, -1)
+        if differing := (all_digests != all_digests[0]).any(1).nonzero().flatten().tolist():
+            raise UserError(f"{name} differs between ranks 0 and {differing[0]}; give all of them the same files and options")
+
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        if self.count > 1:
+            dist.barrier()
+
+    def _all(self, value: Tensor) -> Tensor:
+        """The values of all ranks, one after another, on the CPU."""
+        return self.gather(value.to(self.device)).cpu()

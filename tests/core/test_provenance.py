@@ -1,0 +1,147 @@
+"""Records: what a stage was given and what it wrote, the same in every run, and refused when it is no longer true."""
+
+import dataclasses
+import importlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from roclip.core import provenance
+from roclip.core.atomic import atomic, completed
+from roclip.core.errors import UserError
+from roclip.core.files import sha256
+from roclip.core.options import option
+from roclip.core.provenance import PACKAGES, read_record, recorded
+from tests.conftest import ROOT
+
+STAGES = [path for path in [*ROOT.glob("roclip/**/*.py"), *ROOT.glob("attacks/*.py")] if "\n    run_stage(" in path.read_text()]
+WITHOUT = ("fetch", "report")  # part of the download; a page that shows how long all took
+
+
+@dataclass(frozen=True)
+class Options:
+    table: Path = option("a file")
+    others: tuple[str, ...] = option("NAME=FILE", role="files")
+    kind: str = option("a word")
+    root: Path = option("a folder that is only looked into", role="setting")
+    threads: int = option("workers", role="neutral")
+    out: Path = option("what is written", role="output")
+
+
+def work(stage: str, options: Options, *names: str) -> None:
+    """Write files as a stage would, each with the stage's name in it."""
+    with recorded(stage, options):
+        for name in names:
+            with atomic(options.out / name) as temporary:
+                temporary.write_text(stage)
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    """As in a process of its own."""
+    completed.clear()
+    read_record.cache_clear()
+    provenance._records.cache_clear()
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch) -> Options:
+    """Options with files behind them; paths are relative to the folder in which the test then is."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("in/a.csv", "in/b.csv", "set/1.png"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(name)
+    return Options(Path("in/a.csv"), ("b=in/b.csv", "none=in/none.csv", "RN50"), "word", Path("set"), 2, Path("results/out"))
+
+
+def test_a_record_says_what_a_file_was_made_with(there):
+    work("roclip.stage", there, "made.csv", "weights/w.bin")
+    record = json.loads(Path("results/out/stage.record.json").read_text())
+    assert record.pop("stage") == "roclip.stage"
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?|unknown", record.pop("commit"))
+    assert record.pop("versions").keys() == {"python", *PACKAGES}
+    assert record.pop("options") == {
+        "table": "in/a.csv", "others": ["b=in/b.csv", "none=in/none.csv", "RN50"], "kind": "word", "root": "set",
+        "out": "results/out",
+    }  # fmt: skip
+    assert record.pop("inputs") == {f"../../in/{name}": sha256(Path("in") / name) for name in ("a.csv", "b.csv")}
+    assert record.pop("outputs") == {n: sha256(there.out / n) for n in ("made.csv", "weights/w.bin")}
+    assert list(record) == ["sha256"]
+
+
+def test_it_is_the_same_in_another_folder_and_whatever_leaves_the_results_as_they_are(there, monkeypatch):
+    work("roclip.stage", there, "made.csv")
+    first = Path("results/out/stage.record.json").read_bytes()
+    other = Path("somewhere/else")
+    other.mkdir(parents=True)
+    Path("in").rename(other / "in")
+    monkeypatch.chdir(other)
+    completed.clear()
+    work("roclip.stage", dataclasses.replace(there, threads=7), "made.csv")
+    assert Path("results/out/stage.record.json").read_bytes() == first
+
+
+def test_a_record_lies_beside_a_single_file_and_attacks_share_a_name(there):
+    Path("results").mkdir()
+    options = dataclasses.replace(there, out=Path("results/made.csv"))
+    with recorded("roclip.stage", options), atomic(options.out) as temporary:
+        temporary.write_text("x")
+    assert list(read_record(Path("results/made.record.json"))["outputs"]) == ["made.csv"]
+    completed.clear()
+    work("attacks.patch", there, "train.csv")
+    assert read_record(there.out / "attacks.record.json")["stage"] == "attacks.patch"
+
+
+def test_the_records_of_the_inputs_are_inputs_and_a_changed_input_is_refused(there):
+    work("roclip.parent", there, "weights/w.bin")
+    completed.clear()
+    weights = there.out / "weights"
+    child = dataclasses.replace(there, table=weights, out=Path("results/child"))
+    work("roclip.child", child, "made.csv")
+    record = read_record(Path("results/child/child.record.json"))
+    assert list(record["inputs"]) == ["../../in/b.csv", "../out/parent.record.json", "../out/weights/w.bin"]
+
+    (weights / "w.bin").write_text("other")
+    message = (
+        r"results/out/weights/w\.bin: changed after roclip\.parent wrote it, says results/out/parent\.record\.json; remove"
+    )
+    with pytest.raises(UserError, match=message):
+        work("roclip.child", child, "made.csv")
+    (there.out / "parent.record.json").unlink()
+    provenance._records.cache_clear()
+    work("roclip.child", child, "made.csv")  # used as it is
+
+
+def test_a_record_that_was_changed_is_refused(there):
+    work("roclip.parent", there, "made.csv")
+    place = there.out / "parent.record.json"
+    place.write_text(place.read_text().replace('"kind": "word"', '"kind": "worm"'))
+    with pytest.raises(UserError, match=r"parent\.record\.json: this record was changed"):
+        work("roclip.child", dataclasses.replace(there, table=there.out / "made.csv", out=Path("results/child")), "a.csv")
+    with pytest.raises(UserError, match=r"none\.record\.json: no such file"):
+        read_record(there.out / "none.record.json")
+
+
+def test_a_stage_that_fails_or_writes_nothing_leaves_no_record(there):
+    with pytest.raises(ValueError, match="x"), recorded("roclip.stage", there):
+        raise ValueError("x")
+    with recorded("roclip.stage", there):
+        pass
+    assert not list(Path().rglob("*.record.json"))
+
+
+def test_times_are_in_no_record(there):
+    work("roclip.training.train", there, "history.csv", "pace.csv")
+    assert list(read_record(there.out / "train.record.json")["outputs"]) == ["history.csv"]
+
+
+@pytest.mark.parametrize("path", STAGES, ids=lambda path: f"{path.parent.name}.{path.stem}")
+def test_every_stage_has_one_output_and_its_other_paths_are_inputs(path):
+    name = re.search(r"\n    run_stage\((\w+), run\)", path.read_text())[1]
+    options = getattr(importlib.import_module(f"{path.parent.name}.{path.stem}"), name)
+    outputs = [field.name for field in dataclasses.fields(options) if field.metadata["role"] == "output"]
+    assert outputs in ([], ["out"], ["data"])
+    assert (outputs == []) == (path.stem in WITHOUT)

@@ -1,0 +1,188 @@
+"""What verify says of an experiment: nothing of one that is as it was written, and of each change exactly that."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from roclip.core.errors import UserError
+from roclip.core.options import flags
+from roclip.core.provenance import SUFFIX, read_record
+from roclip.core.verify import main
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.slow
+MODEL = "targeted/roclip/seed10"
+KINDS = {
+    "image": "data/images/train/00001/00001003.png",
+    "scene": "data/scenes/test/00000/00000007.png",
+    "data": "data/test.csv",
+    "attack": "attacks/patch/seed10/train.csv",
+    "triggered image": "attacks/patch/seed10/exam/000003.png",
+    "manifest": "attacks/patch/seed10/manifest.json",
+    "weights": f"models/{MODEL}/weights/last_clip.safetensors",
+    "matches": f"models/{MODEL}/matches.csv",
+    "features": f"measures/{MODEL}/features.npz",
+    "measure": f"measures/{MODEL}/zero_shot.json",
+    "table": "tables/results.csv",
+    "paper's table": "tables/attacks.tex",
+    "claims": "tables/claims.json",
+    "figure": "figures/utility.pdf",
+}
+RECORDS = f"data/scenes attacks/patch/seed10/attacks models/{MODEL}/train measures/{MODEL}/zero_shot figures/utility".split()
+
+
+@pytest.fixture(scope="module")
+def results(finished, tmp_path_factory) -> Path:
+    """An experiment with what it was made of, in another place than where it was made."""
+    folder = tmp_path_factory.mktemp("moved")
+    shutil.copytree(finished / "config", folder / "config")
+    shutil.copytree(finished / "workflow", folder / "workflow")
+    return shutil.copytree(finished / "results/test", folder / "results/test")
+
+
+def verify(results: Path, capsys) -> tuple[int, list[str], str]:
+    """Its exit status, the lines with paths from the folder of the results, and the summary."""
+    read_record.cache_clear()
+    status = main([str(results)])
+    *lines, summary = capsys.readouterr().out.splitlines()
+    return status, [line.replace(f"{results}/", "") for line in lines], summary
+
+
+def flip(path: Path, place: float) -> None:
+    """Change one bit of a byte, at a share of the file."""
+    content = bytearray(path.read_bytes())
+    content[int(place * (len(content) - 1))] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def restored():
+    """Call it with a file before that is changed: afterwards it is as it was."""
+    contents = {}
+    yield lambda path: contents.update({path: path.read_bytes()})
+    for path, content in contents.items():
+        path.write_bytes(content)
+
+
+def test_an_experiment_is_as_it_was_written(results, capsys):
+    status, lines, summary = verify(results, capsys)
+    assert (status, lines) == (0, [])
+    count, stages = (int(word) for word in summary.split() if word.isdigit())
+    assert summary == f"{count} files of {stages} stages are as they were written"
+    assert stages == len(list(results.rglob(f"*{SUFFIX}"))) > 30
+    images = len(list(results.rglob("*.png")))
+    assert images + 60 < count < images + 120
+
+
+@pytest.mark.parametrize("name", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("place", [0, 0.5, 1])
+def test_a_flipped_bit_is_named(results, capsys, restored, name, place):
+    restored(results / name)
+    flip(results / name, place)
+    status, lines, summary = verify(results, capsys)
+    assert status == 1
+    (line,) = lines
+    assert line.startswith(
+        f"{name}: changed after roclip." if "attacks/" not in name else f"{name}: changed after attacks.patch"
+    )
+    assert summary.endswith("; 1 lines above say what is not")
+
+
+@pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.parametrize("place", [0, 0.3, 0.5, 0.99, 1])
+def test_a_flipped_bit_of_a_record_is_named(results, capsys, restored, name, place):
+    restored(results / f"{name}{SUFFIX}")
+    flip(results / f"{name}{SUFFIX}", place)
+    status, lines, _ = verify(results, capsys)
+    assert (status, lines) == (1, [f"{name}{SUFFIX}: this record was changed; what it says is not looked at"])
+
+
+@pytest.mark.parametrize("name", [KINDS["image"], KINDS["weights"], KINDS["figure"]])
+def test_a_missing_file_and_one_too_many_are_named(results, capsys, restored, name):
+    restored(results / name)
+    stage = {"data": "roclip.data.download", "models": "roclip.training.train", "figures": "roclip.reporting.figures.draw"}[
+        name.split("/")[0]
+    ]
+    other = (results / name).with_name(f"other{Path(name).suffix}")
+    (results / name).rename(other)
+    status, lines, _ = verify(results, capsys)
+    other.unlink()
+    assert (status, sorted(lines)) == (
+        1,
+        sorted([f"{name}: missing; {stage} wrote it", f"{other.relative_to(results)}: no record knows it"]),
+    )
+
+
+def test_the_files_of_a_record_that_is_gone_are_named_and_what_read_them(results, capsys, restored):
+    record = results / f"measures/{MODEL}/features{SUFFIX}"
+    restored(record)
+    record.unlink()
+    status, lines, _ = verify(results, capsys)
+    assert status == 1
+    assert lines[:2] == [f"measures/{MODEL}/{name}: no record knows it" for name in ("features.npz", "quarantine.csv")]
+    assert lines[2:] == [
+        f"measures/{MODEL}/{name}{SUFFIX}: roclip.{name} read other files than are there now: "
+        f"measures/{MODEL}/features{SUFFIX} (missing)"
+        for name in ("attack_success", "linear_probe", "zero_shot")
+    ]
+
+
+def test_a_parent_that_was_made_again_otherwise_is_named_by_its_children(results, capsys, restored):
+    """The patch of another seed: the table of the attack is the same, its images are not."""
+    attack = results / "attacks/patch/seed10"
+    before = {path: path.read_bytes() for path in attack.rglob("*") if path.is_file()}
+    options = read_record(attack / f"attacks{SUFFIX}")["options"]
+    root = results.parent.parent
+    command = [sys.executable, "-m", "attacks.patch", *shlex.split(flags(options | {"pattern": "per_image"}))]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+    assert (attack / "train.csv").read_bytes() == before[attack / "train.csv"]
+    status, lines, _ = verify(results, capsys)
+    for path, content in before.items():
+        path.write_bytes(content)
+    assert status == 1
+    read = "read other files than are there now: attacks/patch/seed10/attacks.record.json"
+    assert {line.partition(": ")[0] for line in lines if f": roclip.training.train {read}" in line} == {
+        f"models/patch/{method}/seed10/train.record.json" for method in ("clip", "roclip")
+    }
+    assert all(line.endswith(read) for line in lines)
+
+
+def test_a_stage_refuses_what_was_changed_after_it_was_written(results, restored):
+    weights = results / KINDS["weights"]
+    restored(weights)
+    flip(weights, 0.7)
+    folder = f"results/test/models/{MODEL}/weights"
+    common = ["--weights", folder]
+    encode = [
+        "roclip.evaluation.encode",
+        *common,
+        "--exams",
+        "test=results/test/data/test.csv",
+        "--classes",
+        "config/scenes/classes.txt",
+    ]
+    encode += ["--templates", "config/scenes/templates.txt", "--max_bad_fraction", "0", "--precision", "bf16"]
+    encode += ["--out", "x.npz", "--quarantine", "x.csv", "--roots", "results"]
+    export = ["roclip.evaluation.export", *common, "--measures", f"results/test/measures/{MODEL}", "--name", MODEL]
+    export += ["--experiment", "test", "--out", "x"]
+    for arguments in (encode, export):
+        command = [sys.executable, "-m", *arguments]
+        done = subprocess.run(command, cwd=results.parent.parent, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
+        assert done.returncode == 1, done.stderr
+        assert done.stderr == (
+            f"error: {folder}/last_clip.safetensors: changed after roclip.training.train wrote it, says results/test/models/{MODEL}/"
+            "train.record.json; remove it and make it again, or remove that record to use it as it is\n"
+        )
+
+
+def test_a_folder_without_records_is_one_line(tmp_path):
+    for arguments in ([str(tmp_path)], [str(tmp_path / "none")]):
+        with pytest.raises(UserError, match="no records"):
+            main(arguments)
+    with pytest.raises(UserError, match="usage"):
+        main([])

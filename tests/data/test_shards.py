@@ -1,0 +1,84 @@
+"""A shard is whole or it is not: each way of being broken is found."""
+
+import io
+import json
+import tarfile
+
+import pyarrow
+import pyarrow.parquet as parquet
+import pytest
+
+from roclip.data.shards import COLUMNS, Shard
+from tests.fixtures.webserver import picture
+
+
+def write_shard(folder, images: dict[str, bytes], failed: int = 1, number: int = 3, error: str = "gone") -> Shard:
+    """As img2dataset writes it, with rows in the order of completion."""
+    shard = Shard(folder, number, "train", len(images) + failed)
+    with tarfile.open(shard.tar, "w") as tar:
+        for key, content in images.items():
+            for suffix, part in (("jpg", content), ("txt", b"a caption"), ("json", b"{}")):
+                member = tarfile.TarInfo(f"{key}.{suffix}")
+                member.size = len(part)
+                tar.addfile(member, io.BytesIO(part))
+    records = [dict(zip(COLUMNS, (key, int(key), "u", "c", "success", None), strict=True)) for key in reversed(images)]
+    records += [dict(zip(COLUMNS, ("9999", 9, "u", "c", "failed_to_download", error), strict=True))] * failed
+    parquet.write_table(pyarrow.Table.from_pylist(records), shard.table)
+    shard.stats.write_text(json.dumps({"count": shard.rows}))
+    return shard
+
+
+@pytest.fixture
+def shard(tmp_path) -> Shard:
+    return write_shard(tmp_path, {f"000{n}": picture(n, "jpeg") for n in range(4)})
+
+
+def test_a_whole_shard_has_no_fault_and_its_rows_in_order(shard):
+    assert shard.fault() is None
+    assert shard.failures() == 1
+    assert [record["row"] for record in shard.records()] == [0, 1, 2, 3, 9]
+    assert [content for _, _, content in shard.images()] == [picture(n, "jpeg") for n in range(4)]
+
+
+def test_a_tar_that_is_cut_anywhere_is_found(shard):
+    whole = shard.tar.read_bytes()
+    end = len(whole.rstrip(b"\0"))
+    for length in sorted({*range(0, end, 997), *range(0, end, 512)}):  # its members start at multiples of 512 bytes
+        shard.tar.write_bytes(whole[:length])
+        assert shard.fault(), length
+
+
+def test_files_that_are_missing_or_broken_are_found(shard):
+    for path in (shard.tar, shard.table, shard.stats):
+        whole = path.read_bytes()
+        for content in (None, b"", whole[: len(whole) // 2], b"garbage" * 200):
+            path.unlink(missing_ok=True)
+            if content is not None:
+                path.write_bytes(content)
+            assert shard.fault(), (path, content)
+        path.write_bytes(whole)
+        assert shard.fault() is None
+
+
+def test_images_that_table_and_tar_do_not_agree_on_are_found(tmp_path):
+    images = {f"000{n}": picture(n, "jpeg") for n in range(3)}
+    shard = write_shard(tmp_path, images)
+    table = shard.table.read_bytes()
+    write_shard(tmp_path, images | {"0003": picture(3, "jpeg")}, failed=0)
+    shard.table.write_bytes(table)
+    assert "image 0003 twice, or not in its table" in shard.fault()
+    write_shard(tmp_path, {"0000": images["0000"]}, failed=3)
+    shard.table.write_bytes(table)
+    assert "2 images are missing" in shard.fault()
+    write_shard(tmp_path, images | {"0001": b"<html>"})
+    assert "UnidentifiedImageError" in shard.fault()
+    write_shard(tmp_path, images, failed=2)
+    assert "made of another list than one of 4 URLs" in shard.fault()
+    assert "a URL twice" in write_shard(tmp_path, images, failed=2).fault()  # both failed under one key
+
+
+def test_removing_leaves_nothing(shard):
+    shard.remove()
+    assert shard.fault() == "not finished"
+    assert not list(shard.folder.iterdir())
+    shard.remove()

@@ -1,0 +1,89 @@
+"""Both forms of a list give the same rows, and a broken one is named with its line."""
+
+import tracemalloc
+
+import pytest
+
+from roclip.core.errors import UserError
+from roclip.core.files import write_table
+from roclip.data.url_list import SPLITS, Entry, count_rows, paths, read_entries, words
+
+COLUMNS = ("split", "url", "caption", "label")
+
+
+def lists(folder, **content: str) -> list[str]:
+    """A list for each split; those not given hold one row."""
+    for split in SPLITS:
+        (folder / f"{split}.tsv").write_bytes(content.get(split, f"{split} text\thttp://h/{split}\n").encode())
+    return words({split: str(folder / f"{split}.tsv") for split in SPLITS})
+
+
+def test_a_list_without_header_gives_the_train_split(tmp_path):
+    """CC3M's form: caption, tab, URL; quotes mean nothing."""
+    text = 'a "dog\thttp://h/1.jpg\r\nNA\thttps://h/2.jpg?a=b:c\n\thttp://h/3\nü\xa0\u2028\rx\thttp://h/4'
+    entries = list(read_entries(lists(tmp_path, train=text), ["train"]))
+    assert entries == [
+        Entry("train", 1, "http://h/1.jpg", 'a "dog'),
+        Entry("train", 2, "https://h/2.jpg?a=b:c", "NA"),
+        Entry("train", 3, "http://h/3", ""),
+        Entry("train", 4, "http://h/4", "ü\xa0\u2028\rx"),
+    ]
+
+
+def test_both_forms_give_the_same_rows(tmp_path):
+    four = list(read_entries(lists(tmp_path)))
+    rows = [{"split": s, "url": f"http://h/{s}", "caption": f"{s} text", "label": f"{s} text"} for s in SPLITS]
+    write_table(tmp_path / "urls.tsv", COLUMNS, rows)
+    one = list(read_entries([str(tmp_path / "urls.tsv")]))
+    assert [entry._replace(row=1) for entry in one] == four
+    assert [entry.split for entry in four] == list(SPLITS)
+
+
+def test_rows_are_counted_as_they_are_read(tmp_path):
+    for text in ("a\thttp://h/1", "a\thttp://h/1\r\nb\rc\u2028\thttp://h/2\n"):
+        four = lists(tmp_path, train=text)
+        assert count_rows(four, "train") == len(list(read_entries(four, ["train"])))
+
+
+def test_a_list_of_millions_does_not_fill_the_memory(tmp_path):
+    rows = ({"split": "train", "url": f"http://h/{n}", "caption": "c" * 100, "label": ""} for n in range(50_000))
+    write_table(tmp_path / "urls.tsv", COLUMNS, rows)
+    tracemalloc.start()
+    assert sum(1 for _ in read_entries([str(tmp_path / "urls.tsv")])) == 50_000
+    assert tracemalloc.get_traced_memory()[1] < 2e6  # a row took 600 bytes of it
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("caption\turl\n", r"train\.tsv, line 1: expected a caption, a tab and a URL; a list of one split has no header"),
+        ("a\thttp://h/1\nb\n", "line 2: expected a caption"),
+        ("a\tb\thttp://h/1\n", "line 1: expected a caption"),
+        ("a\thttp://h/1\n\n", "line 2: expected a caption"),
+    ],
+)
+def test_a_broken_row_is_named(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        list(read_entries(lists(tmp_path, train=text)))
+
+
+def test_a_broken_list_is_named(tmp_path):
+    four = lists(tmp_path)
+    (tmp_path / "test.tsv").write_bytes(b"caf\xe9\thttp://h/1\n")
+    with pytest.raises(UserError, match=r"test\.tsv, line 1: not UTF-8"):
+        list(read_entries(four))
+    (tmp_path / "test.tsv").unlink()
+    with pytest.raises(UserError, match=r"test\.tsv: no such file"):
+        count_rows(four, "test")
+    with pytest.raises(UserError, match=r"test\.tsv: no such file"):
+        list(read_entries(four))
+    write_table(tmp_path / "urls.tsv", COLUMNS, [{"split": "val", "url": "u", "caption": "", "label": ""}])
+    with pytest.raises(UserError, match=r"urls\.tsv, row 1: split 'val' is none of train, validation, test, probe"):
+        list(read_entries([str(tmp_path / "urls.tsv")]))
+
+
+@pytest.mark.parametrize("wrong", [["a", "b"], ["train=a"] * 2, ["train=a", "validation=b", "test=c", "val=d"]])
+def test_words_of_neither_form_are_refused(wrong):
+    with pytest.raises(UserError, match="url_list: expected split=path, each split once, of train, validation, test, probe"):
+        paths(wrong)

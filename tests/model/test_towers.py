@@ -1,0 +1,98 @@
+"""Towers: the model file is open_clip's own format, and weights come back as they were saved."""
+
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save
+
+from roclip.core.errors import UserError
+from roclip.model import towers
+from tests.fixtures.weights import SMALL, record, write_small
+
+
+def test_open_clip_reads_the_model_file_and_the_weights(tmp_path):
+    open_clip.add_model_config(Path(SMALL))
+    theirs = open_clip.create_model("small").eval()
+    ours = towers.create(towers.model_config(SMALL)).eval()
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    images, tokens = torch.randn(4, 3, 32, 32), towers.tokenizer(towers.model_config(SMALL))(["a cat", "", "NA", "a red house"])
+    with torch.no_grad():
+        assert torch.allclose(ours.encode_image(images), theirs.encode_image(images), atol=1e-5)
+        assert torch.allclose(ours.encode_text(tokens), theirs.encode_text(tokens), atol=1e-5)
+
+
+def test_the_paper_s_model_is_open_clip_s_by_name():
+    config = towers.model_config("RN50")
+    assert config["embed_dim"] == 1024
+    tokenizer = towers.tokenizer(config)
+    assert torch.equal(tokenizer(["a cat"]), open_clip.get_tokenizer("RN50")(["a cat"]))
+
+
+def test_weights_and_record_come_back(tmp_path):
+    model = towers.create(towers.model_config(SMALL))
+    towers.save(model, tmp_path / "a.safetensors", record())
+    again, found = towers.load(tmp_path / "a.safetensors")
+    assert found == record()
+    assert not again.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+
+
+def test_a_file_of_other_weights_or_of_none_is_named(tmp_path):
+    path = tmp_path / "a.safetensors"
+    for content in (save({"a": torch.zeros(1)}), save({"a": torch.zeros(1)}, {"format": "pt"}), b"", b"garbage" * 20):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"a\.safetensors: not a checkpoint of roclip\.train; train the model again"):
+            towers.load(path)
+
+
+def test_another_model_than_the_code_builds_now_is_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    config = towers.model_config(SMALL)
+    longer = {**config, "text_cfg": {**config["text_cfg"], "context_length": 33}}
+    write_small(path, {"model_config": longer})
+    with pytest.raises(
+        UserError, match=r"a\.safetensors: .* another model config: config/models/small\.json differs in text_cfg"
+    ):
+        towers.load(path)
+    write_small(path, {"tokenizer": "0" * 64})
+    with pytest.raises(UserError, match=r"a\.safetensors: trained with another tokenizer: vocabulary or merges differ now"):
+        towers.load(path)
+    towers.save(torch.nn.Linear(2, 2), path, record())
+    with pytest.raises(UserError, match=r"a\.safetensors: trained with other towers than config/models/small\.json has now"):
+        towers.load(path)
+
+
+def test_a_tokenizer_is_told_from_one_of_other_merges_and_of_another_length():
+    config = towers.model_config(SMALL)
+    texts = [
+        config["text_cfg"],
+        {**config["text_cfg"], "context_length": 33},
+        {"context_length": config["text_cfg"]["context_length"]},
+    ]
+    prints = [towers.fingerprint_of(towers.tokenizer({"text_cfg": text})) for text in texts]
+    assert len(set(prints)) == 3
+    assert prints[0] == towers.fingerprint_of(towers.tokenizer(config))
+
+
+def test_the_small_vocabulary_covers_its_own_tokens():
+    config = towers.model_config(SMALL)
+    assert towers.tokenizer(config).vocab_size == config["text_cfg"]["vocab_size"]
+
+
+@pytest.mark.parametrize("name", ["no_such_model", "config/models/absent.json"])
+def test_an_unknown_model_is_named(name):
+    with pytest.raises(UserError, match=name):
+        towers.model_config(name)
+
+
+def test_batches_do_not_change_features():
+    model = towers.create(towers.model_config(SMALL)).eval()
+    images = torch.randint(0, 256, (7, 3, 32, 32), dtype=torch.uint8).numpy()
+    runtime = towers.Runtime(torch.device("cpu"), bf16=False)
+    assert torch.allclose(
+        towers.encode_images(model, images, runtime, 3), towers.encode_images(model, images, runtime), atol=1e-5
+    )
+    assert towers.encode_images(model, images[:0], runtime).shape[0] == 0

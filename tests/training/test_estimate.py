@@ -1,0 +1,149 @@
+"""What a training says that it will take, it takes; and to time it changes nothing."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import namedtuple
+
+import pytest
+import torch
+
+from roclip.core import atomic
+from roclip.core.errors import UserError
+from roclip.core.options import flags
+from roclip.training.estimate import check_disk, project
+from roclip.training.trainer import Training, estimate, train
+from tests.conftest import ROOT
+from tests.training.test_train import options, poisoned, same, weights  # noqa: F401 (a fixture)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def timed(monkeypatch):
+    """A training of 9 steps an epoch is long enough to be timed."""
+    monkeypatch.setattr(estimate, "WARM_UP", 2)
+    monkeypatch.setattr(estimate, "TIMED", 4)
+    monkeypatch.setattr(estimate, "WORTH", 1)
+
+
+def test_a_timed_training_ends_with_the_same_weights(poisoned, scenes, tmp_path, monkeypatch):  # noqa: F811
+    """With zeros for the caption tower too, whose gradients must not stay from a timed step."""
+    for gradient in ("none", "zeros"):
+        chosen = {"caption_gradient": gradient, "epochs": 3}
+        history = train.run(options(poisoned, scenes, tmp_path / gradient, **chosen))
+        with monkeypatch.context() as undone:
+            undone.setattr(train, "project", lambda training, epoch: None)
+            untimed = train.run(options(poisoned, scenes, tmp_path / f"{gradient}_untimed", **chosen))
+        for name in ("last_clip", "last_matching"):
+            first, second = (
+                weights(tmp_path / folder / f"weights/{name}.safetensors") for folder in (gradient, f"{gradient}_untimed")
+            )
+            assert same(first, second)
+        assert [row["loss"] for row in history] == [row["loss"] for row in untimed]
+        for name in ("history.csv", "matches.csv", "cosines.csv"):
+            assert (tmp_path / gradient / name).read_bytes() == (tmp_path / f"{gradient}_untimed" / name).read_bytes()
+
+
+def test_in_the_middle_of_a_matching_epoch_it_goes_on_where_it_was(poisoned, scenes, tmp_path):  # noqa: F811
+    rows, states = [], []
+    for interrupted in (False, True):
+        training = Training(options(poisoned, scenes, tmp_path))
+        training.epoch(1)
+        run = training.steps(2)
+        for _ in range(4):
+            next(run)
+        run.close()
+        if interrupted:
+            assert project(training, 2)
+        rows.append(training.epoch(2))
+        states.append({name: tensor.clone() for name, tensor in training.state()[0].items()})
+    assert same(*states)
+    assert rows[0]["loss"] == rows[1]["loss"]
+    assert rows[0]["own_captions"] == rows[1]["own_captions"]
+
+
+@pytest.mark.parametrize("start", [1, 3])
+def test_the_time_is_that_of_steps_and_measuring(poisoned, scenes, tmp_path, monkeypatch, start):  # noqa: F811
+    """With pauses in place of arithmetic, so that other work on this machine does not matter."""
+    training = Training(options(poisoned, scenes, tmp_path, epochs=5))
+
+    def take_step(pixels, tokens, batch, matching):
+        time.sleep(0.14 if matching else 0.1)
+        training.step, training.steps_taken = training.step + 1, training.steps_taken + 1
+
+    monkeypatch.setattr(training, "take_step", take_step)
+    monkeypatch.setattr(training.measurement, "measure", lambda model, runtime: time.sleep(0.5))
+    projected = project(training, start).seconds
+    started = time.perf_counter()
+    for epoch in range(start, 6):
+        training.epoch(epoch)
+        training.measurement.measure(training.model, training.runtime)
+    assert projected == pytest.approx(time.perf_counter() - started, rel=0.1)
+
+
+def test_a_short_training_is_not_timed(poisoned, scenes, tmp_path, monkeypatch):  # noqa: F811
+    training = Training(options(poisoned, scenes, tmp_path))
+    monkeypatch.setattr(estimate, "WORTH", 50)
+    assert project(training, 1) is None
+    monkeypatch.setattr(estimate, "WORTH", 1)
+    monkeypatch.setattr(estimate, "TIMED", training.steps_per_epoch + 1)
+    assert project(training, 1) is None
+
+
+def test_the_disk_is_that_of_its_fullest_moment(poisoned, scenes, tmp_path, monkeypatch):  # noqa: F811
+    """Checkpoints after every step; looked at whenever a file is complete and its predecessors are not yet removed."""
+    o = options(poisoned, scenes, tmp_path / "model", checkpoint_minutes=1e-9, epochs=3)
+    needed, peak = check_disk(Training(o)), 0
+    replace = os.replace
+
+    def watched(source, target):
+        nonlocal peak
+        peak = max(peak, sum(path.stat().st_size for path in o.out.rglob("*") if path.is_file()))
+        replace(source, target)
+
+    monkeypatch.setattr(atomic.os, "replace", watched)
+    train.run(o)
+    assert peak == pytest.approx(needed, rel=0.1)
+
+
+def test_without_the_disk_it_does_not_begin(poisoned, scenes, tmp_path, monkeypatch):  # noqa: F811
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, 3_000_000))
+    with pytest.raises(UserError, match=r"weights and checkpoints need 0\.\d\d GB, and 0\.00 GB are free; make room"):
+        train.run(options(poisoned, scenes, tmp_path))
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_without_the_memory_it_does_not_begin(poisoned, scenes, tmp_path, monkeypatch):  # noqa: F811
+    memory = namedtuple("memory", "available")
+    monkeypatch.setattr("psutil.virtual_memory", lambda: memory(1_000_000))
+    with pytest.raises(UserError, match=r"train\.images: memory needs 0\.0 GB for 608 images of 32 pixels, and .* use files"):
+        Training(options(poisoned, scenes, tmp_path))
+
+
+@pytest.mark.parametrize("images", ["memory", "files"])
+def test_the_memory_is_that_of_the_whole_run(poisoned, scenes, tmp_path, images):  # noqa: F811
+    o = options(poisoned, scenes, tmp_path, images=images)
+    code = "import sys; from roclip.training import estimate, train; from roclip.core.options import run_stage; "
+    code += "estimate.WORTH = 0; estimate.TIMED = 4; sys.modules['__main__'] = train; run_stage(train.TrainOptions, train.run)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *flags(vars(o)).split()], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    said = process.stderr.read()
+    _, status, used = os.wait4(process.pid, 0)
+    assert status == 0, said
+    projected = float(re.search(r"at its peak ([\d.]+) GB of memory", said)[1])
+    assert projected == pytest.approx(used.ru_maxrss * 1024 / 1e9, rel=0.1)
+
+
+def test_training_from_files_gives_the_same_weights_for_any_number_of_workers(poisoned, scenes, tmp_path):  # noqa: F811
+    for workers in (0, 2):
+        train.run(options(poisoned, scenes, tmp_path / str(workers), images="files", workers=workers))
+    for name in ("last_clip", "last_matching"):
+        first, second = (weights(tmp_path / f"{workers}/weights/{name}.safetensors") for workers in (0, 2))
+        assert same(first, second)
+        assert all(torch.isfinite(tensor).all() for tensor in first.values())

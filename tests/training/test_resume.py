@@ -1,0 +1,245 @@
+"""A training that was stopped goes on and ends with the same weights; what does not belong to it is passed over."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from roclip.core.errors import ComeBack, UserError
+from roclip.core.files import sha256
+from roclip.core.options import flags
+from roclip.core.provenance import fingerprint
+from roclip.training.resume import KEPT, Checkpoints
+from roclip.training.trainer import train
+from tests.conftest import ROOT
+from tests.training.test_train import options, poisoned  # noqa: F401 (a fixture)
+
+WEIGHTS = ("last_clip", "last_matching")
+
+
+def outputs(out) -> dict:
+    """Everything that a training wrote, but for its times."""
+    tables = {name: (out / name).read_text() for name in ("history.csv", "matches.csv", "cosines.csv")}
+    return {**tables, **{name: _tensors(out / f"weights/{name}.safetensors") for name in WEIGHTS}}
+
+
+def _tensors(path) -> dict[str, bytes]:
+    return {name: tensor.numpy().tobytes() for name, tensor in load_file(path).items()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(poisoned, scenes, tmp_path_factory):  # noqa: F811
+    o = options(poisoned, scenes, tmp_path_factory.mktemp("undisturbed"))
+    train.run(o)
+    return outputs(o.out)
+
+
+@pytest.mark.parametrize("steps", [3, 9, 12, 17])  # an epoch has 9 steps; the second one matches
+def test_a_stopped_training_ends_with_the_same_outputs(poisoned, scenes, tmp_path, undisturbed, monkeypatch, steps):  # noqa: F811
+    o = options(poisoned, scenes, tmp_path)
+    epoch = train.Training.epoch
+
+    def told_to_stop(training, number, after_step):
+        def and_signal():
+            if training.steps_taken == steps:
+                os.kill(os.getpid(), signal.SIGTERM)
+            after_step()
+
+        return epoch(training, number, and_signal)
+
+    with monkeypatch.context() as context:
+        context.setattr(train.Training, "epoch", told_to_stop)
+        with pytest.raises(ComeBack, match=f"stopped at step {steps} and saved"):
+            train.run(o)
+    assert not (o.out / "history.csv").exists()
+    train.run(o)
+    assert outputs(o.out) == undisturbed
+    assert not (o.out / "state").exists()
+
+
+def test_a_training_stopped_after_its_last_step_publishes_later(poisoned, scenes, tmp_path, undisturbed, monkeypatch):  # noqa: F811
+    o = options(poisoned, scenes, tmp_path)
+    save = train.Training.save
+
+    def told_to_stop(training, epoch, folder):
+        save(training, epoch, folder)
+        if epoch == o.epochs:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as context:
+        context.setattr(train.Training, "save", told_to_stop)
+        with pytest.raises(ComeBack, match=f"stopped after epoch {o.epochs} and saved"):
+            train.run(o)
+    assert not (o.out / "history.csv").exists()
+    train.run(o)
+    assert outputs(o.out) == undisturbed
+
+
+def test_a_training_that_is_killed_as_it_publishes_publishes_again(poisoned, scenes, tmp_path, undisturbed, monkeypatch):  # noqa: F811
+    o = options(poisoned, scenes, tmp_path)
+    with monkeypatch.context() as context:
+        context.setattr(Checkpoints, "remove", lambda checkpoints: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train.run(o)
+    for path in (
+        "weights",
+        "history.csv",
+        "pace.csv",
+        "matches.csv",
+        "cosines.csv",
+    ):  # as the workflow does before it starts a job again
+        path = o.out / path
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    train.run(o)
+    assert outputs(o.out) == undisturbed
+
+
+def test_weights_of_other_options_are_not_published(poisoned, scenes, tmp_path):  # noqa: F811
+    o = options(poisoned, scenes, tmp_path)
+    state = o.out / "state"
+    state.mkdir()
+    (state / "last_matching.safetensors").write_bytes(b"of an earlier training that was killed")
+    train.run(replace(o, match_every=0))
+    assert [path.name for path in (o.out / "weights").iterdir()] == ["last_clip.safetensors"]
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_from_its_checkpoint(poisoned, scenes, tmp_path, undisturbed):  # noqa: F811
+    o = replace(options(poisoned, scenes, tmp_path), checkpoint_minutes=1e-9)  # after every step
+    command = [sys.executable, "-m", "roclip.training.train", *flags(vars(o)).split()]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(list((tmp_path / "state").glob("step*"))) < KEPT and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert not (tmp_path / "history.csv").exists()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "went on from step" in done.stderr
+    assert outputs(tmp_path) == undisturbed
+
+
+@pytest.mark.slow
+def test_sigterm_saves_within_two_seconds_and_says_come_back(poisoned, scenes, tmp_path, undisturbed):  # noqa: F811
+    o = replace(options(poisoned, scenes, tmp_path), epochs=40)
+    command = [sys.executable, "-m", "roclip.training.train", *flags(vars(o)).split()]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "state").glob("step*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    told = time.monotonic()
+    process.terminate()
+    _, said = process.communicate(timeout=20)
+    assert time.monotonic() - told < 10  # 2 s on a quiet machine
+    assert process.returncode == os.EX_TEMPFAIL
+    assert "start it again to go on" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("where", ["measuring", "loading"])
+def test_told_to_stop_outside_of_the_steps_it_ends_at_once(poisoned, scenes, tmp_path, undisturbed, monkeypatch, where):  # noqa: F811
+    """And what was trained is there: of an epoch that was not measured yet, too."""
+    o = options(poisoned, scenes, tmp_path)
+
+    def stop(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        raise AssertionError("went on")
+
+    with monkeypatch.context() as context:
+        if where == "measuring":
+            context.setattr("roclip.training.monitor.Measurement.measure", stop)
+        else:
+            context.setattr("roclip.data.images.Intake.load", stop)
+        started = time.monotonic()
+        with pytest.raises(ComeBack, match="stopped; start it again to go on"):
+            train.run(o)
+        assert time.monotonic() - started < 9
+    states = [path.name for path in Checkpoints(o.out / "state", "").files()]
+    assert states == (["step000000009.safetensors"] if where == "measuring" else [])
+    train.run(o)
+    assert outputs(o.out) == undisturbed
+
+
+def state(step: int) -> tuple[dict, dict]:
+    return {"a": torch.arange(step), "flag": torch.tensor([True]), "one": torch.tensor(1.5)}, {"step": step}
+
+
+def test_the_newest_whole_state_counts(tmp_path):
+    checkpoints = Checkpoints(tmp_path, "mine")
+    for step in range(1, KEPT + 2):
+        checkpoints.save(step, *state(step))
+    assert len(checkpoints.files()) == KEPT
+    tensors, record = checkpoints.newest()
+    assert record == {"step": KEPT + 1}
+    assert torch.equal(tensors["a"], torch.arange(KEPT + 1))
+    assert tensors["flag"].item() is True
+    newest = checkpoints.files()[0]
+    content = bytearray(newest.read_bytes())
+    content[-3] ^= 1  # a bit of the last tensor
+    newest.write_bytes(content)
+    assert checkpoints.newest()[1] == {"step": KEPT}
+    checkpoints.files()[0].write_bytes(b"cut short")
+    assert checkpoints.newest() is None
+
+
+def test_a_state_of_something_else_is_never_gone_on_from(poisoned, scenes, tmp_path, monkeypatch):  # noqa: F811
+    Checkpoints(tmp_path, "other").save(1, *state(1))
+    assert Checkpoints(tmp_path, "mine").newest(remove=False) is None
+    assert len(Checkpoints(tmp_path, "mine").files()) == 1
+    assert Checkpoints(tmp_path, "mine").newest() is None
+    assert not Checkpoints(tmp_path, "mine").files()
+    o, cpu = options(poisoned, scenes, tmp_path), torch.device("cpu")
+    assert train.identity(o, cpu) == train.identity(replace(o, out=tmp_path / "b", checkpoint_minutes=1), cpu)
+    for change in ({"learning_rate": 2e-3}, {"pool_size": 99}, {"pairs": scenes / "train.csv"}):
+        assert train.identity(o, cpu) != train.identity(replace(o, **change), cpu)
+    mine = train.identity(o, cpu)
+    monkeypatch.setattr("roclip.training.train.versions", lambda: {"torch": "another"})
+    assert train.identity(o, cpu) != mine
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("roclip.training.resume.PATIENCE", 0.3)
+    with (
+        Checkpoints(tmp_path, "mine").locked(),
+        pytest.raises(UserError, match="another process is training this model"),
+        Checkpoints(tmp_path, "mine").locked(),
+    ):
+        pass
+    with Checkpoints(tmp_path, "mine").locked():  # free again
+        pass
+
+
+def test_a_training_that_is_about_to_end_is_waited_for(tmp_path):
+    first, second = Checkpoints(tmp_path / "state", "mine"), Checkpoints(tmp_path / "state", "mine")
+    first.folder.mkdir()
+    (first.folder / ".step1.17.part.safetensors").write_bytes(b"of one that was killed")
+
+    def go_on() -> None:
+        with second.locked():
+            second.save(2, *state(2))
+
+    with ThreadPoolExecutor() as pool:
+        with first.locked():
+            assert [path.name for path in first.folder.iterdir()] == ["lock"]
+            waiting = pool.submit(go_on)
+            time.sleep(0.5)
+            assert not waiting.done()
+            first.remove()  # as at the end of a training
+        waiting.result(10)
+    assert len(second.files()) == 1
+
+
+def test_a_fingerprint_is_of_the_values():
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    assert fingerprint(1.0) != fingerprint(1)
+    assert sha256(ROOT / "LICENSE") != fingerprint("LICENSE")

@@ -1,0 +1,107 @@
+"""The workflow, killed at random moments and each time started again by the same command, gives what an undisturbed run gives.
+
+Two kills; `pytest --torture tests/workflow/test_torture_workflow.py`: 20, with a line in benchmarks/torture_workflow.csv.
+"""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from roclip.core.files import read_table, write_table
+from tests.conftest import ROOT, copy_of_the_project
+from tests.fixtures.webserver import wait_until
+
+pytestmark = pytest.mark.slow
+RESULTS = Path("results/test")
+SMALLER = {
+    "attacks": ["targeted"],
+    "data": {"train_scenes": 600, "validation_scenes": 40, "test_scenes": 100, "probe_scenes": 100},
+}
+SNAKEMAKE = str(Path(sys.executable).parent / "snakemake")
+COMMAND = [SNAKEMAKE, "--cores", "all", "--configfile", "config/test.yaml", "smaller.yaml"]
+RECORD = ROOT / "benchmarks/torture_workflow.csv"
+COLUMNS = ("kills", "with_all_jobs", "runs", "trainings_gone_on", "undisturbed_seconds", "seconds", "equal", "stages_hit")
+
+
+def run(project: Path, seconds: float | None = None, jobs_too: bool = False) -> tuple[bool, str]:
+    """Run the command and, after some seconds, kill it, alone or with all its jobs: whether so; what it printed."""
+    with open(project / "output", "w") as output:
+        process = subprocess.Popen(COMMAND, cwd=project, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        status, killed = process.wait(seconds), False
+    except subprocess.TimeoutExpired:
+        (os.killpg if jobs_too else os.kill)(process.pid, signal.SIGKILL)
+        status, killed = process.wait(), True
+    said = (project / "output").read_text()
+    assert killed or status == 0, said[-4000:]
+    return killed, said
+
+
+def running(said: str) -> set[str]:
+    """The rules of which jobs had begun and not ended."""
+    begun = {job: rule for rule, job in re.findall(r"^localrule (\w+):$.*?^    jobid: (\d+)$", said, re.DOTALL | re.MULTILINE)}
+    return {begun[job] for job in begun.keys() - re.findall(r"^Finished jobid: (\d+)", said, re.MULTILINE)}
+
+
+def results(project: Path) -> dict[str, bytes]:
+    """What a run made, but for the times of its trainings."""
+    folders = [project / RESULTS / name for name in ("attacks", "models", "measures", "tables")]
+    paths = [*(project / RESULTS / "data").glob("*.csv"), *(path for folder in folders for path in folder.rglob("*"))]
+    made = (path for path in paths if path.is_file() and path.name != "pace.csv" and not path.name.startswith(".snakemake"))
+    return {str(path.relative_to(project)): path.read_bytes() for path in made}
+
+
+def processes(folder: Path) -> list[psutil.Process]:
+    """Those that run in a folder."""
+    return [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(folder)]
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_results(tmp_path, torture):
+    project = copy_of_the_project(tmp_path)
+    (project / "smaller.yaml").write_text(yaml.safe_dump(SMALLER))
+    started = time.monotonic()
+    run(project)
+    undisturbed, expected = time.monotonic() - started, results(project)
+    assert {str(RESULTS / "tables/claims.json"), str(RESULTS / "tables/attacks.csv")} < set(expected)
+
+    kills, runs, with_all_jobs, gone_on, hit = 20 if torture else 2, 1, 0, 0, Counter()
+    moments = random.Random(0)
+    shutil.rmtree(project / RESULTS)
+    started, left, equal = time.monotonic(), kills, True
+    while True:
+        jobs_too = left % 3 == 0  # as when the machine goes down
+        killed, said = run(project, moments.uniform(0, undisturbed / 2) if left else None, jobs_too)
+        gone_on += said.count("went on from step")
+        if killed:
+            left -= 1
+            with_all_jobs += jobs_too
+            hit.update(running(said) or {"no job"})
+            continue
+        found = results(project)
+        equal = equal and found == expected
+        if not left or not equal:
+            break
+        runs += 1  # it was through before the next kill
+        shutil.rmtree(project / RESULTS)
+    seconds = time.monotonic() - started
+    if torture:
+        stages = "; ".join(f"{stage} {count}" for stage, count in hit.most_common())
+        took = (round(undisturbed), round(seconds))
+        cells = (kills - left, with_all_jobs, runs, gone_on, *took, "yes" if equal else "no", stages)
+        lines = read_table(RECORD, COLUMNS) if RECORD.exists() else []
+        write_table(RECORD, COLUMNS, [*lines, dict(zip(COLUMNS, cells, strict=True))])
+    assert found.keys() == expected.keys()
+    assert [name for name in found if found[name] != expected[name]] == []
+    assert not list((project / ".snakemake/incomplete").iterdir())
+    assert wait_until(lambda: not processes(project), 20), processes(project)
