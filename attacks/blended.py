@@ -6,7 +6,7 @@ import numpy as np
 
 from attacks.backdoor import BackdoorOptions, Trigger, build, shared
 from attacks.triggers import PATTERNS, blend, noise
-from roclip.core.options import option, run_stage
+from roclip.core.options import Stage, option
 
 
 @dataclass(frozen=True)
@@ -29,5 +29,4 @@ def run(options: BlendedOptions) -> None:
     build(options, "blended", trigger(options))
 
 
-if __name__ == "__main__":
-    run_stage(BlendedOptions, run)
+STAGE = Stage(BlendedOptions, run)

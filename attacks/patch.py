@@ -6,7 +6,7 @@ import numpy as np
 
 from attacks.backdoor import BackdoorOptions, Trigger, build, shared
 from attacks.triggers import PATTERNS, PLACES, noise, patch
-from roclip.core.options import option, run_stage
+from roclip.core.options import Stage, option
 
 
 @dataclass(frozen=True)
@@ -34,5 +34,4 @@ def run(options: PatchOptions) -> None:
     build(options, "patch", trigger(options))
 
 
-if __name__ == "__main__":
-    run_stage(PatchOptions, run)
+STAGE = Stage(PatchOptions, run)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from attacks.backdoor import BackdoorOptions, Trigger, build
 from attacks.triggers import sinusoid
-from roclip.core.options import option, run_stage
+from roclip.core.options import Stage, option
 
 
 @dataclass(frozen=True)
@@ -22,5 +22,4 @@ def run(options: SinusoidOptions) -> None:
     build(options, "sinusoid", trigger(options))
 
 
-if __name__ == "__main__":
-    run_stage(SinusoidOptions, run)
+STAGE = Stage(SinusoidOptions, run)

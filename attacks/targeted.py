@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from attacks.poisoned import AttackOptions, draw_captions, read_clean, write_attack
 from roclip.core.errors import UserError
 from roclip.core.files import read_lines
-from roclip.core.options import option, run_stage
+from roclip.core.options import Stage, option
 from roclip.core.randomness import numpy_generator
 from roclip.data.class_mentions import naming
 from roclip.data.pairs import read_pairs
@@ -56,5 +56,4 @@ def run(options: TargetedOptions) -> None:
     write_attack(options, clean, poisons, exam, kind="targeted", rate_per_target=rate, targets=chosen)
 
 
-if __name__ == "__main__":
-    run_stage(TargetedOptions, run)
+STAGE = Stage(TargetedOptions, run)

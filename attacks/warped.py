@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from attacks.backdoor import BackdoorOptions, Trigger, build, shared
 from attacks.triggers import warp, warp_field
-from roclip.core.options import option, run_stage
+from roclip.core.options import Stage, option
 
 
 @dataclass(frozen=True)
@@ -26,5 +26,4 @@ def run(options: WarpedOptions) -> None:
     build(options, "warped", trigger(options))
 
 
-if __name__ == "__main__":
-    run_stage(WarpedOptions, run)
+STAGE = Stage(WarpedOptions, run)

@@ -121,6 +121,8 @@ def read_inputs(options: Any) -> dict[Path, str]:
         values = value if isinstance(value, tuple) else (value,)
         if role == "files":
             named += [Path(word.partition("=")[2] or word) for word in values]
+        elif field.metadata["glob"]:
+            named += sorted(value.rglob(field.metadata["glob"]))
         elif role is None:
             named += [value for value in values if isinstance(value, Path)]
     found = {}
@@ -149,9 +151,8 @@ def recorded(stage: str, options: Any) -> Iterator[None]:
     yield
     if "output" not in roles or not completed:
         return
-    out, (package, _, module) = roles["output"], stage.rpartition(".")
-    name = module if package.startswith("roclip") else package
-    place = out / f"{name}{SUFFIX}" if out.is_dir() else out.with_name(f"{out.stem}{SUFFIX}")
+    out = roles["output"]
+    place = out / f"{stage}{SUFFIX}" if out.is_dir() else out.with_name(f"{out.stem}{SUFFIX}")
     folder = place.parent
     made = [file for path in completed for file in files(path) if file.name != TIMES]
     record = {

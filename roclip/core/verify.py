@@ -73,10 +73,3 @@ def main(argv: Sequence[str]) -> int:
     lines, summary = compare(Path(os.path.normpath(argv[0])))
     print(*lines, summary, sep="\n")
     return 1 if lines else 0
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UserError as error:
-        sys.exit(f"error: {error}")

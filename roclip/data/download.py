@@ -28,7 +28,7 @@ import pyarrow.parquet as parquet
 from roclip.core.atomic import completed
 from roclip.core.errors import UserError
 from roclip.core.files import read_columns, sha256, write_json, write_rows, write_table
-from roclip.core.options import flags, option, run_stage
+from roclip.core.options import Stage, flags, option
 from roclip.core.provenance import fingerprint
 from roclip.data.img2dataset_worker import QUALITY, SHARD
 from roclip.data.pairs import read_pairs
@@ -276,5 +276,4 @@ def run(options: DownloadOptions) -> None:
         download(options)
 
 
-if __name__ == "__main__":
-    run_stage(DownloadOptions, run)
+STAGE = Stage(DownloadOptions, run)

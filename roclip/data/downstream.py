@@ -35,7 +35,7 @@ from torchvision import datasets
 from roclip.core.atomic import atomic, completed
 from roclip.core.errors import UserError
 from roclip.core.files import read_table, write_table
-from roclip.core.options import option, run_stage
+from roclip.core.options import Stage, option
 from roclip.core.randomness import numpy_generator
 from roclip.data.downstream_sets import FOLDERS
 
@@ -241,5 +241,4 @@ def run(options: DownstreamOptions) -> None:
     log.info("%s: %d probe images, %d test images, %d classes", options.set, *counts)
 
 
-if __name__ == "__main__":
-    run_stage(DownstreamOptions, run)
+STAGE = Stage(DownstreamOptions, run)

@@ -6,12 +6,13 @@ img2dataset exits with 0 whether or not it is done, so whoever starts this looks
 import functools
 import os
 import signal
+import sys
 import threading
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from roclip.core.options import option, run_stage
+from roclip.core.options import Stage, option, run_stage
 from roclip.data.safe_http import Guard
 
 QUALITY = {"png": 1, "jpg": 95, "webp": 95}  # for png, how hard to compress
@@ -64,6 +65,8 @@ def run(options: FetchOptions) -> None:
     )  # fmt: skip
 
 
+STAGE = Stage(FetchOptions, run)
+
 if __name__ == "__main__":
     die_with_parent()
-    run_stage(FetchOptions, run)
+    run_stage("img2dataset_worker", STAGE, __doc__, sys.argv[1:])

@@ -29,7 +29,7 @@ from PIL import Image
 from roclip.core.atomic import completed
 from roclip.core.errors import UserError
 from roclip.core.files import read_lines, write_table
-from roclip.core.options import option, run_stage
+from roclip.core.options import Stage, option
 from roclip.core.orphan import end_with
 
 log = logging.getLogger(__name__)
@@ -172,5 +172,4 @@ def run(options: ScenesOptions) -> None:
     write_table(options.data / "urls.tsv", COLUMNS, rows)
 
 
-if __name__ == "__main__":
-    run_stage(ScenesOptions, run)
+STAGE = Stage(ScenesOptions, run)

@@ -4,7 +4,7 @@ A model sits the exams of all attacks; the exam of an attack that it was not tra
 """
 
 from roclip.core.files import write_json
-from roclip.core.options import run_stage
+from roclip.core.options import Stage
 from roclip.evaluation.features import Features, MeasureOptions
 from roclip.evaluation.zero_shot_classifier import ranks, top_counts
 
@@ -21,5 +21,4 @@ def run(options: MeasureOptions) -> None:
     write_json(options.out, rows)
 
 
-if __name__ == "__main__":
-    run_stage(MeasureOptions, run)
+STAGE = Stage(MeasureOptions, run)

@@ -13,7 +13,7 @@ import numpy as np
 
 from roclip.core.atomic import atomic
 from roclip.core.files import read_lines, read_table
-from roclip.core.options import option, run_stage
+from roclip.core.options import Stage, option
 from roclip.data.images import Intake
 from roclip.evaluation.zero_shot_classifier import class_features, labels_of, prompts
 from roclip.model import towers
@@ -70,5 +70,4 @@ def run(options: EncodeOptions) -> None:
     intake.write(options.quarantine)
 
 
-if __name__ == "__main__":
-    run_stage(EncodeOptions, run)
+STAGE = Stage(EncodeOptions, run)

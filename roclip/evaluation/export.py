@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from roclip.core.atomic import atomic
 from roclip.core.files import read_json, write_json, write_table
-from roclip.core.options import option, run_stage
+from roclip.core.options import Stage, option
 from roclip.core.provenance import files
 from roclip.evaluation.features import Features
 from roclip.evaluation.zero_shot_classifier import ranks
@@ -157,5 +157,4 @@ def run(options: ExportOptions) -> None:
     log.info("wrote %s of %s to %s", " and ".join(models), options.name, options.out)
 
 
-if __name__ == "__main__":
-    run_stage(ExportOptions, run)
+STAGE = Stage(ExportOptions, run)

@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from roclip.core.errors import UserError
 from roclip.core.files import write_json
-from roclip.core.options import run_stage
+from roclip.core.options import Stage
 from roclip.evaluation.features import AccuracyOptions, Features
 
 ITERATIONS = 200
@@ -88,5 +88,4 @@ def run(options: AccuracyOptions) -> None:
     write_json(options.out, rows)
 
 
-if __name__ == "__main__":
-    run_stage(AccuracyOptions, run)
+STAGE = Stage(AccuracyOptions, run)

@@ -1,7 +1,7 @@
 """Stage: zero-shot accuracy on the test images, those of the experiment or of a downstream set, top 1, 3 and 5."""
 
 from roclip.core.files import write_json
-from roclip.core.options import run_stage
+from roclip.core.options import Stage
 from roclip.evaluation.features import AccuracyOptions, Features
 from roclip.evaluation.zero_shot_classifier import ranks, top_counts
 
@@ -15,5 +15,4 @@ def run(options: AccuracyOptions) -> None:
     write_json(options.out, rows)
 
 
-if __name__ == "__main__":
-    run_stage(AccuracyOptions, run)
+STAGE = Stage(AccuracyOptions, run)

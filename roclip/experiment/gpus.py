@@ -107,12 +107,3 @@ def main(argv: Sequence[str]) -> None:
         os.execvp(command[0], command)
     except OSError as error:
         raise UserError(f"{command[0]}: {error.strerror}") from None
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)

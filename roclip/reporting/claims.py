@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 
 from roclip.core.files import read_table, write_json
-from roclip.core.options import option, run_stage
+from roclip.core.options import Stage, option
 from roclip.experiment.plan import base, settings_of
 from roclip.reporting.gather import SWEEPS
 from roclip.reporting.labels import CHECKPOINTS, METHODS, counted, method_name
@@ -276,5 +276,4 @@ def run(options: ClaimsOptions) -> None:
     write_json(options.out, claims(*(read_table(path, columns) for path, columns in tables)))
 
 
-if __name__ == "__main__":
-    run_stage(ClaimsOptions, run)
+STAGE = Stage(ClaimsOptions, run)

@@ -14,7 +14,7 @@ from pathlib import Path
 from roclip.core.atomic import atomic
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_table, write_table
-from roclip.core.options import option, run_stage
+from roclip.core.options import Stage, option
 from roclip.experiment.plan import base
 from roclip.reporting.intervals import clopper_pearson
 from roclip.reporting.results import DIFFERENCES, RESULTS, accuracy, differences, families, percent, results
@@ -106,5 +106,4 @@ def run(options: TableOptions) -> None:
         temporary.write_text(markdown(gathered), encoding="utf-8")
 
 
-if __name__ == "__main__":
-    run_stage(TableOptions, run)
+STAGE = Stage(TableOptions, run)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from roclip.core.atomic import atomic
 from roclip.core.files import read_table, write_rows
-from roclip.core.options import option, run_stage
+from roclip.core.options import Stage, option
 from roclip.experiment.plan import base, settings_of
 from roclip.reporting.gather import MEASURES as MEASURES_TABLE
 from roclip.reporting.gather import SWEEPS
@@ -228,5 +228,4 @@ def run(options: PaperTablesOptions) -> None:
         write(table, under[name], options.out / name)
 
 
-if __name__ == "__main__":
-    run_stage(PaperTablesOptions, run)
+STAGE = Stage(PaperTablesOptions, run)

@@ -24,7 +24,7 @@ from safetensors import safe_open
 from roclip.core.atomic import atomic
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_lines, read_table
-from roclip.core.options import option, run_stage
+from roclip.core.options import Stage, option
 from roclip.core.provenance import SUFFIX, commit, read_record
 from roclip.data.downstream_sets import FOLDERS, absent_sets
 from roclip.experiment.plan import Plan, base, plan
@@ -209,5 +209,4 @@ def run(options: ReportOptions) -> None:
         temporary.write_text(page, encoding="utf-8")
 
 
-if __name__ == "__main__":
-    run_stage(ReportOptions, run)
+STAGE = Stage(ReportOptions, run)

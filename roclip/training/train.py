@@ -26,7 +26,7 @@ import torch
 from roclip.core.atomic import atomic
 from roclip.core.errors import ComeBack
 from roclip.core.files import sha256, write_rows, write_table
-from roclip.core.options import run_stage
+from roclip.core.options import Stage
 from roclip.core.provenance import fingerprint, read_inputs, versions
 from roclip.model import towers
 from roclip.training.distributed import Ranks
@@ -189,5 +189,4 @@ def publish(training: Training, checkpoints: Checkpoints, history: list[dict], c
     checkpoints.remove()
 
 
-if __name__ == "__main__":
-    run_stage(TrainOptions, run)
+STAGE = Stage(TrainOptions, run)

@@ -11,7 +11,7 @@ import numpy as np
 
 from roclip.core.errors import one_line
 from roclip.core.files import read_table
-from roclip.core.options import option, run_stage
+from roclip.core.options import Stage, option
 from roclip.data.images import Roots, decode
 from roclip.reporting.figures.style import save
 
@@ -100,5 +100,4 @@ def run(options: ContactSheetOptions) -> None:
     save(figure, options.out)
 
 
-if __name__ == "__main__":
-    run_stage(ContactSheetOptions, run)
+STAGE = Stage(ContactSheetOptions, run)

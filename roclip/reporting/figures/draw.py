@@ -9,7 +9,7 @@ import pandas as pd
 
 from roclip.core.errors import UserError
 from roclip.core.files import read_table
-from roclip.core.options import option, run_stage
+from roclip.core.options import Stage, option
 from roclip.reporting.figures.epochs import cosines, saw_tooth, telemetry
 from roclip.reporting.figures.results import attack_success, sweep, utility
 from roclip.reporting.figures.style import STYLE, save
@@ -95,5 +95,4 @@ def run(options: FigureOptions) -> None:
         save(draw(options), options.out)
 
 
-if __name__ == "__main__":
-    run_stage(FigureOptions, run)
+STAGE = Stage(FigureOptions, run)

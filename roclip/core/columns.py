@@ -1,0 +1,93 @@
+"""The columns of every CSV file that a stage writes, and what they mean. Shares are 0 to 1; what was not counted is empty."""
+
+PAIRS = {"path": "image file", "caption": "its caption"}  # train.csv and validation.csv
+LABELLED = {"path": "image file", "label": "class, or the class that an attack wants"}  # test.csv, probe.csv, targets.csv
+TRUTH = {  # truth.csv of an attack, a row for each of train.csv; read by measurements, figures and audits alone
+    "is_poison": "1 for a poisoned pair, 0 for a clean one",
+    "adversary_class": "the class that the adversary wants for the image; empty for clean pairs",
+}
+KEPT = {"row": "row of train.csv that a filter keeps, counted from 0"}
+SCORES = {
+    "row": "row of train.csv, counted from 0",
+    "score": "how suspicious the filter finds the pair; the highest are removed",
+}
+HISTORY = {  # a training's history.csv, a row an epoch; the columns of the defence's telemetry follow
+    "epoch": "counted from 1",
+    "kind": "what the defence calls the epoch",
+    "loss": "mean over the epoch",
+    "learning_rate": "of the last step",
+    "attack_success": "share of the attack's evaluation set that is taken for the adversary's class",
+    "target_cosine": "mean cosine of the evaluation set's images and the adversary's class",
+    "zero_shot": "zero-shot accuracy on validation images",
+    "clean_cosine": "mean cosine of image and own caption, of some clean pairs",
+    "poison_cosine": "the same of some poisoned pairs",
+}
+PACE = {  # a training's pace.csv, the only times among what a stage writes
+    "epoch": "counted from 1",
+    "kind": "what the defence calls the epoch",
+    "pairs_per_second": "in training, without what is measured after the epoch",
+    "seconds": "of the epoch, without what is measured after it",
+}
+COSINES = {  # a training's cosines.csv: some pairs after every epoch
+    "epoch": "counted from 1",
+    "row": "row of train.csv, counted from 0",
+    "is_poison": "as in truth.csv; empty without it",
+    "cosine": "of image and own caption, neither augmented",
+}
+MATCHES = {"row": "row of train.csv, counted from 0", "caption_row": "the row whose caption its image was last paired with"}
+QUARANTINE = {
+    "table": "the table that names the image",
+    "row": "counted from 1",
+    "path": "image file",
+    "reason": "why it is left out",
+}
+
+MODEL = {"attack": "trained on", "defence": "its name in the config", "seed": "of attack and training; `all`: pooled"}
+CHECKPOINT = {"checkpoint": "weights that are judged, such as last_clip, those after the last epoch of the kind clip"}
+MEASURES = {  # tables/measures.csv, a row for each count
+    "experiment": "its name in the config",
+    **MODEL,
+    **CHECKPOINT,
+    "evaluation_set": "own, a downstream set, or attack-NAME",
+    "measure": "such as attack_success_top1",
+    "value": "hits among n",
+    "n": "images",
+    "low": "95% Clopper-Pearson interval over images",
+    "high": "its upper end",
+}
+RESULTS = {  # tables/results.csv, a row for each measure of a model's checkpoint, over all seeds
+    "attack": "trained on",
+    "defence": "its name in the config",
+    **CHECKPOINT,
+    "measure": "attack_success, control, zero_shot or linear_probe; all of them top 1",
+    "value": "attack_success and control: share of the images of all seeds; zero_shot and linear_probe: mean over seeds",
+    "low": "95% Clopper-Pearson interval of attack_success and control",
+    "high": "its upper end",
+    "sd": "standard deviation over seeds of zero_shot and linear_probe, where there are several",
+    "n": "images of all seeds",
+    "seeds": "how many",
+}
+DIFFERENCES = {  # tables/differences.csv: two defences on the same images
+    "attack": "trained on",
+    **CHECKPOINT,
+    "baseline": "the first defence",
+    "defence": "the second",
+    "n": "images that both were judged on",
+    "baseline_success": "attack success (ASR) with the first",
+    "success": "with the second",
+    "difference": "the first's minus the second's",
+    "low": "95% interval of the difference, Newcombe's for paired shares",
+    "high": "its upper end",
+}
+SWEEPS = {  # tables/sweeps.csv, a row for each point of a sweep
+    "sweep": "its name in the config",
+    "setting": "what the point changes",
+    "base_attack": "of which attack",
+    "base_defence": "of which defence",
+    "attack": "the name under which the changed attack is run",
+    "defence": "the name under which the changed defence is run",
+}
+REFERENCE = {  # config/reference_results.csv
+    "source": "paper", "dataset": "trained on", "attack": "as here", "method": "as here", "measure": "as here",
+    "dataset_eval": "judged on", "value": "as published", "unit": "percent or points", "note": "counts and remarks",
+}  # fmt: skip

@@ -1,0 +1,6 @@
+"""Repairs, which change the weights of a trained model, by the `kind` of a recipe's step `repair`."""
+
+from roclip.defences.base import Defence
+from roclip.defences.repair.finetune import Finetune
+
+REPAIRS: dict[str, type[Defence]] = {"finetune": Finetune}

@@ -1,0 +1,40 @@
+"""The section `train` of the config: what every training of an experiment has in common."""
+
+from dataclasses import dataclass
+
+from roclip.core.options import option
+
+PER_STEP = ("epochs", "learning_rate", "warmup_steps")  # what a recipe's step `train` may set for itself
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    model: str = option("open_clip's name of a model, or a .json file in its format", "config/models/small.json", role="files")
+    epochs: int = option("number of epochs", 8, minimum=1)
+    batch_size: int = option("pairs a step", 64, minimum=2)
+    learning_rate: float = option("peak of the learning rate", 1e-3, above=0)
+    beta1: float = option("AdamW's first beta", 0.9, minimum=0, below=1)
+    beta2: float = option("AdamW's second beta", 0.999, minimum=0, below=1)
+    eps: float = option("AdamW's epsilon", 1e-8, above=0)
+    weight_decay: float = option("AdamW's weight decay, of matrices and kernels only", 0.1, minimum=0)
+    warmup_steps: int = option("steps of linear warm-up, fewer than the steps of the run", 50, minimum=0)
+    crop_area: float = option("least share of the image that a random crop keeps (the paper: 0.08)", 0.4, above=0, maximum=1)
+    validation_images: int = option("how many validation images are used after every epoch", 1000, minimum=1)
+    precision: str = option("arithmetic of the towers", "bf16", choices=("bf16", "float32"))
+    checkpoint_minutes: float = option(
+        "minutes between checkpoints, from which a training resumes; there is one after every epoch too", 5.0, above=0,
+        role="neutral",
+    )  # fmt: skip
+    device: str = option("where to train; auto: on the GPU when there is one", "auto", choices=("auto", "cpu", "cuda"))
+    deterministic: bool = option("on GPUs only kernels that repeat themselves to the bit; a CPU does so anyway", False)
+    compile: bool = option("compile the towers with torch.compile", False)
+    images: str = option(
+        "memory: decode all images once, as centre squares; files: decode each as it is needed and crop the whole of it",
+        "memory",
+        choices=("memory", "files"),
+    )
+    workers: int = option(
+        "processes that decode images from files, of all ranks together; 0: none beside the training", 0, minimum=0,
+        role="neutral",
+    )  # fmt: skip
+    threads: int = option("CPU threads of a training", 1, minimum=1)

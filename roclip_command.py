@@ -1,0 +1,81 @@
+"""The console command `roclip`: every stage by its name, with its flags. The only module that knows defences and attacks both."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from roclip.core.errors import UserError
+from roclip.core.options import run_stage
+
+# by group: the stages, each with the module whose STAGE it is
+STAGES = {
+    "data": {
+        "scenes": "roclip.data.scenes",
+        "download": "roclip.data.download",
+        "downstream": "roclip.data.downstream",
+    },
+    "attack": {
+        "attack": "attacks.build",
+    },
+    "defence": {
+        "filter": "roclip.training.filter",
+        "train": "roclip.training.train",
+        "repair": "roclip.training.repair",
+    },
+    "evaluation": {
+        "encode": "roclip.evaluation.encode",
+        "measure": "roclip.evaluation.measure",
+        "export": "roclip.evaluation.export",
+    },
+    "reporting": {
+        "gather": "roclip.reporting.gather",
+        "claims": "roclip.reporting.claims",
+        "paper_tables": "roclip.reporting.paper_tables",
+        "figure": "roclip.reporting.figures.draw",
+        "report": "roclip.reporting.report",
+    },
+}
+# what is no stage: a module with `main(arguments)`, which gives an exit status
+TOOLS = {
+    "verify": "roclip.core.verify",
+    "gpus": "roclip.experiment.gpus",
+    "leaderboard": "roclip.reporting.leaderboard",
+}
+
+
+def summary(module: str) -> str:
+    """What a stage does: the first sentence of its module, without `Stage: `."""
+    doc = import_module(module).__doc__.partition("\n\n")[0]
+    return " ".join(doc.removeprefix("Stage: ").split())
+
+
+def usage() -> str:
+    """The stages by group, with what each does."""
+    lines = ["usage: roclip STAGE --help, roclip STAGE FLAGS", ""]
+    for group, modules in {**STAGES, "tools": TOOLS}.items():
+        lines += [f"{group}:", *(f"  {name:<13} {summary(module)}" for name, module in modules.items()), ""]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int | None:
+    """The console command; its exit status."""
+    name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if name in ("-h", "--help"):
+        print(usage())
+        return 0
+    stages = {stage: module for modules in STAGES.values() for stage, module in modules.items()}
+    if name in stages:
+        module = import_module(stages[name])
+        return run_stage(name, module.STAGE, module.__doc__, rest)
+    if name in TOOLS:
+        try:
+            return import_module(TOOLS[name]).main(rest)
+        except UserError as error:
+            sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            sys.exit(130)
+    sys.exit(f"error: '{name}' is no stage; stages are {', '.join([*stages, *TOOLS])}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
