@@ -70,7 +70,9 @@ class RoCLIP(Defence):
         self.pool = Pool(settings.pool_size, trainer.model.text_projection.shape[1], trainer.device)
         if settings.pool_fill == "noise":
             self.pool.fill_with_noise(trainer.generator("pool", 0))
-        self.matches = torch.full((trainer.pairs,), -1, dtype=torch.long, device=trainer.device)  # by id, the caption last drawn
+        self.matches = torch.full(
+            (trainer.pairs,), -1, dtype=torch.long, device=trainer.device
+        )  # by id, the caption last drawn
         self._begin_telemetry()
 
     def kind(self, epoch: int) -> str:

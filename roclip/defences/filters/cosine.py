@@ -15,4 +15,6 @@ class Cosine(Filter):
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(Filter.Settings):
-        scored_by: Mapping[str, Any] = option("the step `train` of the model that scores", schema={"$ref": "#/$defs/train"})
+        scored_by: Mapping[str, Any] | None = option(
+            "the step `train` of the model that scores", None, role="config", schema={"$ref": "#/$defs/train"}
+        )
