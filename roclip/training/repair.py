@@ -13,9 +13,9 @@ from roclip.core.options import Stage
 from roclip.core.randomness import generator
 from roclip.data.pairs import read_pairs
 from roclip.defences.repair import REPAIRS
+from roclip.training.pairs import Pairs
 from roclip.training.run import run as run_training
 from roclip.training.settings import RepairOptions
-from roclip.training.trainer import Pairs
 
 
 def read(options: RepairOptions) -> Pairs:

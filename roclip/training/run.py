@@ -22,10 +22,11 @@ from roclip.defences.base import Defence
 from roclip.model import towers
 from roclip.training.distributed import Ranks
 from roclip.training.estimate import check_disk, project
+from roclip.training.pairs import Pairs
 from roclip.training.resume import Checkpoints
 from roclip.training.settings import LoopOptions
 from roclip.training.signals import StopSignals
-from roclip.training.trainer import Pairs, Training
+from roclip.training.trainer import Training
 
 log = logging.getLogger(__name__)
 

@@ -22,10 +22,10 @@ from roclip.defences import TRAININGS
 from roclip.model import towers
 from roclip.model.start_weights import latest, read_weights
 from roclip.training.monitor import read_truth
+from roclip.training.pairs import Pairs
 from roclip.training.run import run as run_training
 from roclip.training.run import weights_record, write_tables
 from roclip.training.settings import TrainOptions
-from roclip.training.trainer import Pairs
 
 
 def read(options: TrainOptions) -> Pairs:

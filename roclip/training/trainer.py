@@ -4,7 +4,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,29 +26,11 @@ from roclip.training.distributed import Ranks
 from roclip.training.loader import FromFiles, InMemory
 from roclip.training.monitor import Audit, Measurement
 from roclip.training.nonfinite import FiniteCheck
+from roclip.training.pairs import Pairs
 from roclip.training.schedule import learning_rate
 from roclip.training.settings import LoopOptions
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """The pairs to train on: paths, captions, the truth of each, and their rows in the table, counted from 0."""
-
-    path: Sequence[str]
-    caption: Sequence[str]
-    truth: dict[str, Sequence[str]]
-    rows: np.ndarray
-
-    def chosen(self, places: np.ndarray) -> "Pairs":
-        """Those at some places."""
-
-        def part(cells: Sequence[str]) -> list[str]:
-            return [cells[place] for place in places]
-
-        truth = {column: part(cells) for column, cells in self.truth.items()}
-        return Pairs(part(self.path), part(self.caption), truth, self.rows[places])
 
 
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
