@@ -1,6 +1,6 @@
-"""Words for people: what checkpoints are called in sentences and headings, and numbers with their nouns."""
+"""What counts and checkpoints are called in sentences and headings."""
 
-SPELLINGS = {"clip": "CLIP"}  # of kinds of epochs, where they are not written as they are called
+ACRONYMS = {"clip": "CLIP"}
 
 
 def counted(n: int, noun: str) -> str:
@@ -8,7 +8,11 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def checkpoint_label(checkpoint: str) -> str:
-    """What a checkpoint is called: `last_matching` is the `last matching epoch`, `given` the `given weights`."""
-    when, _, kind = checkpoint.partition("_")
-    return f"{when} {SPELLINGS.get(kind, kind)} epoch" if kind else f"{when} weights"
+def checkpoint_label(name: str) -> str:
+    """A checkpoint in a sentence, from the name of its weight file.
+
+    >>> checkpoint_label("last_clip"), checkpoint_label("last_matching"), checkpoint_label("given")
+    ('last CLIP epoch', 'last matching epoch', 'given weights')
+    """
+    words = [ACRONYMS.get(word, word) for word in name.split("_")]
+    return " ".join([*words, "epoch" if words[0] == "last" and len(words) > 1 else "weights"])
