@@ -23,7 +23,7 @@ from roclip.core.provenance import fingerprint, provenance
 from roclip.core.randomness import generator
 from roclip.data.images import Intake
 from roclip.data.pairs import read_pairs
-from roclip.defences import augmentation
+from roclip.defences import augmentation, eda
 from roclip.defences.loss import clip_loss
 from roclip.defences.pool import Pool
 from roclip.model import towers
@@ -223,8 +223,8 @@ class Training:
     def tokens(self, epoch: int, rows: Tensor) -> Tensor:
         """The tokens of some captions in an epoch, augmented or not: (rows,) -> (rows, context)."""
         if self.options.augment_captions == "never":
-            return self.captions.tokens(rows=rows)
-        return self.captions.tokens(self.options.seed, 0 if self.options.augment_captions == "once" else epoch, rows)
+            return self.captions.tokens(rows)
+        return self.captions.tokens(rows, eda.keyed(self.options.seed, 0 if self.options.augment_captions == "once" else epoch))
 
     def rate(self, step: int) -> float:
         """The learning rate of a step of the run, counted from 0."""
