@@ -46,7 +46,7 @@ def option(
 
     Paths are a stage's inputs; its record holds their hashes. glob: of a folder, the files in it that are read. role: `output`,
     where the stage writes; `files`, words that are inputs too, FILE or NAME=FILE; `setting`, a path that is no input; `neutral`,
-    what leaves the results as they are.
+    what leaves the results as they are; `config`, what stands in the config alone and is no flag.
     """
     bounds = {"minimum": minimum, "maximum": maximum, "above": above, "below": below}
     metadata = {
@@ -130,6 +130,8 @@ def parser_of(options_class: type, command: str, description: str | None) -> arg
     parser = argparse.ArgumentParser(command, description=description, allow_abbrev=False)
     hints = typing.get_type_hints(options_class)
     for field in dataclasses.fields(options_class):
+        if field.metadata["role"] == "config":
+            continue
         kind, number = kind_and_item(hints[field.name])
         meta, required = field.metadata, field.default is MISSING
         bounds = [f"{name} {bound}" for name, bound in meta["bounds"].items()]
@@ -152,7 +154,7 @@ def parse(options_class: type, argv: Sequence[str], command: str = "roclip", des
     parser = parser_of(options_class, command, description)
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(parser.parse_args(argv)).items()}
     for field in dataclasses.fields(options_class):
-        if values[field.name] is not None:
+        if values.get(field.name) is not None:
             for fault in faults(field.metadata, values[field.name]):
                 parser.error(f"argument --{field.name}: {fault}")
     return options_class(**values)

@@ -40,6 +40,16 @@ class RoCLIP(Defence):
         "poisons_in_pool": "share of the pool's captions that are of poisoned pairs",
         "pool_age": "mean age of the pool's captions in steps",
     }
+    telemetry_panels: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "poisoned captions in the pool (%)": ("poisons_in_pool",),
+        "poisoned images that draw a caption\nof the adversary's class (%; dots: by chance)": (
+            "adversary_captions",
+            "adversary_captions_by_chance",
+        ),
+        "images that draw their own caption (%)": ("own_captions",),
+        "distinct captions drawn in a batch (%)": ("distinct_neighbours",),
+        "mean age of a caption in the pool (steps)": ("pool_age",),
+    }
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(Defence.Settings):
@@ -70,7 +80,9 @@ class RoCLIP(Defence):
         self.pool = Pool(settings.pool_size, trainer.model.text_projection.shape[1], trainer.device)
         if settings.pool_fill == "noise":
             self.pool.fill_with_noise(trainer.generator("pool", 0))
-        self.matches = torch.full((trainer.pairs,), -1, dtype=torch.long, device=trainer.device)  # by id, the caption last drawn
+        self.matches = torch.full(
+            (trainer.pairs,), -1, dtype=torch.long, device=trainer.device
+        )  # by id, the caption last drawn
         self._begin_telemetry()
 
     def kind(self, epoch: int) -> str:
