@@ -88,6 +88,6 @@ SWEEPS = {  # tables/sweeps.csv, a row for each point of a sweep
     "defence": "the name under which the changed defence is run",
 }
 REFERENCE = {  # config/reference_results.csv
-    "source": "paper", "dataset": "trained on", "attack": "as here", "method": "as here", "measure": "as here",
+    "source": "paper", "dataset": "trained on", "attack": "as here", "defence": "as here", "measure": "as here",
     "dataset_eval": "judged on", "value": "as published", "unit": "percent or points", "note": "counts and remarks",
 }  # fmt: skip
