@@ -57,7 +57,7 @@ def option(
 
     Paths are a stage's inputs; its record holds their hashes. glob: of a folder, the files in it that are read. role: `output`,
     where the stage writes; `files`, words that are inputs too, FILE or NAME=FILE; `setting`, a path that is no input; `neutral`,
-    what leaves the results as they are; `config`, what stands in the config alone and is no flag.
+    what leaves the results as they are.
     """
     bounds = {"minimum": minimum, "maximum": maximum, "above": above, "below": below}
     metadata = {
@@ -181,8 +181,6 @@ def flag_fields(options_class: type) -> Iterator[tuple[dataclasses.Field, Any, s
     """The options that are flags, each with type and number as `kind_and_item` gives them; all but mappings are."""
     hints = typing.get_type_hints(options_class)
     for field in dataclasses.fields(options_class):
-        if field.metadata["role"] == "config":
-            continue
         kind, number = kind_and_item(hints[field.name])
         if kind in WORDS:
             yield field, kind, number
