@@ -24,8 +24,8 @@ from roclip.core.atomic import atomic
 from roclip.core.errors import UserError
 from roclip.core.files import read_json
 from roclip.core.provenance import fingerprint
+from roclip.core.words import counted
 from roclip.model.pixels import normalise, to_pixels
-from roclip.reporting.labels import counted
 
 MAX_LOGIT_SCALE = math.log(100)
 
