@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from roclip.core.options import option
+from roclip.core.options import PATH, option
 from roclip.defences.base import Defence
 
 
@@ -16,4 +16,4 @@ class Given(Defence):
 
     @dataclass(frozen=True, kw_only=True)
     class Settings:
-        weights: str = option("file of weights (safetensors)")
+        weights: str = option("file of weights (safetensors)", role="files", pattern=PATH)

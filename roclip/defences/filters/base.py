@@ -20,4 +20,5 @@ class Filter:
     @classmethod
     def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
         """What cannot work with such data: the option at fault, and why."""
-        yield from ()
+        if int(settings["keep"] * facts.pairs) < 1:
+            yield "keep", f"{settings['keep']} of {facts.pairs} training pairs is none"
