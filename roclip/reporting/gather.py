@@ -21,7 +21,7 @@ from roclip.evaluation import OWN, attack_set, measures_of
 from roclip.experiment.plan import Plan, base, read_plan
 from roclip.reporting.intervals import clopper_pearson
 from roclip.reporting.labels import measure_label
-from roclip.reporting.results import COUNTED, MEANS, Row, accuracy, differences, percent, pivot, results, written
+from roclip.reporting.results import COUNTED, MEANS, Row, accuracy, differences, percent, pivot, plain, results, written
 
 MEASURED = ("attack success (ASR)", "control", *map(measure_label, MEANS))
 HEADINGS = ("attack", "defence", "checkpoint", "seeds", *MEASURED)
@@ -107,11 +107,7 @@ def measured(row: Row) -> list[str]:
 
 def glance(rows: Iterable[Row]) -> list[list[str]]:
     """Cells under HEADINGS for each row of `pivot`, of attacks and defences that are no variants."""
-    return [
-        [row["attack"], row["defence"], row["checkpoint"], str(row["seeds"]), *measured(row)]
-        for row in rows
-        if row["attack"] == base(row["attack"]) and row["defence"] == base(row["defence"])
-    ]
+    return [[row["attack"], row["defence"], row["checkpoint"], str(row["seeds"]), *measured(row)] for row in plain(rows)]
 
 
 def markdown(rows: Iterable[Row]) -> str:

@@ -17,10 +17,10 @@ from roclip.core.columns import LEADERBOARD
 from roclip.core.errors import UserError, one_line
 from roclip.core.files import write_table
 from roclip.core.words import checkpoint_label
-from roclip.experiment.plan import base, read_plan
+from roclip.experiment.plan import read_plan
 from roclip.reporting.escapes import markdown
 from roclip.reporting.gather import MEASURED, measured
-from roclip.reporting.results import Row, pivot, read_results
+from roclip.reporting.results import Row, pivot, plain, read_results
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,7 @@ def rows_of(folder: Path) -> list[Row]:
     about = {"experiment": plan.experiment, "model": plan.model}
     return [
         {**row, **about, "family": plan.family[row["attack"]]}
-        for row in pivot(read_results(folder / "tables/results.csv"))
-        if row["attack"] == base(row["attack"]) and row["defence"] == base(row["defence"])
+        for row in plain(pivot(read_results(folder / "tables/results.csv")))
     ]
 
 
@@ -71,9 +70,7 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     experiments = [folder for folder in options.folders if folder.is_dir() and has_tables(folder)]
     if not experiments:
-        raise UserError(
-            f"{options.folders[0]}: no experiment with tables, nor is any other; name folders like results/EXPERIMENT"
-        )
+        raise UserError(f"{options.folders[0]}: no experiment with tables, nor are others; name folders like results/X")
     rows = [row for folder in experiments for row in rows_of(folder)]
     print(table(rows), end="")
     if options.out:
