@@ -20,9 +20,11 @@ from roclip.core.options import Stage, option
 from roclip.evaluation import OWN, attack_set, measures_of
 from roclip.experiment.plan import Plan, base, read_plan
 from roclip.reporting.intervals import clopper_pearson
-from roclip.reporting.results import Row, accuracy, differences, percent, pivot, results, written
+from roclip.reporting.labels import measure_label
+from roclip.reporting.results import COUNTED, MEANS, Row, accuracy, differences, percent, pivot, plain, results, written
 
-HEADINGS = ("attack", "defence", "checkpoint", "seeds", "attack success (ASR)", "control", "zero-shot", "linear probe")
+MEASURED = ("attack success (ASR)", "control", *map(measure_label, MEANS))
+HEADINGS = ("attack", "defence", "checkpoint", "seeds", *MEASURED)
 NOTE = (
     "Percent, top 1. Attack success and control: 95% Clopper-Pearson intervals over the images of all seeds, as if every image "
     "were an independent trial; what differs from one training to the next is not in them. Control: on the attack's evaluation "
@@ -97,16 +99,15 @@ def with_interval(row: Row, experiment: str) -> Row:
     return {"experiment": experiment, **named, **{key: f"{value:.6f}" for key, value in shares.items()}}
 
 
+def measured(row: Row) -> list[str]:
+    """Cells under MEASURED of a row of `pivot`: shares with intervals, means with standard deviations, and dashes."""
+    cells = [percent(row, name) for name in COUNTED] + [accuracy(row, name) for name in MEANS]
+    return [cell or "–" for cell in cells]
+
+
 def glance(rows: Iterable[Row]) -> list[list[str]]:
-    """What is known of attacks and defences that are no variants, cells under HEADINGS for each row of `pivot`."""
-    cells = []
-    for row in rows:
-        if row["attack"] == base(row["attack"]) and row["defence"] == base(row["defence"]):
-            shares = [percent(row, name) for name in ("attack_success", "control")]
-            accuracies = [accuracy(row, name) for name in ("zero_shot", "linear_probe")]
-            model = [row["attack"], row["defence"], row["checkpoint"], str(row["seeds"])]
-            cells.append([*model, *(cell or "–" for cell in shares + accuracies)])
-    return cells
+    """Cells under HEADINGS for each row of `pivot`, of attacks and defences that are no variants."""
+    return [[row["attack"], row["defence"], row["checkpoint"], str(row["seeds"]), *measured(row)] for row in plain(rows)]
 
 
 def markdown(rows: Iterable[Row]) -> str:

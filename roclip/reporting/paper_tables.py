@@ -25,7 +25,7 @@ from roclip.experiment.plan import Plan, base, read_plan
 from roclip.reporting.escapes import latex, markdown
 from roclip.reporting.labels import measure_label
 from roclip.reporting.planned import strengths
-from roclip.reporting.results import MEANS, accuracy, headline, is_known, percent, pivot, read_results, spread
+from roclip.reporting.results import MEANS, accuracy, headline, is_known, percent, pivot, plain, read_results, spread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,11 +62,6 @@ def number(row: Row) -> str:
     """A published number, with the counts behind it where the source gives them: `93.75 (15 of 16)`."""
     counts = f" ({row['note']})" if re.fullmatch(r"\d+ of \d+", row["note"]) else ""
     return f"{float(row['value']):g}{counts}"
-
-
-def plain(rows: Iterable[Row]) -> list[Row]:
-    """The rows of attacks and defences that are no variants."""
-    return [row for row in rows if row["attack"] == base(row["attack"]) and row["defence"] == base(row["defence"])]
 
 
 def frame(names: Sequence[str], lines: Mapping[tuple[str, ...], Cells], columns: Iterable[Heading]) -> pd.DataFrame:

@@ -64,6 +64,11 @@ def pivot(rows: Iterable[Row]) -> list[Row]:
     return list(found.values())
 
 
+def plain(rows: Iterable[Row]) -> list[Row]:
+    """The rows of attacks and defences that are no variants."""
+    return [row for row in rows if row["attack"] == base(row["attack"]) and row["defence"] == base(row["defence"])]
+
+
 def is_known(row: Mapping[str, Any], measure: str) -> bool:
     """Whether a row of `pivot` has a measure."""
     return not isnan(row[measure])
