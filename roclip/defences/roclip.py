@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from roclip.core.deferred import Deferred
+from roclip.core.errors import UserError
 from roclip.core.facts import Facts
 from roclip.core.options import option
 from roclip.defences.base import Batch, Defence, Trainer
@@ -77,7 +78,9 @@ class RoCLIP(Defence):
 
     def __init__(self, settings: Settings, trainer: Trainer) -> None:
         super().__init__(settings, trainer)
-        self.pool = Pool(settings.pool_size, trainer.model.text_projection.shape[1], trainer.device)
+        if settings.pool_size > trainer.pairs:
+            raise UserError(f"defence.train.pool_size: {settings.pool_size} is more than the {trainer.pairs} training pairs")
+        self.pool = Pool(settings.pool_size, trainer.dimension, trainer.device)
         if settings.pool_fill == "noise":
             self.pool.fill_with_noise(trainer.generator("pool", 0))
         self.matches = torch.full(

@@ -177,7 +177,7 @@ class Training:
         return self.captions.tokens(places, edits[augmented])
 
     def random_captions(self, count: int, epoch: int) -> tuple[Tensor, Tensor]:
-        """Features (count, dimension) of random captions as the caption tower sees them now, without gradient, and their ids."""
+        """Features (count, dimension), without gradient, of random captions as the tower sees them now, and their ids."""
         chosen = torch.randperm(self.pairs, generator=self.generator("pool", epoch))[:count]
         return towers.encode_tokens(self.model, self.tokens(epoch, chosen), self.runtime), self.ids[chosen]
 
