@@ -14,7 +14,8 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from benchmarks.words import captions
 from roclip.core.files import write_table
-from roclip.model.captions import Captions, eda
+from roclip.defences.eda import eda, keyed
+from roclip.model.captions import Captions
 
 COLUMNS = ("task", "program", "captions_per_second", "ratio")
 
@@ -35,8 +36,8 @@ def main() -> None:
 
     table = Captions(texts, tokenizer)
     tasks = {
-        "first epoch": (lambda: Captions(texts, tokenizer).tokens(0, 1), True),
-        "later epoch": (lambda: table.tokens(0, 2), True),
+        "first epoch": (lambda: Captions(texts, tokenizer).tokens(edit=keyed(0, 1)), True),
+        "later epoch": (lambda: table.tokens(edit=keyed(0, 2)), True),
         "without EDA": (lambda: table.tokens(), False),
     }
 

@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 from itertools import accumulate
 
-from roclip.model.captions import synonyms
+from roclip.defences.eda import synonyms
 
 FREQUENT = "a the of in on with and at to is for by from person".split()
 SYLLABLES = "ber den for gan hol ing kal lor man nes ox pel ros sen tor vik wal yan".split()

@@ -19,3 +19,6 @@ class Repair(Defence):
         warmup_steps: int = option("steps of linear warm-up, fewer than the steps of the repair", 10, minimum=0)
         augment_images: bool = option("augment the images, anew each epoch", False)
         augment_captions: str = option("augment the captions", "never", choices=("never", "once", "each_epoch"))
+
+    def kind(self, epoch: int) -> str:
+        return "repair"
