@@ -81,6 +81,9 @@ class Defence:
     trains: ClassVar[bool] = True  # False: it takes weights over and makes no step
     # further columns of the history, means over an epoch, with their meaning
     telemetry_columns: ClassVar[Mapping[str, str]] = {}
+    # how they are drawn: title and columns of a panel, of which all but the first are what chance would give; where the title
+    # says `%`, shares are shown in percent. A column of no panel has one of its own
+    telemetry_panels: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @dataclass(frozen=True, kw_only=True)
     class Settings:

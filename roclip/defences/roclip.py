@@ -41,6 +41,16 @@ class RoCLIP(Defence):
         "poisons_in_pool": "share of the pool's captions that are of poisoned pairs",
         "pool_age": "mean age of the pool's captions in steps",
     }
+    telemetry_panels: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "poisoned captions in the pool (%)": ("poisons_in_pool",),
+        "poisoned images that draw a caption\nof the adversary's class (%; dots: by chance)": (
+            "adversary_captions",
+            "adversary_captions_by_chance",
+        ),
+        "images that draw their own caption (%)": ("own_captions",),
+        "distinct captions drawn in a batch (%)": ("distinct_neighbours",),
+        "mean age of a caption in the pool (steps)": ("pool_age",),
+    }
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(Defence.Settings):
