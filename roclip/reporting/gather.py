@@ -1,10 +1,10 @@
 """Stage: gather all measures and histories of an experiment.
 
 Writes `measures.csv`, a row for each measure of a model on an evaluation set, with rows pooled over seeds under seed `all`;
-`results.csv`, a row for each measure of an attack, defence and checkpoint over all seeds; `differences.csv`, every defence beside
-each that is no variant, on the same images; `sweeps.csv`, a row for each point of a sweep; `history.csv`, the histories of all
-models; and `measures.md`, the results at a glance. Files that the plan does not name are not read. roclip/core/columns.py has the
-meaning of all columns.
+`results.csv`, a row for each measure of an attack, defence and checkpoint over all seeds; `differences.csv`, every defence
+beside each that is no variant, on the same images; `sweeps.csv`, a row for each point of a sweep; `history.csv`, the histories
+of all models; and `measures.md`, the results at a glance. Their columns are in roclip/core/columns.py. Files that the plan
+does not name are not read.
 """
 
 from collections import defaultdict
@@ -17,15 +17,18 @@ from roclip.core.columns import DIFFERENCES, HISTORY, MEASURES, MODEL, RESULTS, 
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_table, write_table
 from roclip.core.options import Stage, option
-from roclip.experiment.plan import Plan, base, measure_files, read_plan
+from roclip.evaluation import OWN, attack_set, measures_of
+from roclip.experiment.plan import Plan, base, read_plan
 from roclip.reporting.intervals import clopper_pearson
-from roclip.reporting.results import Row, accuracy, differences, percent, pivot, results, written
+from roclip.reporting.labels import measure_label
+from roclip.reporting.results import COUNTED, MEANS, Row, accuracy, differences, percent, pivot, plain, results, written
 
-HEADINGS = ("attack", "defence", "checkpoint", "seeds", "attack success (ASR)", "control", "zero-shot", "linear probe")
+MEASURED = ("attack success (ASR)", "control", *map(measure_label, MEANS))
+HEADINGS = ("attack", "defence", "checkpoint", "seeds", *MEASURED)
 NOTE = (
     "Percent, top 1. Attack success and control: 95% Clopper-Pearson intervals over the images of all seeds, as if every image "
-    "were an independent trial; what differs from one training to the next is not in them. Control: the attack's evaluation set, "
-    "judged by a model with the same defence and seed that was trained without an attack or, where there is none, on an attack of "
+    "were an independent trial; what differs from one training to the next is not in them. Control: on the attack's evaluation "
+    "set, a model with the same defence and seed that was trained without an attack or, where there is none, on an attack of "
     "another family (targeted, backdoor). Zero-shot and linear probe: means ± standard deviations over seeds; of one seed "
     "nothing is said of their spread."
 )
@@ -39,6 +42,17 @@ class GatherOptions:
     out: Path = option("folder of the tables", role="output")
 
 
+def evaluation_sets(plan: Plan, attack: str, defence: str, seed: int) -> list[str]:
+    """What a model is judged on: the experiment's images, the downstream sets unless it is a variant, and the sets of attacks.
+
+    These are that of its own attack, and those of all attacks of its seed that are no variants.
+    """
+    is_plain = attack == base(attack) and defence == base(defence)
+    adversaries = dict.fromkeys([attack, *(name for name in plan.attacks(seed) if name == base(name))])
+    attacks = [attack_set(name) for name in adversaries if plan.family[name] != "clean"]
+    return [OWN, *(plan.sets if is_plain else []), *attacks]
+
+
 def read_measures(folder: Path, plan: Plan) -> list[Row]:
     """The rows of all measures that the plan names, with attack, defence and seed.
 
@@ -46,12 +60,13 @@ def read_measures(folder: Path, plan: Plan) -> list[Row]:
     """
     rows = []
     for attack, defence, seed in plan.runs:
-        for name in measure_files(plan, attack, defence, seed):
-            path = folder / attack / defence / f"seed{seed}" / name
-            found = read_json(path)
-            if not found or any(row["evaluation_set"] != path.parent.name for row in found):
-                raise UserError(f"{path}: no measures of the evaluation set {path.parent.name}; remove it and measure again")
-            rows += [{"attack": attack, "defence": defence, "seed": str(seed)} | row for row in found]
+        for name in evaluation_sets(plan, attack, defence, seed):
+            for measure in measures_of(name):
+                path = folder / attack / defence / f"seed{seed}" / name / f"{measure}.json"
+                found = read_json(path)
+                if not found or any(row["evaluation_set"] != name for row in found):
+                    raise UserError(f"{path}: no measures of the evaluation set {name}; remove it and measure again")
+                rows += [{"attack": attack, "defence": defence, "seed": str(seed)} | row for row in found]
     return rows
 
 
@@ -84,16 +99,15 @@ def with_interval(row: Row, experiment: str) -> Row:
     return {"experiment": experiment, **named, **{key: f"{value:.6f}" for key, value in shares.items()}}
 
 
+def measured(row: Row) -> list[str]:
+    """Cells under MEASURED of a row of `pivot`: shares with intervals, means with standard deviations, and dashes."""
+    cells = [percent(row, name) for name in COUNTED] + [accuracy(row, name) for name in MEANS]
+    return [cell or "–" for cell in cells]
+
+
 def glance(rows: Iterable[Row]) -> list[list[str]]:
-    """What is known of attacks and defences that are no variants, cells under HEADINGS for each row of `pivot`."""
-    cells = []
-    for row in rows:
-        if row["attack"] == base(row["attack"]) and row["defence"] == base(row["defence"]):
-            shares = [percent(row, name) for name in ("attack_success", "control")]
-            accuracies = [accuracy(row, name) for name in ("zero_shot", "linear_probe")]
-            model = [row["attack"], row["defence"], row["checkpoint"], str(row["seeds"])]
-            cells.append([*model, *(cell or "–" for cell in shares + accuracies)])
-    return cells
+    """Cells under HEADINGS for each row of `pivot`, of attacks and defences that are no variants."""
+    return [[row["attack"], row["defence"], row["checkpoint"], str(row["seeds"]), *measured(row)] for row in plain(rows)]
 
 
 def markdown(rows: Iterable[Row]) -> str:

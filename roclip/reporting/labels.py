@@ -1,12 +1,18 @@
-"""What defences are called in sentences and headings."""
+"""What defences and measures are called in sentences and headings."""
 
 from roclip.defences import TRAININGS
 from roclip.defences.filters import FILTERS
 from roclip.defences.repair import REPAIRS
+from roclip.evaluation import MEASURES
 
 KINDS = {**FILTERS, **REPAIRS, **TRAININGS}
 
 
 def defence_label(name: str) -> str:
-    """A defence that is named after a kind goes by that kind's own label, such as RoCLIP; any other by its name in the config."""
+    """A defence named after a kind goes by the label of the kind, such as RoCLIP; any other by its name in the config."""
     return vars(KINDS[name]).get("label", name) if name in KINDS else name
+
+
+def measure_label(name: str) -> str:
+    """A measure in a heading, such as linear probe for `linear_probe`."""
+    return getattr(MEASURES[name], "label", name.replace("_", " "))

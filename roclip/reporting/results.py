@@ -10,7 +10,7 @@ Interface, for all that reads tables/results.csv:
   `row["control"]` never fails; ask `is_known(row, "control")`. `pandas.DataFrame(pivot(rows))` is a table for drawing.
 - `percent(row, M)` and `accuracy(row, M)` put a measure of such a row in words, `93.8 [69.8, 99.8]` and `94.6 ± 0.3`.
 
-Rows of measures come in as dictionaries (attack, defence, seed, checkpoint, evaluation_set, measure, hits, n). Shares are 0 to 1.
+Rows of measures come in as dictionaries: attack, defence, seed, checkpoint, evaluation_set, measure, hits, n, and outcomes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,12 +22,13 @@ from typing import Any, TypeVar
 from roclip.core.columns import RESULTS
 from roclip.core.errors import UserError
 from roclip.core.files import read_table
+from roclip.evaluation import MEASURES, OWN, attack_set
 from roclip.experiment.plan import base
 from roclip.reporting.intervals import clopper_pearson, paired_difference
 
 SUCCESS = "attack_success_top1"  # as measures call it
 COUNTED = ("attack_success", "control")  # shares of the images of all seeds, with intervals
-MEANS = ("zero_shot", "linear_probe")  # means over seeds, with standard deviations
+MEANS = tuple(name for name, measure in MEASURES.items() if measure.of == "labelled")  # means over seeds, with deviations
 SHARES = ("value", "low", "high", "sd")  # columns that are shares, and may be empty
 Row = dict[str, Any]
 Value = TypeVar("Value")
@@ -63,14 +64,14 @@ def pivot(rows: Iterable[Row]) -> list[Row]:
     return list(found.values())
 
 
+def plain(rows: Iterable[Row]) -> list[Row]:
+    """The rows of attacks and defences that are no variants."""
+    return [row for row in rows if row["attack"] == base(row["attack"]) and row["defence"] == base(row["defence"])]
+
+
 def is_known(row: Mapping[str, Any], measure: str) -> bool:
     """Whether a row of `pivot` has a measure."""
     return not isnan(row[measure])
-
-
-def attack_set(attack: str) -> str:
-    """What an attack's evaluation set is called in measures."""
-    return f"attack-{attack}"
 
 
 def results(rows: Sequence[Row], family: Mapping[str, str]) -> list[Row]:
@@ -90,9 +91,9 @@ def results(rows: Sequence[Row], family: Mapping[str, str]) -> list[Row]:
         }
         by_measure: dict[str, list[Row]] = {}
         for r in judged:
-            if r["attack"] == attack and r["evaluation_set"] == "own" and (name := headline(r["measure"])):
+            if r["attack"] == attack and r["evaluation_set"] == OWN and (name := headline(r["measure"])):
                 by_measure.setdefault(name, []).append(r)
-        measured |= {name: spread(own) for name, own in by_measure.items()}
+        measured |= {name: _mean(own) for name, own in by_measure.items()}
         model = {"attack": attack, "defence": defence, "checkpoint": checkpoint}
         found += [{**model, "measure": name, **cells} for name, cells in measured.items() if cells]
     return found
@@ -129,12 +130,15 @@ def _share(rows: Sequence[Row]) -> Row:
     return {**shares, "n": n, "seeds": len({r["seed"] for r in rows})}
 
 
-def spread(rows: Sequence[Row]) -> Row:
-    """Mean and sample standard deviation of shares, one row a seed; of one seed there is no deviation."""
-    shares = [r["hits"] / r["n"] for r in rows]
-    deviation = round(stdev(shares), 6) if len(shares) > 1 else nan
-    cells = {"value": round(mean(shares), 6), "low": nan, "high": nan, "sd": deviation}
-    return {**cells, "n": sum(r["n"] for r in rows), "seeds": len(shares)}
+def _mean(rows: Sequence[Row]) -> Row:
+    """Mean and standard deviation of shares, one row a seed."""
+    value, deviation = spread([r["hits"] / r["n"] for r in rows])
+    return {"value": value, "low": nan, "high": nan, "sd": deviation, "n": sum(r["n"] for r in rows), "seeds": len(rows)}
+
+
+def spread(shares: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation of shares, one a seed, to six digits; of one seed there is no deviation."""
+    return round(mean(shares), 6), round(stdev(shares), 6) if len(shares) > 1 else nan
 
 
 def written(rows: Iterable[Row]) -> list[Row]:
