@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from roclip.core.facts import Facts
-from roclip.core.options import option
+from roclip.core.options import PATH, option
 from roclip.defences.loss import clip_loss
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class Defence:
             "weights to start from: the name of a defence of this config, or a file of weights; null: from scratch",
             None,
             role="files",
+            pattern=PATH,
         )
         augment_images: bool = option("augment the images, anew each epoch", False)
         augment_captions: str = option("augment the captions", "never", choices=("never", "once", "each_epoch"))
@@ -99,6 +100,11 @@ class Defence:
     def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
         """What cannot work with such data: the option at fault, and why."""
         yield from ()
+
+    @classmethod
+    def simplest(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The settings, `kind` among them, under which the same weights come about: equal trainings are run once."""
+        return settings
 
     def __init__(self, settings: Any, trainer: Trainer) -> None:
         self.settings, self.trainer = settings, trainer

@@ -74,7 +74,22 @@ class RoCLIP(Defence):
 
     @classmethod
     def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
-        yield from ()
+        every, first = settings["match_every"], settings["match_from"]
+        if not every:
+            return
+        if settings["pool_size"] > facts.pairs:
+            yield "pool_size", f"{settings['pool_size']} is more than the {facts.pairs} training pairs"
+        last = facts.epochs - facts.epochs % every  # that may be a matching epoch
+        if not is_matching(last, every, first):
+            yield "match_every", f"none of the {facts.epochs} epochs is a multiple of {every} from epoch {first} on"
+
+    @classmethod
+    def simplest(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Without a matching epoch it is plain CLIP."""
+        if settings["match_every"]:
+            return settings
+        own = {*cls.Settings.__dataclass_fields__} - {*Defence.Settings.__dataclass_fields__}
+        return {name: value for name, value in settings.items() if name not in own} | {"kind": "clip"}
 
     def __init__(self, settings: Settings, trainer: Trainer) -> None:
         super().__init__(settings, trainer)

@@ -138,7 +138,8 @@ def contact_sheet(sheet: list[Strip], roots: Roots, image_size: int) -> plt.Figu
     size = (COLUMNS * (SIDE + ACROSS) - ACROSS, len(sheet) * (SIDE + DOWN) - DOWN)
     # fixed places: a layout that is made to fit shrinks the images to dots when there are many rows
     places = {"left": 0, "right": 1, "bottom": 0, "top": 1, "wspace": ACROSS / SIDE, "hspace": DOWN / SIDE}
-    figure, axes = plt.subplots(len(sheet), COLUMNS, figsize=size, squeeze=False, gridspec_kw=places, layout="none")
+    figure, axes = plt.subplots(len(sheet), COLUMNS, figsize=size, squeeze=False, gridspec_kw=places)
+    figure.set_layout_engine("none")  # not as an argument: `savefig` forgets that after the first file
     for line, (title, cells) in zip(axes, sheet, strict=True):
         line[0].set_title(title, loc="left", fontsize=10, fontweight="bold", pad=8)
         for axis in line:
