@@ -48,6 +48,7 @@ class Trainer(Protocol):
 
     model: torch.nn.Module  # the towers; when a defence is made, with the weights that the training starts from
     device: torch.device
+    dimension: int  # of the features
     pairs: int  # how many the training has; ids are below it
     steps_taken: int  # since the training began
 
@@ -61,7 +62,7 @@ class Trainer(Protocol):
         """The factor of the cosines, exponentiated: a scalar."""
 
     def random_captions(self, count: int, epoch: int) -> tuple[Tensor, Tensor]:
-        """Features (count, dimension) of random captions as the caption tower sees them now, without gradient, and their ids."""
+        """Features (count, dimension), without gradient, of random captions as the tower sees them now, and their ids."""
 
     def generator(self, *key: str | int) -> torch.Generator:
         """Random numbers that depend on the seed of the training and the key alone."""
@@ -80,6 +81,9 @@ class Defence:
     trains: ClassVar[bool] = True  # False: it takes weights over and makes no step
     # further columns of the history, means over an epoch, with their meaning
     telemetry_columns: ClassVar[Mapping[str, str]] = {}
+    # how they are drawn: title and columns of a panel, of which all but the first are what chance would give; where the title
+    # says `%`, shares are shown in percent. A column of no panel has one of its own
+    telemetry_panels: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @dataclass(frozen=True, kw_only=True)
     class Settings:

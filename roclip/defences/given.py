@@ -12,8 +12,9 @@ from roclip.defences.base import Defence
 class Given(Defence):
     """Weights that somebody else trained, judged as they are."""
 
+    label: ClassVar[str] = "given weights"
     trains: ClassVar[bool] = False
 
     @dataclass(frozen=True, kw_only=True)
     class Settings:
-        weights: str = option("file of weights (safetensors)", role="files", pattern=PATH)
+        weights: str = option("file of weights (safetensors), or a folder of checkpoints", role="files", pattern=PATH)

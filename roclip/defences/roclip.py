@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from roclip.core.deferred import Deferred
+from roclip.core.errors import UserError
 from roclip.core.facts import Facts
 from roclip.core.options import option
 from roclip.defences.base import Batch, Defence, Trainer
@@ -39,6 +40,16 @@ class RoCLIP(Defence):
         "adversary_captions_by_chance": "the same for a random caption of the pool",
         "poisons_in_pool": "share of the pool's captions that are of poisoned pairs",
         "pool_age": "mean age of the pool's captions in steps",
+    }
+    telemetry_panels: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "poisoned captions in the pool (%)": ("poisons_in_pool",),
+        "poisoned images that draw a caption\nof the adversary's class (%; dots: by chance)": (
+            "adversary_captions",
+            "adversary_captions_by_chance",
+        ),
+        "images that draw their own caption (%)": ("own_captions",),
+        "distinct captions drawn in a batch (%)": ("distinct_neighbours",),
+        "mean age of a caption in the pool (steps)": ("pool_age",),
     }
 
     @dataclass(frozen=True, kw_only=True)
@@ -82,7 +93,9 @@ class RoCLIP(Defence):
 
     def __init__(self, settings: Settings, trainer: Trainer) -> None:
         super().__init__(settings, trainer)
-        self.pool = Pool(settings.pool_size, trainer.model.text_projection.shape[1], trainer.device)
+        if settings.pool_size > trainer.pairs:
+            raise UserError(f"defence.train.pool_size: {settings.pool_size} is more than the {trainer.pairs} training pairs")
+        self.pool = Pool(settings.pool_size, trainer.dimension, trainer.device)
         if settings.pool_fill == "noise":
             self.pool.fill_with_noise(trainer.generator("pool", 0))
         self.matches = torch.full(

@@ -27,3 +27,6 @@ class Repair(Defence):
     def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
         if settings["clean_pairs"] > facts.pairs:
             yield "clean_pairs", f"{settings['clean_pairs']} is more than the {facts.pairs} training pairs"
+
+    def kind(self, epoch: int) -> str:
+        return "repair"
