@@ -34,6 +34,11 @@ BOUNDS = {  # what a bound is called in messages, and the comparison that it sta
 }
 
 
+def whole(pattern: str) -> str:
+    """A pattern that must match all of a text, a line break at its end included, for Python and for editors alike."""
+    return rf"^(?:{pattern})(?![\s\S])"
+
+
 def option(
     meaning: str,
     default: Any = MISSING,

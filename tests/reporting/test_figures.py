@@ -3,12 +3,12 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from roclip.reporting.figures.epochs import DRAWN, cosines, saw_tooth, telemetry
+from roclip.reporting.figures.results import attack_success, number, sweep, utility
 
 from roclip.core.errors import UserError
 from roclip.core.files import write_table
 from roclip.reporting.figures.draw import SWEEPS, FigureOptions, draw, read_cosines, run
-from roclip.reporting.figures.epochs import DRAWN, cosines, saw_tooth, telemetry
-from roclip.reporting.figures.results import attack_success, number, sweep, utility
 from roclip.reporting.figures.style import STYLE, WIDEST
 from roclip.reporting.gather import MODEL
 from roclip.reporting.results import RESULTS
