@@ -8,15 +8,18 @@ import os
 import shutil
 import sys
 import time
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import pytest
 
 from tests.conftest import copy_of_the_project
 from tests.mutants.table import Mutant, mutants
 
 SECONDS = 120  # a test that takes longer has found the fault: it hangs
-# imported once, by the process from which those that test are forked; nothing of the project
+# imported once, before the processes that test are forked; all of the project is imported anew, from the copy
 PRELOADED = (
     "pytest hypothesis numpy torch torchvision open_clip safetensors.torch scipy.stats scipy.optimize PIL.Image yaml".split()
 )
@@ -32,16 +35,16 @@ def run_tests(project: Path, tests: tuple[str, ...], output: Path) -> None:
     os.environ |= {"PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"}
     os.chdir(project)
     sys.path.insert(0, str(project))
-    import pytest
-
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("attacks", "roclip", "tests")]:
+        del sys.modules[name]
     fixed = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", f"--basetemp={project.parent / 'tests'}"]
     sys.exit(int(pytest.main([*fixed, *tests])))
 
 
-def status(context, project: Path, tests: tuple[str, ...]) -> tuple[int, str]:
+def status(project: Path, tests: tuple[str, ...]) -> tuple[int, str]:
     """Pytest's exit status, and the end of what it printed."""
     output = project.parent / "output.txt"
-    process = context.Process(target=run_tests, args=(project, tests, output))
+    process = get_context("fork").Process(target=run_tests, args=(project, tests, output))
     process.start()
     process.join(SECONDS)
     if process.is_alive():
@@ -51,31 +54,31 @@ def status(context, project: Path, tests: tuple[str, ...]) -> tuple[int, str]:
     return process.exitcode, output.read_text(errors="replace")[-2000:]
 
 
-def tried(context, project: Path, mutant: Mutant) -> tuple[int, str]:
+def tried(project: Path, mutant: Mutant) -> tuple[int, str]:
     """Put a fault in, test, and take it out again."""
     path = project / mutant.file
     before = path.read_text(encoding="utf-8")
     path.write_text(mutant.applied(project), encoding="utf-8")
     try:
-        return status(context, project, mutant.tests)
+        return status(project, mutant.tests)
     finally:
         path.write_text(before, encoding="utf-8")
 
 
 def main(words: list[str]) -> int:
     chosen, started = list(mutants(*words)), time.monotonic()
-    context = get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    for name in PRELOADED:
+        import_module(name)
     with TemporaryDirectory() as folder:
         project = copy_of_the_project(Path(folder) / "project")
         tests = tuple(dict.fromkeys(name for mutant in chosen for name in mutant.tests))
-        code, output = status(context, project, tests)
+        code, output = status(project, tests)
         if code != SURVIVED:
             print(f"{output}\nthe tests must pass before a fault is put in; pytest's exit status was {code}")
             return 1
         counts = {"found": 0, "SURVIVED": 0, "NOT TRIED": 0}
         for mutant in chosen:
-            code, output = tried(context, project, mutant)
+            code, output = tried(project, mutant)
             word = {FOUND: "found", SURVIVED: "SURVIVED"}.get(code, "NOT TRIED")
             counts[word] += 1
             print(f"{word:9} {mutant.file}: {mutant.what}", flush=True)

@@ -1,12 +1,10 @@
-"""The mutants: small faults in the code, each with the tests that must find it (`table.yaml`)."""
+"""The mutants: small faults in the code, each with the tests that must find it (`table.txt`)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-TABLE = Path(__file__).with_name("table.yaml")
+TABLE = Path(__file__).with_name("table.txt")
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,17 @@ class Mutant:
 
 def mutants(*words: str) -> Iterator[Mutant]:
     """Those whose file or fault holds one of the words, or all without any."""
-    for entry in yaml.safe_load(TABLE.read_text(encoding="utf-8")):
-        for what, old, new in (edit.values() for edit in entry["edits"]):
-            if not words or any(word in entry["file"] or word in what for word in words):
-                yield Mutant(what, entry["file"], old.strip("\n"), new.strip("\n"), tuple(entry["tests"].split()))
+    what = old = file = ""
+    tests: tuple[str, ...] = ()
+    for line in TABLE.read_text(encoding="utf-8").splitlines():
+        mark, _, rest = line.partition(" ")
+        if mark == "@":
+            file, _, names = rest.partition(": ")
+            tests = tuple(names.split())
+        elif mark == "-":
+            old = rest
+        elif mark == "+":
+            if not words or any(word in file or word in what for word in words):
+                yield Mutant(what, file, old, rest, tests)
+        elif line and mark != "#":
+            what = line
