@@ -91,8 +91,8 @@ class _Messages:
         return message if len(message) <= LONGEST else f"{message[: LONGEST // 2]} ... {message[-LONGEST // 3 :]}"
 
     def _unknown_key(self, error: ValidationError, path: list) -> str:
-        legal = sorted(set(error.schema.get("properties", {})) - {"kind"})
-        unknown = sorted(set(error.instance) - {*legal, "kind"}, key=str)
+        legal = set(error.schema["properties"])
+        unknown = sorted(set(error.instance) - legal, key=str)
         place = tuple(path[:1]) if len(path) == 2 else tuple(path)
         renamed = RENAMED.get(place, {})
         name = next((name for name in unknown if name in renamed), unknown[0])
@@ -103,7 +103,7 @@ class _Messages:
             return f"{key}: belongs to a step of the recipe since version 2: write defence.{path[1]}.{step}.{name}"
         kinds = self._kinds_with(name, _family(path))
         why = f"an option of kind {' and '.join(kinds)}, not of '{error.instance['kind']}'" if kinds else "unknown key"
-        return f"{key}: {why}; legal here: {', '.join(legal)}"
+        return f"{key}: {why}; legal here: {', '.join(sorted(legal - {'kind'}))}"
 
     def _kinds_with(self, name: Any, family: str | None) -> list[str]:
         return [kind for kind, owner in self.registries.get(family, {}).items() if name in _options(owner)]
