@@ -1,13 +1,20 @@
-"""What is wrong with the config's files before anybody reads them: YAML drops and rereads things without a word."""
+"""The config's files: how they are put together, and what YAML would drop or misread in them without a word."""
 
+import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from roclip.core.errors import UserError
 from roclip.core.files import bad_line
+from roclip.data.settings import DataSettings
+from roclip.training.settings import TrainSettings
+
+# settings whose values may be files of the workflow's own
+OWN_FILES = {"data": (DataSettings, ("classes", "templates", "captions")), "train": (TrainSettings, ("model",))}
 
 
 def _tree(path: Path) -> yaml.Node | None:
@@ -66,3 +73,32 @@ def check_files(paths: Iterable[str | Path]) -> None:
                 raise UserError(
                     f"{path}, line {key.start_mark.line + 1}: duplicate key '{key.value}' in one mapping; rename one"
                 )
+
+
+def read_config(home: Path, given: Mapping[str, Any], files: Iterable[str]) -> dict[str, Any]:
+    """The workflow's config.yaml with what is given in its place: mappings key by key, all else as a whole.
+
+    home: the workflow's own folder; its files are found there unless they are in the one that it runs in. files: those that
+    `given` was read from. Raises UserError for files that YAML misreads.
+    """
+    defaults = home / "config/config.yaml"
+    check_files([defaults, *files])
+    config = merged(yaml.safe_load(defaults.read_text(encoding="utf-8")), given)
+    for section, (settings, keys) in OWN_FILES.items():
+        found = config.get(section) or {}
+        if isinstance(found, Mapping):
+            named = {key: str(found.get(key, settings.__dataclass_fields__[key].default)) for key in keys}
+            if own := {key: str(home / file) for key, file in named.items() if _lies_in(home, file)}:
+                config[section] = {**found, **own}
+    return config
+
+
+def _lies_in(home: Path, file: str) -> bool:
+    """Whether a file is there and not here; Path's methods raise for a name that is too long."""
+    return not os.path.exists(file) and os.path.isfile(home / file)  # noqa: PTH110, PTH113
+
+
+def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """The first mapping with the second's values in place of its own; mappings in both are merged in turn."""
+    inner = (key for key, value in second.items() if isinstance(value, Mapping) and isinstance(first.get(key), Mapping))
+    return {**first, **second, **{key: merged(first[key], second[key]) for key in inner}}

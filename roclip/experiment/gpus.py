@@ -1,7 +1,7 @@
 """Run a command with GPUs that no other job uses.
 
-`roclip gpus 2 COMMAND...` waits for two, names them in CUDA_VISIBLE_DEVICES and becomes the command. With 0 it becomes the command
-at once and changes nothing.
+`roclip gpus 2 COMMAND...` waits for two, names them in CUDA_VISIBLE_DEVICES and becomes the command. With 0 it becomes the
+command at once and changes nothing.
 
 A GPU is taken by a lock on a file in `/tmp/roclip-gpus-UID`. The lock belongs to the process, so it ends when the command
 does, by SIGKILL too; there is nothing to clean up. It binds only what is started by `roclip gpus`, by one user on one machine;

@@ -1,8 +1,8 @@
 """Run a command, show what it prints and keep it in a log, whatever becomes of the display.
 
 `roclip logged LOG COMMAND...` is how every rule of the workflow starts its stage. When the terminal goes away or stdout is
-closed, only the display is lost: the command runs on, and its log is complete. SIGHUP stops neither, SIGTERM is passed on to the
-command, Ctrl-C reaches it from the terminal, and the status is the command's.
+closed, only the display is lost: the command runs on, and its log is complete. SIGHUP stops neither, SIGTERM is passed on to
+the command, Ctrl-C reaches it from the terminal, and the status is the command's.
 
 On a terminal the command has a terminal too, so that it draws progress bars. The log has whole lines only; of a bar that ends
 as a line, its last state. `--label TEXT` puts [TEXT] before every line, to tell apart what runs side by side.

@@ -9,11 +9,18 @@ import fcntl
 import os
 import platform
 import re
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
+from typing import Any
+
+import yaml
 
 from roclip.core.atomic import atomic, remove_unfinished
 from roclip.core.errors import UserError
+from roclip.experiment.plan import Plan, write_plan
 
 FOLDERS = ("data", "attacks", "filters", "models", "measures", "exports", "tables", "figures")
 # folders of up to millions of files, none of them written by roclip.core.atomic, and the states of a training that may still
@@ -21,6 +28,27 @@ FOLDERS = ("data", "attacks", "filters", "models", "measures", "exports", "table
 LEFT_ALONE = ("scenes", "images", "download", "state")
 OWNER = re.compile(r"process \d+ on .*")
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+
+def begin(results: Path, config: Mapping[str, Any], plan: Plan) -> None:
+    """What comes before the first job of a run: the experiment is held, and config and plan are written.
+
+    The run goes on when its terminal goes away, as do its jobs (roclip/experiment/logged.py). Raises UserError as `claim`.
+    """
+    claim(results)
+    write_down(results, config, plan)
+    with suppress(ValueError):  # outside the main thread, where whoever started this sees to it
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def write_down(results: Path, config: Mapping[str, Any], plan: Plan) -> None:
+    """Write the complete config and the plan of a run beside its results, where they say something else yet."""
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    path = results / "config.yaml"
+    if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
+        with atomic(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    write_plan(results / "plan.json", plan)
 
 
 def claim(results: Path) -> None:
@@ -69,16 +97,8 @@ def _lock(results: Path) -> None:
         if error.errno not in NO_LOCKS:
             raise
         raise UserError(
-            f"{results}: its file system has no locks (flock: {error.strerror}); mount it with them (Lustre: -o flock), or make "
-            "this folder a link to one that has them"
+            f"{results}: its file system has no locks (flock: {error.strerror}); mount it with them (Lustre: -o flock), or "
+            "make this folder a link to one that has them"
         ) from None
     os.ftruncate(file, 0)
     os.pwrite(file, f"process {os.getpid()} on {platform.node()}".encode(), 0)
-
-
-def write_if_changed(path: Path, text: str) -> None:
-    """Write a file, in one piece, unless it says so already: what depends on its date is then not made again."""
-    if path.is_file() and path.read_bytes() == text.encode():
-        return
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

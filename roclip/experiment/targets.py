@@ -4,7 +4,6 @@ Nothing of Snakemake is needed here. `wildcards` is any object with the names th
 seed, set.
 """
 
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -14,7 +13,7 @@ from typing import Any
 
 from roclip.core.options import flags
 from roclip.core.provenance import SUFFIX, fingerprint
-from roclip.data.settings import DataSettings
+from roclip.data.downstream_sets import absent_sets
 from roclip.data.url_list import SPLITS, by_split, paths, words
 from roclip.defences import TRAININGS
 from roclip.defences.filters import FILTERS
@@ -22,11 +21,8 @@ from roclip.defences.repair import REPAIRS
 from roclip.evaluation import OWN, attack_set, measures_of
 from roclip.experiment.config import pair_count
 from roclip.experiment.plan import Plan, Step, base
-from roclip.training.settings import TrainSettings
 
 GATHERED = ("measures.csv", "results.csv", "differences.csv", "sweeps.csv", "history.csv", "measures.md")
-PUBLISHED = "config/reference_results.csv"
-OWN_FILES = {"data": (DataSettings, ("classes", "templates", "captions")), "train": (TrainSettings, ("model",))}
 KINDS = {"filter": FILTERS, "train": TRAININGS, "repair": REPAIRS}
 SCENES = ("image_size", "train_scenes", "validation_scenes", "test_scenes", "probe_scenes", "seed")
 DOWNLOAD = ("image_size", "image_format", "output_format", "max_bad_fraction", "allow", "distributor")
@@ -41,22 +37,6 @@ def evaluation_sets(plan: Plan, attack: str, defence: str, seed: int) -> list[st
     adversaries = dict.fromkeys([attack, *(name for name in plan.attacks(seed) if name == base(name))])
     attacks = [attack_set(name) for name in adversaries if plan.family[name] != "clean"]
     return [OWN, *(plan.sets if is_plain else []), *attacks]
-
-
-def with_own_files(config: Mapping[str, Any], home: Path) -> dict[str, Any]:
-    """The config, where the workflow runs outside its folder `home` too: its own files are found there unless they are here."""
-
-    def missing(file: str) -> bool:  # Path's methods raise for a name that is too long
-        return not os.path.exists(file) and os.path.isfile(home / file)  # noqa: PTH110, PTH113
-
-    mended = dict(config)
-    for section, (settings, keys) in OWN_FILES.items():
-        given = config.get(section) or {}
-        if isinstance(given, Mapping):
-            files = {key: str(given.get(key, settings.__dataclass_fields__[key].default)) for key in keys}
-            if own := {key: str(home / file) for key, file in files.items() if missing(file)}:
-                mended[section] = {**given, **own}
-    return mended
 
 
 @dataclass(frozen=True)
@@ -88,10 +68,10 @@ class Targets:
         return self.at(f"attacks/{folder}/train.csv" for folder in self.plan.attack_folders())
 
     @cached_property
-    def kept_rows(self) -> list[str]:
-        filters = {d: [step.name for step in self.plan.chain(d) if step.stage == "filter"] for d in self.plan.defences()}
-        folders = (f"{a}/{step}/seed{seed}" for a, d, seed in self.plan.runs for step in filters[d])
-        return self.at(f"filters/{folder}/kept.csv" for folder in dict.fromkeys(folders))
+    def manifests(self) -> list[str]:
+        """What each attack did, in numbers, and its record."""
+        names = ("manifest.json", f"attack{SUFFIX}")
+        return self.at(f"attacks/{folder}/{name}" for folder in self.plan.attack_folders() for name in names)
 
     @cached_property
     def models(self) -> list[str]:
@@ -119,9 +99,22 @@ class Targets:
         return self.at(f"exports/{a}/{d}/seed{seed}" for a, d, seed in self.plan.runs if (a, d) == (base(a), base(d)))
 
     @cached_property
+    def gathered(self) -> list[str]:
+        """The tables of the stage gather."""
+        return self.at(f"tables/{name}" for name in GATHERED)
+
+    @cached_property
+    def published(self) -> list[str]:
+        """The tables beside published numbers."""
+        return self.at(f"tables/{table}.{kind}" for table in self.paper_tables for kind in ("md", "tex", "csv"))
+
+    @cached_property
     def tables(self) -> list[str]:
-        names = [*GATHERED, "claims.json", *(f"{table}.{kind}" for table in self.paper_tables for kind in ("md", "tex", "csv"))]
-        return self.at(f"tables/{name}" for name in names)
+        return [*self.gathered, *self.at(["tables/claims.json"]), *self.published]
+
+    @property
+    def report(self) -> str:
+        return f"{self.results}/report.html"
 
     @cached_property
     def fingerprint(self) -> str:
@@ -146,14 +139,13 @@ class Targets:
         named = (step.settings.get(option.name) for option in options if option.metadata["role"] == "files")
         return [file for file in named if file]
 
-    def kept(self, wildcards: Any) -> list[str]:
-        """The rows that a training's filter keeps; none where it has no filter."""
+    def steps_before(self, wildcards: Any) -> list[str]:
+        """The rows that a training's filter keeps and the weights that it starts from, where there are such steps."""
+        return [*self._kept(wildcards), *self._weights(self.plan.models[wildcards.step], wildcards)]
+
+    def _kept(self, wildcards: Any) -> list[str]:
         step = self.plan.models[wildcards.step]
         return self.at([f"filters/{wildcards.attack}/{step.filter}/seed{wildcards.seed}/kept.csv"] if step.filter else [])
-
-    def start_from(self, wildcards: Any) -> list[str]:
-        """The weights of the step that a training or repair starts from; none where it starts from no step."""
-        return self._weights(self.plan.models[wildcards.step], wildcards)
 
     def scored_by(self, wildcards: Any) -> list[str]:
         """The weights of the model with which a filter scores; none where it needs no model."""
@@ -225,6 +217,9 @@ class Targets:
         sources = {"url_list": self.url_list or None, "tables": self.local_tables or None}
         return flags({**sources, **{key: self.config["data"][key] for key in DOWNLOAD}})
 
+    def downstream_flags(self) -> str:
+        return flags({"root": self.config["downstream"]["root"], "max_bad_fraction": self.config["data"]["max_bad_fraction"]})
+
     def attack_flags(self, wildcards: Any) -> str:
         told = {"image_size": self.plan.image_size, "roots": self.config["data"]["roots"], "seed": wildcards.seed}
         return flags({**self.plan.attack[wildcards.attack], **told})
@@ -236,26 +231,32 @@ class Targets:
     def train_flags(self, wildcards: Any) -> str:
         """Of a training or a repair."""
         step = self.plan.models[wildcards.step]
-        edges = {"kept": self.kept(wildcards) or None, "seed": wildcards.seed}
-        if start := self.start_from(wildcards):
-            edges["start_from"] = start
-        return flags({**self.config["train"], **step.settings, **edges, **self.intake})
+        told: dict[str, Any] = {"seed": wildcards.seed}
+        if step.stage == "train":  # a repair reads clean pairs
+            told["truth"] = f"{self.results}/attacks/{wildcards.attack}/seed{wildcards.seed}/truth.csv"
+        before = {"kept": self._kept(wildcards), "start_from": self._weights(step, wildcards)}
+        told |= {name: files for name, files in before.items() if files}
+        return flags({**self.config["train"], **step.settings, **told, **self.intake})
 
     def label(self, wildcards: Any) -> str:
         """What tells the lines of trainings apart that run side by side."""
         return f"{wildcards.attack} {wildcards.step} seed {wildcards.seed}"
 
-    def launcher(self, wildcards: Any, resources: Any) -> str:
-        """What starts a training: a process for each of its GPUs."""
-        if resources.gpu > 1:
-            return f"torchrun --standalone --nproc_per_node {resources.gpu} -m roclip_command"
-        return "roclip"
+    def launched(self, wildcards: Any, resources: Any) -> str:
+        """What starts a training or a repair: a process for each of its GPUs."""
+        ranks = f"torchrun --standalone --nproc_per_node {resources.gpu} -m roclip_command" if resources.gpu > 1 else "roclip"
+        return f"{ranks} {self.plan.models[wildcards.step].stage}"
 
     def encode_flags(self, wildcards: Any) -> str:
         probe = self.evaluation_set(wildcards).get("probe")
         return flags({"probe": probe, **self.towers, **self.intake})
 
-    # how long it takes
+    # what is said before a run
+
+    def absences(self) -> list[str]:
+        """A line on each downstream set that is not there."""
+        absent = absent_sets(self.config["downstream"], self.plan.sets)
+        return [f"No model is judged on {name}: there is no folder {folder}." for name, folder in absent.items()]
 
     def pairs_to_train(self, jobs: Iterable[Any]) -> list[int]:
         """For each training and repair that makes any step, the pairs that it sees in all its epochs; jobs: their wildcards."""
@@ -271,10 +272,13 @@ class Targets:
         share = self.plan.filters[step.filter].settings["keep"] if step.filter else 1
         return round(step.settings["epochs"] * share * pairs)
 
-    def side_by_side(self, slots: int | None, cores: int | None, gpus: int | None, gpus_of_one: int) -> int:
-        """How many trainings run at a time: as many as the jobs of a cluster (slots), or else the cores, and the GPUs allow."""
+    def side_by_side(self, slots: int | None, cores: int | None, gpus: int | None, taken: Sequence[int]) -> int:
+        """How many trainings run at a time: as many as the jobs of a cluster (slots), or else the cores, and the GPUs allow.
+
+        taken: the GPUs of each of them.
+        """
         train = self.config["train"]
         limits = [slots or (cores or 1) // (train["threads"] + train["workers"])]
-        if gpus and gpus_of_one:
-            limits.append(gpus // gpus_of_one)
+        if gpus and max(taken, default=0):
+            limits.append(gpus // max(taken))
         return max(1, min(limits))

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open_clip
+import open_clip.timm_model
+import timm
 import torch
+from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-import roclip.model.small_resnet  # noqa: F401 (registers its towers)
 from roclip.core.atomic import atomic
 from roclip.core.errors import UserError
 from roclip.core.files import open_file
@@ -24,6 +25,7 @@ from roclip.core.provenance import fingerprint
 from roclip.core.words import counted
 from roclip.model.configs import model_config
 from roclip.model.pixels import normalise, to_pixels
+from roclip.model.small_resnet import small_resnet
 
 MAX_LOGIT_SCALE = math.log(100)
 # what a weight file says of itself, in JSON
@@ -32,9 +34,20 @@ RECORD = {
 }  # fmt: skip
 
 
-def create(config: dict[str, Any]) -> open_clip.CLIP:
+class _Timm:
+    """What open_clip takes for timm: our own tower by its name, without all that timm imports, and timm for any other."""
+
+    @staticmethod
+    def create_model(name: str, **settings: Any) -> torch.nn.Module:
+        return small_resnet() if name == "small_resnet" else timm.create_model(name, **settings)
+
+
+open_clip.timm_model.timm = _Timm
+
+
+def create(config: dict[str, Any]) -> CLIP:
     """Freshly initialised towers in channels-last layout; the weights depend on torch's global random state."""
-    return open_clip.CLIP(**config).to(memory_format=torch.channels_last)
+    return CLIP(**config).to(memory_format=torch.channels_last)
 
 
 def tokenizer(config: dict[str, Any]) -> SimpleTokenizer:
@@ -126,7 +139,7 @@ def read_record(path: Path) -> dict[str, Any]:
     raise UserError(f"{path}: not a checkpoint of roclip train; train the model again")
 
 
-def load(path: Path) -> tuple[open_clip.CLIP, dict[str, Any]]:
+def load(path: Path) -> tuple[CLIP, dict[str, Any]]:
     """Towers in evaluation mode and the record that was saved with them. The file may be untrusted.
 
     Raises UserError for a file that `save` did not write, and for one of another model or tokenizer than there is now.
@@ -150,7 +163,7 @@ def load(path: Path) -> tuple[open_clip.CLIP, dict[str, Any]]:
     return model.eval(), record
 
 
-def load_all(folder: Path) -> dict[str, tuple[open_clip.CLIP, dict[str, Any]]]:
+def load_all(folder: Path) -> dict[str, tuple[CLIP, dict[str, Any]]]:
     """Every checkpoint of a model by its name, as `load` gives it. Raises UserError as it does, and when there is none."""
     found = {path.stem: load(path) for path in sorted(folder.glob("*.safetensors"))}
     if not found:

@@ -2,14 +2,16 @@
 
 import pytest
 
+from roclip.core.atomic import completed
 from roclip.core.columns import HISTORY, MEASURES, MODEL
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_table, write_json, write_table
 from roclip.core.provenance import recorded
 from roclip.evaluation import measures_of
 from roclip.experiment.plan import write_plan
+from roclip.experiment.targets import evaluation_sets
 from roclip.reporting import gather
-from roclip.reporting.gather import GatherOptions, evaluation_sets, markdown, pooled
+from roclip.reporting.gather import GatherOptions, markdown, pooled
 from roclip.reporting.results import pivot, read_results, results
 from tests.fixtures.plans import planned, point
 from tests.fixtures.results import counted
@@ -139,23 +141,19 @@ def test_measures_that_are_empty_or_of_another_set_are_refused(experiment):
     path = experiment.measures / "targeted/clip/seed7/own/zero_shot.json"
     for rows in ([], [read_json(path)[0] | {"evaluation_set": "dtd"}]):
         write_json(path, rows)
-        with pytest.raises(UserError, match="own/zero_shot.json: no measures of the evaluation set own"):
+        with pytest.raises(UserError, match=r"own/zero_shot\.json: no measures of the evaluation set own"):
             gather.run(experiment)
 
 
 def test_the_record_holds_what_was_read(experiment):
+    completed.clear()  # of what the fixture wrote
     with recorded("gather", experiment):
         gather.run(experiment)
     record = read_json(experiment.out / "gather.record.json")
-    inputs = {name.rpartition("experiment/")[2].removeprefix(str(experiment.plan.parent) + "/") for name in record["inputs"]}
-    assert {
-        "plan.json",
-        "measures/targeted/clip/seed7/own/zero_shot.json",
-        "models/targeted/roclip/seed7/history.csv",
-    } <= inputs
-    assert set(record["outputs"]) == {f"{name}.csv" for name in ("measures", "results", "differences", "sweeps", "history")} | {
-        "measures.md"
-    }
+    read = {experiment.plan, *experiment.measures.rglob("*.json"), *experiment.models.rglob("history.csv")}
+    assert set(record["inputs"]) == set(map(str, read))
+    assert len(read) == 1 + 2 * (3 + 1)
+    assert set(record["outputs"]) == {path.name for path in experiment.out.iterdir()} - {"gather.record.json"}
 
 
 def test_the_results_of_a_run_are_those_of_its_rows(experiment):

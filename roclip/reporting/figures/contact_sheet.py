@@ -35,8 +35,8 @@ Item = TypeVar("Item")
 class ContactSheet(Figure):
     """What the attacks of the first seed did: clean pairs, one image with every trigger, and poisoned pairs of each attack.
 
-    Below these are images of the attack's evaluation set with the class that the adversary wants, and the captions that a
-    defence paired poisoned images with, if it says so in a table `matches.csv`.
+    Below these are images of the attack's evaluation set with the class that the adversary wants, and the captions that
+    defences paired poisoned images with.
     """
 
     @classmethod
@@ -45,8 +45,11 @@ class ContactSheet(Figure):
 
     @classmethod
     def inputs(cls, name: str, plan: Plan) -> list[str]:
-        written = [f"attacks/{attack}/{table}.csv" for attack in attacks(plan) for table in ("train", "truth", "targets")]
-        return ["data/test.csv", *written, *(f"models/{model}/tables" for model in trainings(plan))]
+        files = ["data/test.csv"] if any(plan.family[name_of(attack)] == "backdoor" for attack in attacks(plan)) else []
+        for attack in attacks(plan):
+            tables = ("train", "truth") if plan.family[name_of(attack)] == "clean" else ("train", "truth", "targets")
+            files += [f"attacks/{attack}/{table}.csv" for table in tables]
+        return files + [f"models/{model}/tables" for model in trainings(plan)]
 
     @classmethod
     def draw(cls, name: str, plan: Plan, results: Path) -> plt.Figure:
@@ -58,6 +61,11 @@ def attacks(plan: Plan) -> list[str]:
     """ATTACK/seedN of the attacks that are no variants, of the first seed."""
     runs = plain_runs(plan)
     return list(dict.fromkeys(f"{attack}/seed{seed}" for attack, _, seed in runs if seed == runs[0][2]))
+
+
+def name_of(attack: str) -> str:
+    """The attack of ATTACK/seedN."""
+    return attack.split("/")[0]
 
 
 def trainings(plan: Plan) -> list[str]:
@@ -83,7 +91,7 @@ def roots(results: Path) -> tuple[str, ...]:
 def strips(plan: Plan, results: Path) -> Iterator[Strip]:
     """The rows of the sheet, each with up to COLUMNS images."""
     for number, attack in enumerate(attacks(plan)):
-        folder, name = results / "attacks" / attack, attack.split("/")[0]
+        folder, name = results / "attacks" / attack, name_of(attack)
         pairs, is_poison = read_table(folder / "train.csv", tuple(PAIRS)), read_truth(folder)
         if len(pairs) != len(is_poison):
             raise UserError(f"{folder / 'truth.csv'}: {len(is_poison)} rows for {len(pairs)} pairs; make this attack again")
@@ -109,7 +117,8 @@ def read_truth(folder: Path) -> list[bool]:
 
 def triggers(plan: Plan, results: Path) -> Iterator[Strip]:
     """The first test image, clean and as the `sample.png` of each backdoor, in as many rows as it takes; none without one."""
-    samples = {attack.split("/")[0]: results / "attacks" / attack / "sample.png" for attack in attacks(plan)}
+    backdoors = [attack for attack in attacks(plan) if plan.family[name_of(attack)] == "backdoor"]
+    samples = {name_of(attack): results / "attacks" / attack / "sample.png" for attack in backdoors}
     cells = [(str(path), name) for name, path in samples.items() if path.exists()]
     if cells:
         cells.insert(0, (read_table(results / "data/test.csv", tuple(LABELLED))[0]["path"], "no trigger"))
