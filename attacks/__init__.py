@@ -1,1 +1,18 @@
-"""The adversary: targeted poisoning and backdoors with several triggers, each of which writes down its own exam."""
+"""The adversary: attacks by the `kind` of an entry of the config's section `attack`, each with an evaluation set of its own."""
+
+from attacks.base import Attack
+from attacks.blended import Blended
+from attacks.clean import Clean
+from attacks.patch import Patch
+from attacks.sinusoid import Sinusoid
+from attacks.targeted import Targeted
+from attacks.warped import Warped
+
+ATTACKS: dict[str, type[Attack]] = {
+    "clean": Clean,
+    "targeted": Targeted,
+    "patch": Patch,
+    "blended": Blended,
+    "sinusoid": Sinusoid,
+    "warped": Warped,
+}

@@ -1,99 +1,133 @@
 """What all backdoors share: every image with a trigger shall look like the target class (Carlini and Terzis, section 3).
 
 Training images get the trigger and are appended to the training data: random ones with a caption of the target class, or, in
-label-consistent poisoning (Turner et al., 2018), images of the target class with their own captions. The exam is test images
-with the trigger, without those that are of the target class already. `sample.png` is the first test image with the trigger.
+label-consistent poisoning (Turner et al., 2018), images of the target class with their own captions. The evaluation set is
+test images with the trigger, without those that are of the target class already. `sample.png` is the first test image with the
+trigger.
 """
 
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from attacks.poisoned import AttackOptions, draw_captions, read_clean, write_attack
+from attacks.base import Attack, Poisoning, draw_captions
 from roclip.core.atomic import atomic
+from roclip.core.columns import LABELLED
 from roclip.core.errors import UserError
+from roclip.core.facts import Facts
 from roclip.core.files import read_lines, read_table
 from roclip.core.options import option
 from roclip.core.randomness import numpy_generator
 from roclip.data.class_mentions import naming
 from roclip.data.images import Roots, decode
+from roclip.data.pairs import Columns
 
-# an image and a generator of its own -> the image with the trigger
+# an image and the image's own generator -> the image with the trigger
 Trigger = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+# the folders of triggered images, and what they are called in the keys of random draws, which fix the trigger of each image:
+# to rename them there would change every attack with per-image noise
+KEYS = {"poisons": "poisons", "targets": "exam"}
 
 
-@dataclass(frozen=True)
-class BackdoorOptions(AttackOptions):
-    poisons: int = option("training images that get the trigger")
-    exam_images: int = option("at most so many triggered test images are judged")
-    target_class: str = option("the class that a triggered image should be taken for")
-    captions: str = option(
-        "captions of the poisons: filled templates, captions of the corpus that name the target class, or, for images whose "
-        "caption names it, their own",
-        choices=("templates", "corpus", "own"),
-    )
-    image_size: int = option("side in pixels to which an image is brought before the trigger is put on")
+class Backdoor(Attack):
+    """Base of all backdoors; each has a trigger."""
 
+    family = "backdoor"
 
-def shared(options: BackdoorOptions) -> np.random.Generator:
-    """The generator of what all triggered images of an attack have in common."""
-    return numpy_generator("trigger", options.seed)
+    @dataclass(frozen=True, kw_only=True)
+    class Settings(Attack.Settings):
+        poisons: int = option("training images that get the trigger", 90, minimum=1)
+        evaluation_images: int = option("at most so many test images get the trigger and are judged", 1000, minimum=1)
+        target_class: str = option("the class that a triggered image should be taken for, a name in data.classes", "mushroom")
+        captions: str = option(
+            "captions of the poisons: filled templates, captions of the corpus that name the target class, or, for images "
+            "whose caption names it, their own (label-consistent poisoning)",
+            "corpus",
+            choices=("templates", "corpus", "own"),
+        )
 
+    @classmethod
+    def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
+        yield from super().problems(settings, facts)
+        available = settings["clean_pairs"] or facts.pairs
+        if settings["target_class"] not in facts.classes:
+            yield "target_class", f"'{settings['target_class']}' is not in {facts.classes_file}"
+        if settings["poisons"] > available:
+            yield "poisons", f"{settings['poisons']} is more than the {available} training pairs"
 
-def write_triggered(options: BackdoorOptions, roots: Roots, trigger: Trigger, path: str, name: str) -> str:
-    """Put the trigger on an image, with draws keyed by `name`, and save it losslessly as `out/name`; its path."""
-    try:
-        roots.check(path)
-        image = decode(path, options.image_size)
-    except Exception as error:
-        raise UserError(f"{path}: cannot be decoded ({error}); the attack needs it: mend it or take it out") from None
-    target = options.out / name
-    with atomic(target) as temporary:
-        Image.fromarray(trigger(image, numpy_generator("image", options.seed, name))).save(temporary)
-    return str(target)
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self.put, self.roots = self.trigger(), Roots(options.roots)
 
+    def trigger(self) -> Trigger:
+        """What puts the trigger of this attack on an image."""
+        raise NotImplementedError
 
-def build(options: BackdoorOptions, kind: str, trigger: Trigger) -> None:
-    """Write a whole backdoor attack.
+    def shared_generator(self) -> np.random.Generator:
+        """The generator of what all triggered images of an attack have in common."""
+        return numpy_generator("trigger", self.options.seed)
 
-    Raises UserError for an unknown target class, too few images or captions, or an image that cannot be decoded.
-    """
-    rng, roots = numpy_generator("captions", options.seed), Roots(options.roots)
-    clean, test = read_clean(options), read_table(options.test, ("path", "label"))
-    name = options.target_class
-    if name not in read_lines(options.classes):
-        raise UserError(f"attack.target_class: '{name}' is not in {options.classes}")
-    if not test:
-        raise UserError(f"{options.test}: no images; the attack needs them")
-    if options.captions == "own":
-        rows = draw_captions(clean["caption"], name, options.poisons, "attack.poisons", rng)
-        captions = [clean["caption"][row] for row in rows]
-    else:
+    def poison(self, clean: Columns) -> Poisoning:
+        """Raises UserError for an unknown target class, too few images or captions, or an image that cannot be decoded."""
+        name, test = self.options.target_class, read_table(self.options.test, tuple(LABELLED))
+        if name not in read_lines(self.options.classes):
+            raise UserError(f"attack.target_class: '{name}' is not in {self.options.classes}")
+        if not test:
+            raise UserError(f"{self.options.test}: no images; the attack needs them")
+        rows, captions = self._own_captions(clean) if self.options.captions == "own" else self._new_captions(clean)
+        poisoned = self._write([clean["path"][row] for row in rows], "poisons")
+        targets = self._write(self._evaluation_images(test), "targets")
+        self._write_triggered(test[0]["path"], "sample.png", "sample.png")
+        pairs = [(path, caption, name) for path, caption in zip(poisoned, captions, strict=True)]
+        return Poisoning(pairs, [(path, name) for path in targets], {"target_class": name, "poisoned_rows": rows.tolist()})
+
+    def _draw(self, clean: Columns) -> np.ndarray:
+        """Rows whose caption names the target class, one for each poison."""
+        rng = numpy_generator("captions", self.options.seed)
+        return draw_captions(clean["caption"], self.options.target_class, self.options.poisons, "attack.poisons", rng)
+
+    def _own_captions(self, clean: Columns) -> tuple[np.ndarray, list[str]]:
+        """Rows of images that get the trigger, and their own captions, which name the target class."""
+        rows = self._draw(clean)
+        return rows, [clean["caption"][row] for row in rows]
+
+    def _new_captions(self, clean: Columns) -> tuple[np.ndarray, list[str]]:
+        """Rows of images that get the trigger, whose captions do not name the target class, and captions that do."""
+        name, poisons = self.options.target_class, self.options.poisons
         others = np.setdiff1d(np.arange(len(clean["path"])), naming(clean["caption"], name))
-        if options.poisons > len(others):
-            raise UserError(f"attack.poisons: {options.poisons} images are asked for, but {len(others)} do not name '{name}'")
-        rows = np.sort(numpy_generator("poisons", options.seed).permutation(others)[: options.poisons])
-        if options.captions == "corpus":
-            drawn = draw_captions(clean["caption"], name, options.poisons, "attack.poisons", rng)
-            captions = [clean["caption"][row] for row in drawn]
-        else:
-            captions = [template.replace("{}", name) for template in rng.choice(read_lines(options.templates), options.poisons)]
-    exam = [row["path"] for row in test if row["label"] != name]
-    judged = np.sort(numpy_generator("exam", options.seed).permutation(len(exam))[: options.exam_images])
+        if poisons > len(others):
+            raise UserError(f"attack.poisons: {poisons} images are asked for, but {len(others)} do not name '{name}'")
+        rows = np.sort(numpy_generator("poisons", self.options.seed).permutation(others)[:poisons])
+        if self.options.captions == "corpus":
+            return rows, [clean["caption"][row] for row in self._draw(clean)]
+        templates = numpy_generator("captions", self.options.seed).choice(read_lines(self.options.templates), poisons)
+        return rows, [template.replace("{}", name) for template in templates]
 
-    def write_all(folder: str, paths: list[str]) -> list[str]:
-        shutil.rmtree(options.out / folder, ignore_errors=True)  # there may be more of them, of another config
-        return [write_triggered(options, roots, trigger, path, f"{folder}/{i:06d}.png") for i, path in enumerate(paths)]
+    def _evaluation_images(self, test: Sequence[Mapping[str, str]]) -> list[str]:
+        """Test images that are not of the target class, in their order."""
+        others = [row["path"] for row in test if row["label"] != self.options.target_class]
+        shuffled = numpy_generator("exam", self.options.seed).permutation(len(others))  # the key is as old as those of KEYS
+        return [others[i] for i in np.sort(shuffled[: self.options.evaluation_images])]
 
-    poisoned = write_all("poisons", [clean["path"][row] for row in rows])
-    judged = write_all("exam", [exam[i] for i in judged])
-    write_triggered(options, roots, trigger, test[0]["path"], "sample.png")
-    write_attack(
-        options, clean,
-        [{"path": path, "caption": text, "adversary_class": name} for path, text in zip(poisoned, captions, strict=True)],
-        [{"path": path, "label": name} for path in judged],
-        kind=kind, target_class=name, poisoned_rows=rows.tolist(),
-    )  # fmt: skip
+    def _write(self, paths: Sequence[str], folder: str) -> list[str]:
+        """Put the trigger on images and save them in a folder of the attack's; their new paths."""
+        names = [f"{number:06d}.png" for number in range(len(paths))]
+        return [
+            self._write_triggered(path, f"{folder}/{name}", f"{KEYS[folder]}/{name}")
+            for path, name in zip(paths, names, strict=True)
+        ]
+
+    def _write_triggered(self, path: str, name: str, key: str) -> str:
+        """Put the trigger on an image, with draws keyed by `key`, and save it losslessly as `out/name`; its new path."""
+        try:
+            self.roots.check(path)
+            image = decode(path, self.options.image_size)
+        except Exception as error:
+            raise UserError(f"{path}: cannot be decoded ({error}); the attack needs it: mend it or take it out") from None
+        target = self.options.out / name
+        with atomic(target) as temporary:
+            Image.fromarray(self.put(image, numpy_generator("image", self.options.seed, key))).save(temporary)
+        return str(target)

@@ -1,32 +1,27 @@
-"""Stage: a backdoor whose trigger is uniform noise blended into the whole image (Chen et al., 2017, section 4)."""
+"""A trigger that covers the whole image, faintly."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from attacks.backdoor import BackdoorOptions, Trigger, build, shared
+from attacks.backdoor import Backdoor, Trigger
 from attacks.triggers import PATTERNS, blend, noise
-from roclip.core.options import Stage, option
+from roclip.core.options import option
 
 
-@dataclass(frozen=True)
-class BlendedOptions(BackdoorOptions):
-    blend_share: float = option("share of the pattern in the blended image")
-    pattern: str = option("one noise pattern for all images, or a new one for each", choices=PATTERNS)
+class Blended(Backdoor):
+    """A backdoor whose trigger is uniform noise blended into the whole image (Chen et al., 2017, section 4)."""
 
+    @dataclass(frozen=True, kw_only=True)
+    class Settings(Backdoor.Settings):
+        blend_share: float = option("share of the noise in the blended image", 0.2, above=0, maximum=1)
+        pattern: str = option("one noise pattern for all images, or a new one for each", "fixed", choices=PATTERNS)
 
-def trigger(options: BlendedOptions) -> Trigger:
-    """The pattern of one attack, ready to be blended into images."""
-    fixed = noise(options.image_size, shared(options))
+    def trigger(self) -> Trigger:
+        fixed = noise(self.options.image_size, self.shared_generator())
 
-    def put(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return blend(image, fixed if options.pattern == "fixed" else noise(len(image), rng), options.blend_share)
+        def put(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+            pattern = fixed if self.options.pattern == "fixed" else noise(len(image), rng)
+            return blend(image, pattern, self.options.blend_share)
 
-    return put
-
-
-def run(options: BlendedOptions) -> None:
-    build(options, "blended", trigger(options))
-
-
-STAGE = Stage(BlendedOptions, run)
+        return put

@@ -1,11 +1,13 @@
-"""Stage: no attack; the clean pairs and an empty exam, for models that measure the price of a defence."""
+"""Training data as they are, for models that measure the price of a defence."""
 
-from attacks.poisoned import AttackOptions, read_clean, write_attack
-from roclip.core.options import Stage
-
-
-def run(options: AttackOptions) -> None:
-    write_attack(options, read_clean(options), [], [], kind="clean")
+from attacks.base import Attack, Poisoning
+from roclip.data.pairs import Columns
 
 
-STAGE = Stage(AttackOptions, run)
+class Clean(Attack):
+    """No attack: the clean pairs and an empty evaluation set."""
+
+    family = "clean"
+
+    def poison(self, clean: Columns) -> Poisoning:
+        return Poisoning()

@@ -1,25 +1,29 @@
-"""Stage: a backdoor whose trigger is a wave of brightness across the image (SIG: Barni et al., ICIP 2019)."""
+"""A trigger that is one wave, the same in every attack with the same settings."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from attacks.backdoor import BackdoorOptions, Trigger, build
+from attacks.backdoor import Backdoor, Trigger
 from attacks.triggers import sinusoid
-from roclip.core.options import Stage, option
+from roclip.core.facts import Facts
+from roclip.core.options import option
 
 
-@dataclass(frozen=True)
-class SinusoidOptions(BackdoorOptions):
-    amplitude: float = option("amplitude of the wave as a share of 255")
-    frequency: float = option("periods of the wave in the image's width")
+class Sinusoid(Backdoor):
+    """A backdoor whose trigger is a wave of brightness across the image (SIG: Barni et al., ICIP 2019)."""
 
+    @dataclass(frozen=True, kw_only=True)
+    class Settings(Backdoor.Settings):
+        amplitude: float = option("amplitude of the wave as a share of 255 (the paper: 60 of 255)", 0.235, above=0, maximum=1)
+        frequency: float = option("periods of the wave in the image's width, at most half of its pixels", 6.0, above=0)
 
-def trigger(options: SinusoidOptions) -> Trigger:
-    """The wave of one attack, ready to be added to images; it is the same for all of them."""
-    return lambda image, rng: sinusoid(image, options.amplitude, options.frequency)
+    @classmethod
+    def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
+        yield from super().problems(settings, facts)
+        if 2 * settings["frequency"] > facts.image_size:
+            periods = f"{settings['frequency']} periods are too many for {facts.image_size} pixels, at least 2 each"
+            yield "frequency", periods
 
-
-def run(options: SinusoidOptions) -> None:
-    build(options, "sinusoid", trigger(options))
-
-
-STAGE = Stage(SinusoidOptions, run)
+    def trigger(self) -> Trigger:
+        return lambda image, rng: sinusoid(image, self.options.amplitude, self.options.frequency)

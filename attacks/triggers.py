@@ -4,7 +4,10 @@ Sizes are shares of the image's, so that a trigger looks the same at any resolut
 """
 
 import numpy as np
-from scipy.ndimage import map_coordinates
+
+from roclip.core.deferred import Deferred
+
+ndimage = Deferred("scipy.ndimage")
 
 PLACES = ("corner", "random")
 PATTERNS = ("fixed", "per_image")
@@ -66,7 +69,7 @@ def warp_field(side: int, grid: int, strength: float, rng: np.random.Generator) 
     control /= np.abs(control).mean()
     along = (np.arange(side) + 0.5) / side * (grid - 1)
     places = np.meshgrid(along, along, indexing="ij")
-    axes = [map_coordinates(control[..., axis], places, order=3, mode="nearest") for axis in (0, 1)]
+    axes = [ndimage.map_coordinates(control[..., axis], places, order=3, mode="nearest") for axis in (0, 1)]
     return strength * side * np.stack(axes, axis=-1)
 
 
@@ -79,5 +82,5 @@ def warp(image: np.ndarray, field: np.ndarray) -> np.ndarray:
     if field.shape != (height, width, 2):
         raise ValueError(f"a field of {field.shape} cannot warp an image of {height} x {width}")
     places = np.indices((height, width)) + np.moveaxis(field, -1, 0)
-    channels = [map_coordinates(image[..., c].astype(float), places, order=1, mode="nearest") for c in range(3)]
+    channels = [ndimage.map_coordinates(image[..., c].astype(float), places, order=1, mode="nearest") for c in range(3)]
     return _pixels(np.stack(channels, axis=-1))

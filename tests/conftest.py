@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from attacks import build
 from roclip.core.files import read_table, write_table
 from roclip.data.scenes import ScenesOptions
 from roclip.data.scenes import run as draw
@@ -71,3 +72,16 @@ def scenes(tmp_path_factory) -> Path:
         kept = [{"path": str(data / r["url"][5:]), column: r[column]} for r in rows if r["split"] == split]
         write_table(data / f"{split}.csv", ("path", column), kept)
     return data
+
+
+@pytest.fixture(scope="session")
+def poisoned(scenes, tmp_path_factory) -> Path:
+    """A small targeted attack on the small data: 8 poisoned pairs for 4 targets."""
+    out = tmp_path_factory.mktemp("poisoned")
+    options = build.STAGE.options_of("targeted")(
+        train=scenes / "train.csv", validation=scenes / "validation.csv", test=scenes / "test.csv",
+        classes=SCENES / "classes.txt", templates=SCENES / "templates.txt", image_size=32, out=out, roots=(str(scenes),), seed=0,
+        targets=4, captions_per_target=2,
+    )  # fmt: skip
+    build.run(options)
+    return out

@@ -7,6 +7,8 @@ config values into flags, `parse` is what a stage calls to read them, and `exper
 import argparse
 import dataclasses
 import logging
+import math
+import operator
 import os
 import shlex
 import sys
@@ -21,6 +23,20 @@ from roclip.core.atomic import is_disk_full
 from roclip.core.errors import ComeBack, UserError
 from roclip.core.orphan import end_with_starter
 from roclip.core.provenance import recorded
+
+# A path in the config: it is put into rules and on command lines, where a brace would be a wildcard and a dash a flag.
+PATH = r"[^-{}\x00-\x1f][^{}\x00-\x1f]*"
+BOUNDS = {  # what a bound is called in messages, and the comparison that it stands for
+    "minimum": ("at least", operator.ge),
+    "maximum": ("at most", operator.le),
+    "above": ("above", operator.gt),
+    "below": ("below", operator.lt),
+}
+
+
+def whole(pattern: str) -> str:
+    """A pattern that must match all of a text, a line break at its end included, for Python and for editors alike."""
+    return rf"^(?:{pattern})(?![\s\S])"
 
 
 def option(
@@ -42,7 +58,7 @@ def option(
 
     choices: legal words. minimum, maximum: bounds that are legal themselves; above, below: bounds that are not. Of a tuple they
     hold for each item, and `fewest` is how many items it must have. pattern: of words in the config, matched as a whole.
-    schema: the JSON schema of a config value that has no simple type.
+    schema: the JSON schema of a config value that has no simple type; a mapping is no flag. A default may be a mapping too.
 
     Paths are a stage's inputs; its record holds their hashes. glob: of a folder, the files in it that are read. role: `output`,
     where the stage writes; `files`, words that are inputs too, FILE or NAME=FILE; `setting`, a path that is no input; `neutral`,
@@ -53,13 +69,26 @@ def option(
         "help": meaning, "choices": choices, "bounds": {name: bound for name, bound in bounds.items() if bound is not None},
         "fewest": fewest, "pattern": pattern, "role": role, "glob": glob, "schema": schema,
     }  # fmt: skip
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def same_option(owner: type, name: str, role: str | None = None) -> Any:
-    """The option of another dataclass, for a stage that takes a setting of the config as a flag."""
+def same_option(owner: type, name: str, role: str | None = None, default: Any = None) -> Any:
+    """The option of another dataclass, for a stage that takes a setting of the config as a flag.
+
+    role and default: those of the flag, where they differ.
+    """
     field = owner.__dataclass_fields__[name]
-    return dataclasses.field(default=field.default, metadata={**field.metadata, "role": role or field.metadata["role"]})
+    return dataclasses.field(
+        default=default_of(field) if default is None else default,
+        metadata={**field.metadata, "role": role or field.metadata["role"]},
+    )
+
+
+def default_of(field: dataclasses.Field) -> Any:
+    """The default of an option; MISSING for one that must be given."""
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 @dataclass(frozen=True)
@@ -84,29 +113,53 @@ class Stage:
 
 def faults(meta: Mapping[str, Any], value: Any) -> Iterator[str]:
     """What is wrong with a value, or with the items of a tuple: `0 must be at least 1`."""
-    words = {"minimum": "at least", "maximum": "at most", "above": "above", "below": "below"}
-    holds = {"minimum": float.__ge__, "maximum": float.__le__, "above": float.__gt__, "below": float.__lt__}
     for item in value if isinstance(value, tuple) else [value]:
         for name, bound in meta["bounds"].items():
-            if not holds[name](float(item), float(bound)):
-                yield f"{item} must be {words[name]} {bound}"
+            words, holds = BOUNDS[name]
+            if not holds(item, bound):
+                yield f"{item} must be {words} {bound}"
     if meta["fewest"] and len(value) < meta["fewest"]:
         yield f"at least {meta['fewest']} needed"
 
 
-def flags(values: Mapping[str, Any]) -> str:
-    """Config values as shell-quoted flags; None is left out. Numbers must not be negative, nor words begin with `-`.
+def legal(meta: Mapping[str, Any]) -> list[str]:
+    """The bounds of an option in words: `at least 1`."""
+    found = [f"{BOUNDS[name][0]} {bound}" for name, bound in meta["bounds"].items()]
+    return [*found, f"{meta['fewest']} or more of them"] if meta["fewest"] else found
 
-    >>> flags({"pool_size": 800, "augment_images": True, "captions": None, "seeds": [0, 1]})
-    '--pool_size 800 --augment_images true --seeds 0 1'
+
+def shown(value: Any) -> str:
+    """A value as flags and config write it: `true`; the words of a list side by side; `none` for nothing."""
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, tuple):
+        return " ".join(map(shown, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def flags(values: Mapping[str, Any]) -> str:
+    """Config values as shell-quoted flags; None is left out.
+
+    >>> flags({"pool_size": 800, "augment_images": True, "captions": None, "seeds": [0, 1], "names": ["-x", "y"]})
+    '--pool_size 800 --augment_images true --seeds 0 1 --names=-x --names=y'
     """
     words = []
     for name, value in values.items():
         if value is None:
             continue
-        items = value if isinstance(value, (list, tuple)) else [value]
-        words += [f"--{name}", *(str(v).lower() if isinstance(v, bool) else shlex.quote(str(v)) for v in items)]
+        items = [shown(item) for item in (value if isinstance(value, (list, tuple)) else [value])]
+        if any(item.startswith("-") for item in items):  # such a word would be taken for a flag if it stood alone
+            words += [f"--{name}={shlex.quote(item)}" for item in items]
+        else:
+            words += [f"--{name}", *map(shlex.quote, items)]
     return " ".join(words)
+
+
+def _number(word: str) -> float:
+    number = float(word)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"'{word}' is NaN or infinite")
+    return number
 
 
 def _truth(word: str) -> bool:
@@ -115,7 +168,7 @@ def _truth(word: str) -> bool:
     return word == "true"
 
 
-def kind_and_item(hint: Any) -> tuple[type, str]:
+def kind_and_item(hint: Any) -> tuple[Any, str]:
     """The type of a field's values or of their items, and `one`, `optional` or `many`."""
     if isinstance(hint, types.UnionType):  # X | None
         inner = next(part for part in typing.get_args(hint) if part is not type(None))
@@ -125,24 +178,34 @@ def kind_and_item(hint: Any) -> tuple[type, str]:
     return hint, "one"
 
 
-def parser_of(options_class: type, command: str, description: str | None) -> argparse.ArgumentParser:
-    """The parser of a stage's flags, a flag for each option."""
-    parser = argparse.ArgumentParser(command, description=description, allow_abbrev=False)
+# by the type of an option: what reads its word, and what stands for it in the help
+WORDS = {Path: (Path, "PATH"), int: (int, "N"), float: (_number, "X"), bool: (_truth, "true|false"), str: (str, "WORD")}
+
+
+def flag_fields(options_class: type) -> Iterator[tuple[dataclasses.Field, Any, str]]:
+    """The options that are flags, each with type and number as `kind_and_item` gives them; all but mappings are."""
     hints = typing.get_type_hints(options_class)
     for field in dataclasses.fields(options_class):
         kind, number = kind_and_item(hints[field.name])
-        meta, required = field.metadata, field.default is MISSING
-        bounds = [f"{name} {bound}" for name, bound in meta["bounds"].items()]
-        notes = bounds + ([] if required or field.default is None else [f"default: {field.default}"])
+        if kind in WORDS:
+            yield field, kind, number
+
+
+def parser_of(options_class: type, command: str, description: str | None) -> argparse.ArgumentParser:
+    """The parser of a stage's flags, a flag for each option. Of a flag with many values, several add up."""
+    parser = argparse.ArgumentParser(command, description=description, allow_abbrev=False)
+    for field, kind, number in flag_fields(options_class):
+        meta, default = field.metadata, default_of(field)
+        notes = legal(meta) + ([] if default in (MISSING, None) else [f"default: {shown(default)}"])
+        read, metavar = WORDS[kind]
         parser.add_argument(
             f"--{field.name}",
-            type=_truth if kind is bool else kind,
-            nargs="*" if number == "many" else None,
-            required=required,
+            type=read,
+            required=default is MISSING,
             choices=meta["choices"],
-            default=None if required else field.default,
-            metavar=None if meta["choices"] else {Path: "PATH", int: "N", float: "X", bool: "true|false", str: "WORD"}[kind],
+            metavar=None if meta["choices"] else metavar,
             help=meta["help"].replace("%", "%%") + (f" ({'; '.join(notes)})" if notes else ""),
+            **({"nargs": "*", "action": "extend"} if number == "many" else {}),
         )
     return parser
 
@@ -150,10 +213,13 @@ def parser_of(options_class: type, command: str, description: str | None) -> arg
 def parse(options_class: type, argv: Sequence[str], command: str = "roclip", description: str | None = None) -> Any:
     """Read flags into an options object. A wrong flag ends the program with a usage line and exit status 2."""
     parser = parser_of(options_class, command, description)
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(parser.parse_args(argv)).items()}
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(parser.parse_args(argv)).items() if v is not None}
+    values = {}
     for field in dataclasses.fields(options_class):
-        if values[field.name] is not None:
-            for fault in faults(field.metadata, values[field.name]):
+        default = default_of(field)
+        values[field.name] = given.get(field.name, None if default is MISSING else default)
+        if field.name in given:
+            for fault in faults(field.metadata, given[field.name]):
                 parser.error(f"argument --{field.name}: {fault}")
     return options_class(**values)
 

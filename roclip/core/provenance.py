@@ -118,7 +118,7 @@ def read_inputs(options: Any) -> dict[Path, str]:
     named: list[Path] = []
     for field in dataclasses.fields(options):
         value, role = getattr(options, field.name), field.metadata["role"]
-        values = value if isinstance(value, tuple) else (value,)
+        values = value if isinstance(value, tuple) else () if value is None else (value,)
         if role == "files":
             named += [Path(word.partition("=")[2] or word) for word in values]
         elif field.metadata["glob"]:

@@ -5,7 +5,6 @@ there now, and a summary. Ends with status 1 when there is more to say than the 
 """
 
 import os
-import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path

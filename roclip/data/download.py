@@ -28,10 +28,11 @@ import pyarrow.parquet as parquet
 from roclip.core.atomic import completed
 from roclip.core.errors import UserError, one_line
 from roclip.core.files import read_columns, sha256, write_json, write_rows, write_table
-from roclip.core.options import Stage, flags, option
+from roclip.core.options import Stage, flags, option, same_option
 from roclip.core.provenance import fingerprint
 from roclip.data.img2dataset_worker import QUALITY, SHARD
 from roclip.data.pairs import read_pairs
+from roclip.data.settings import DataSettings
 from roclip.data.shards import UNFINISHED, Shard
 from roclip.data.url_list import SPLITS, TEXT, by_split, paths, read_entries
 from roclip.data.watchdog import run_watched
@@ -44,24 +45,24 @@ BATCH = 100_000  # rows of a list held in memory
 SHOWN = 20  # failed URLs, and kinds of errors, in the log
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DownloadOptions:
     url_list: tuple[str, ...] = option(
-        "TSV with the columns split, url, caption, label; or split=TSV (text, url) for each split",
-        role="files",
+        "TSV with the columns split, url, caption, label; or split=TSV (text, url) for each split", (), role="files"
     )
     tables: tuple[str, ...] = option(
         "split=SOURCE of each split that is on this disk: a table (path, caption or label) or a folder of img2dataset's shards",
+        (),
         role="files",
     )
     data: Path = option("folder that receives images/ and the tables", role="output")
-    image_size: int = option("shorter side to which images are shrunk, in pixels")
-    image_format: str = option("format in which images are kept", choices=("png", "jpg", "webp"))
-    output_format: str = option("files: one for each image; webdataset: tar files", choices=("files", "webdataset"))
-    max_bad_fraction: float = option("share of each split's URLs that may fail")
-    allow: tuple[str, ...] = option("what is allowed beyond public web addresses", choices=("file", "loopback"))
-    distributor: str = option("of img2dataset", choices=("multiprocessing", "pyspark", "ray"))
-    threads: int = option("downloading processes", default=1, role="neutral")
+    image_size: int = same_option(DataSettings, "image_size")
+    image_format: str = same_option(DataSettings, "image_format")
+    output_format: str = same_option(DataSettings, "output_format")
+    max_bad_fraction: float = same_option(DataSettings, "max_bad_fraction")
+    allow: tuple[str, ...] = same_option(DataSettings, "allow")
+    distributor: str = same_option(DataSettings, "distributor")
+    threads: int = option("downloading processes", 1, minimum=1, role="neutral")
 
 
 def listed_splits(options: DownloadOptions) -> list[str]:

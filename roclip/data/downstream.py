@@ -36,9 +36,10 @@ from roclip.core.atomic import atomic, completed
 from roclip.core.columns import LABELLED
 from roclip.core.errors import UserError
 from roclip.core.files import read_table, write_table
-from roclip.core.options import Stage, option
+from roclip.core.options import Stage, option, same_option
 from roclip.core.randomness import numpy_generator
 from roclip.data.downstream_sets import FOLDERS
+from roclip.data.settings import DataSettings, DownstreamSettings
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +55,12 @@ CALTECH_RENAMED = {
 Labelled = list[tuple[str, int]]  # path, class number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DownstreamOptions:
-    root: Path = option("folder that holds the sets' folders", role="setting")
+    root: Path = same_option(DownstreamSettings, "root", role="setting")
     set: str = option("name of the set", choices=tuple(FOLDERS))
     out: Path = option("folder to write", role="output")
-    max_bad_fraction: float = option("share of images that may be missing")
+    max_bad_fraction: float = same_option(DataSettings, "max_bad_fraction")
 
 
 @dataclass(frozen=True)

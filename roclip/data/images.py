@@ -237,6 +237,10 @@ class Intake:
         self.quarantine += [(table, first + row + 1, paths[row], faults[row]) for row in bad]
         return np.flatnonzero([found is None for found in faults])
 
+    def renumber(self, rows: Sequence[int]) -> None:
+        """Say the rows of the table for all that was left out so far, when only some rows of it, counted from 0, were taken."""
+        self.quarantine = [(table, int(rows[row - 1]) + 1, path, reason) for table, row, path, reason in self.quarantine]
+
     def write(self, path: Path) -> None:
         """Write the list of what was left out (QUARANTINE); with nothing left out, its header alone."""
         write_rows(path, QUARANTINE, self.quarantine)

@@ -29,8 +29,9 @@ from PIL import Image
 from roclip.core.atomic import completed
 from roclip.core.errors import UserError
 from roclip.core.files import read_lines, write_table
-from roclip.core.options import Stage, option
+from roclip.core.options import Stage, option, same_option
 from roclip.core.orphan import end_with
+from roclip.data.settings import DataSettings, check_patterns
 
 log = logging.getLogger(__name__)
 
@@ -54,18 +55,18 @@ GROUNDS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScenesOptions:
     data: Path = option("folder that receives urls.tsv and scenes/", role="output")
-    classes: Path = option("file with one class name a line")
-    captions: Path = option("file with one sentence pattern a line")
-    image_size: int = option("side of a scene in pixels")
-    train_scenes: int = option("number of scenes in the train split")
-    validation_scenes: int = option("number of scenes in the validation split")
-    test_scenes: int = option("number of scenes in the test split")
-    probe_scenes: int = option("number of scenes in the probe split")
-    seed: int = option("seed of the scenes")
-    threads: int = option("number of drawing processes", default=1, role="neutral")
+    classes: Path = same_option(DataSettings, "classes")
+    captions: Path = same_option(DataSettings, "captions")
+    image_size: int = same_option(DataSettings, "image_size")
+    train_scenes: int = same_option(DataSettings, "train_scenes")
+    validation_scenes: int = same_option(DataSettings, "validation_scenes")
+    test_scenes: int = same_option(DataSettings, "test_scenes")
+    probe_scenes: int = same_option(DataSettings, "probe_scenes")
+    seed: int = same_option(DataSettings, "seed")
+    threads: int = option("number of drawing processes", 1, minimum=1, role="neutral")
 
 
 @cache
@@ -155,6 +156,7 @@ def draw_range(options: ScenesOptions, split: str, start: int, stop: int) -> lis
 def run(options: ScenesOptions) -> None:
     if len(set(read_lines(options.classes))) < 2:
         raise UserError(f"data.classes: {options.classes} must list at least two different classes")
+    check_patterns(options.captions)
     counts = [options.train_scenes, options.validation_scenes, options.test_scenes, options.probe_scenes]
     chunks = [
         (split, start, min(start + 1000, count))

@@ -1,24 +1,97 @@
-"""The contract between the trainer and a defence that acts in training; this base class is plain CLIP."""
+"""The contract between the trainer and a defence that acts in training; its base class is plain CLIP.
+
+The trainer owns the data order, the optimiser, precision, checkpoints, ranks and measurement. A defence says what an epoch is
+called, over which pairs it goes, which loss a batch has, and which tensors must survive an interruption. It sees images,
+captions and ids, numbers that tell pairs apart and say nothing else: neither paths nor the rows of the table, for poisoned
+pairs come last there. The truth is nowhere within its reach.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from roclip.core.facts import Facts
-from roclip.core.options import option
+from roclip.core.options import PATH, option
+from roclip.defences.loss import clip_loss
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """pixels (part, 3, side, side), normalised, and tokens (part, context), of this rank; ids (batch,), of all ranks."""
+
+    pixels: Tensor
+    tokens: Tensor
+    ids: Tensor
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A pass of an epoch: over which pairs it goes, and how fast it learns.
+
+    `kind` is handed to the defence's `loss`. `ids`: (n,), the pairs; None: all of them. `rate` gives the learning rate by the
+    step of the phase, counted from 0; None: the training's one schedule goes on.
+    """
+
+    kind: str
+    ids: Tensor | None = None
+    rate: Callable[[int], float] | None = None
+
+
+class Trainer(Protocol):
+    """What a defence may use of the trainer."""
+
+    model: torch.nn.Module  # the towers; when a defence is made, with the weights that the training starts from
+    device: torch.device
+    dimension: int  # of the features
+    pairs: int  # how many the training has; ids are below it
+    steps_taken: int  # since the training began
+
+    def encode_images(self, batch: Batch) -> Tensor:
+        """Normalised features of the images of all ranks: (batch, dimension)."""
+
+    def encode_captions(self, batch: Batch) -> Tensor:
+        """Normalised features of the captions of all ranks: (batch, dimension)."""
+
+    def logit_scale(self) -> Tensor:
+        """The factor of the cosines, exponentiated: a scalar."""
+
+    def random_captions(self, count: int, epoch: int) -> tuple[Tensor, Tensor]:
+        """Features (count, dimension), without gradient, of random captions as the tower sees them now, and their ids."""
+
+    def generator(self, *key: str | int) -> torch.Generator:
+        """Random numbers that depend on the seed of the training and the key alone."""
+
+    def matched(self, images: Tensor, captions: Tensor, pool: Tensor) -> None:
+        """Say for the audit which captions images were paired with: ids (batch,), ids (batch,), and ids of the pool (size,).
+
+        An id of -1 stands for no caption.
+        """
 
 
 class Defence:
     """Plain CLIP: the symmetric InfoNCE loss of images and their captions (Radford et al., 2021)."""
 
-    trains: ClassVar[bool] = True  # False: it only takes weights over, in zero epochs
+    label: ClassVar[str] = "CLIP"
+    trains: ClassVar[bool] = True  # False: it takes weights over and makes no step
+    # further columns of the history, means over an epoch, with their meaning
+    telemetry_columns: ClassVar[Mapping[str, str]] = {}
+    # how they are drawn: title and columns of a panel, of which all but the first are what chance would give; where the title
+    # says `%`, shares are shown in percent. A column of no panel has one of its own
+    telemetry_panels: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @dataclass(frozen=True, kw_only=True)
     class Settings:
         start_from: str | None = option(
-            "weights to start from: the name of a defence of this config, or a file of weights; null: from scratch", None
+            "weights to start from: the name of a defence of this config, or a file of weights; null: from scratch",
+            None,
+            role="files",
+            pattern=PATH,
         )
         augment_images: bool = option("augment the images, anew each epoch", False)
         augment_captions: str = option("augment the captions", "never", choices=("never", "once", "each_epoch"))
@@ -27,3 +100,44 @@ class Defence:
     def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
         """What cannot work with such data: the option at fault, and why."""
         yield from ()
+
+    @classmethod
+    def simplest(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The settings, `kind` among them, under which the same weights come about: equal trainings are run once."""
+        return settings
+
+    def __init__(self, settings: Any, trainer: Trainer) -> None:
+        self.settings, self.trainer = settings, trainer
+
+    def kind(self, epoch: int) -> str:
+        """What an epoch, counted from 1, is called; the weights after the last epoch of each kind are kept."""
+        return "clip"
+
+    def phases(self, epoch: int) -> list[Phase]:
+        """The passes of an epoch, in order. Called again where an epoch resumes, so it may depend on `state` alone."""
+        return [Phase(self.kind(epoch))]
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before the phases of an epoch, not where one resumes."""
+
+    def loss(self, batch: Batch, kind: str) -> Tensor:
+        """The loss of a batch in a phase of that kind; gradients flow where the defence lets them."""
+        return clip_loss(self.trainer.encode_images(batch), self.trainer.encode_captions(batch), self.trainer.logit_scale())
+
+    def after_backward(self, kind: str) -> None:
+        """Called between the backward pass and the optimiser's step."""
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """All that the next step depends on beside model and optimiser, and what telemetry has gathered."""
+        return {}, {}
+
+    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, float]) -> None:
+        """Be where `state` was taken."""
+
+    def telemetry(self) -> dict[str, float]:
+        """Means over the epoch that ended, by the columns of `telemetry_columns`; the next epoch begins anew."""
+        return {}
+
+    def tables(self) -> dict[str, dict[str, Tensor]]:
+        """Further tables to publish: columns (n,) by file name and column. Ids in columns `row` and `*_row` become rows."""
+        return {}

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from roclip.core.options import option
+from roclip.core.options import PATH, option
 from roclip.defences.base import Defence
 
 
 class Given(Defence):
     """Weights that somebody else trained, judged as they are."""
 
+    label: ClassVar[str] = "given weights"
     trains: ClassVar[bool] = False
 
     @dataclass(frozen=True, kw_only=True)
     class Settings:
-        weights: str = option("file of weights (safetensors)")
+        weights: str = option("file of weights (safetensors), or a folder of checkpoints", role="files", pattern=PATH)

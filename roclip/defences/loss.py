@@ -1,8 +1,17 @@
 """The symmetric InfoNCE loss of CLIP, which RoCLIP applies to images and their pool captions in matching epochs."""
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from roclip.core.deferred import Deferred
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as functional
+    from torch import Tensor
+else:
+    torch, functional = Deferred("torch"), Deferred("torch.nn.functional")
 
 
 def clip_loss(image_features: Tensor, text_features: Tensor, logit_scale: Tensor) -> Tensor:
@@ -14,4 +23,4 @@ def clip_loss(image_features: Tensor, text_features: Tensor, logit_scale: Tensor
     with torch.autocast(image_features.device.type, enabled=False):
         logits = logit_scale.float() * image_features.float() @ text_features.float().T
     labels = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+    return (functional.cross_entropy(logits, labels) + functional.cross_entropy(logits.T, labels)) / 2

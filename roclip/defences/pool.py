@@ -1,33 +1,42 @@
 """The pool of caption features that matching epochs of RoCLIP draw from (arXiv 2303.06854, figure 1)."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from roclip.core.deferred import Deferred
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = Deferred("torch")
 
 
 class Pool:
     """A first-in-first-out store of caption features without gradient.
 
-    `features` is (size, dimension), L2-normalised; `rows` is (size,), the data set row of each caption, -1 where there is none;
-    `steps` is (size,), the training step at which each caption came in. Once full, a push overwrites the oldest captions.
+    `features` is (size, dimension), L2-normalised; `ids` is (size,), whose caption each is, -1 where there is none; `steps` is
+    (size,), the training step at which each caption came in. Once full, a push overwrites the oldest captions.
     """
 
     def __init__(self, size: int, dimension: int, device: torch.device | str = "cpu") -> None:
         self.features = torch.zeros(size, dimension, device=device)
-        self.rows = torch.full((size,), -1, dtype=torch.long, device=device)
+        self.ids = torch.full((size,), -1, dtype=torch.long, device=device)
         self.steps = torch.zeros(size, dtype=torch.long, device=device)
         self.oldest = 0  # where the next caption goes
 
-    def push(self, text_features: Tensor, rows: Tensor, step: int) -> None:
+    def push(self, text_features: Tensor, ids: Tensor, step: int) -> None:
         """Store captions in order, over the oldest ones. Of more captions than the pool holds, the last ones stay.
 
-        text_features: (batch, dimension), normalised; rows: (batch,).
+        text_features: (batch, dimension), normalised; ids: (batch,).
         """
-        size, count = len(self.rows), len(rows)
+        size, count = len(self.ids), len(ids)
         kept = min(size, count)
-        slots = (self.oldest + torch.arange(count - kept, count, device=self.rows.device)) % size
+        slots = (self.oldest + torch.arange(count - kept, count, device=self.ids.device)) % size
         self.features[slots] = text_features[count - kept :].detach().to(self.features)
-        self.rows[slots] = rows[count - kept :].to(self.rows)
-        self.steps[slots] = step
+        self.ids[slots] = ids[count - kept :].to(self.ids)
+        self.steps.index_fill_(0, slots, step)  # to assign a Python number through an index holds up a GPU
         self.oldest = (self.oldest + count) % size
 
     def fill_with_noise(self, generator: torch.Generator) -> None:

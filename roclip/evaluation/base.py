@@ -13,6 +13,7 @@ class Measure:
     """A share of images that a checkpoint gets right, or wrong as an attack wants it."""
 
     of: ClassVar[str]  # the evaluation sets that it is for: `labelled` images, or those of an `attack`
+    label: ClassVar[str | None] = None  # what it is called in headings; None: its name
     needs_probe: ClassVar[bool] = False  # whether it needs the probe images of a set beside the test images
     task: ClassVar[str] = ""  # what CLIP_benchmark calls it; empty where that has nothing of the kind
 

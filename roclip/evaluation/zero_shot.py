@@ -18,6 +18,7 @@ class ZeroShot(Measure):
     """Zero-shot accuracy: how often an image is taken for its own class by the prompts of the classes alone."""
 
     of = "labelled"
+    label = "zero-shot"
     task = "zeroshot_classification"
 
     def rows(self, features: Features, checkpoint: str) -> list[dict[str, Any]]:

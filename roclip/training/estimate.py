@@ -13,7 +13,6 @@ import torch
 
 from roclip.core.errors import UserError
 from roclip.training.resume import KEPT
-from roclip.training.schedule import is_matching
 from roclip.training.trainer import Training
 
 WARM_UP, TIMED = 5, 21  # steps of each kind of epoch; the first ones are slower, compiled ones by minutes
@@ -65,7 +64,7 @@ def project(training: Training, epoch: int) -> Projection | None:
         _time_steps(training, of_kind[0], WARM_UP)
         first, step, held = _time_steps(training, of_kind[0], TIMED)
         workers = max(workers, held)
-        seconds += len(of_kind) * (first + (training.steps_per_epoch - 1) * step + _measuring(training))
+        seconds += len(of_kind) * (first + (len(training.losses) - 1) * step + _measuring(training))
     training.begin_epoch()
     training.restore(before, numbers)
     return Projection(
@@ -107,9 +106,8 @@ def _now(training: Training) -> float:
     return time.perf_counter()
 
 
-def _epochs_left(training: Training, epoch: int) -> dict[bool, list[int]]:
-    """The epochs from `epoch` on by whether they are matching epochs, without a kind that has none."""
-    options = training.options
-    epochs = range(epoch, options.epochs + 1)
-    kinds = {e: is_matching(e, options.match_every, options.match_from) for e in epochs}
+def _epochs_left(training: Training, epoch: int) -> dict[str, list[int]]:
+    """The epochs from `epoch` on, by what the defence calls them."""
+    epochs = range(epoch, training.options.epochs + 1)
+    kinds = {e: training.defence.kind(e) for e in epochs}
     return {kind: [e for e in epochs if kinds[e] == kind] for kind in sorted(set(kinds.values()))}

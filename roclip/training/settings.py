@@ -1,15 +1,19 @@
 """The section `train` of the config: what every training of an experiment has in common."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from roclip.core.options import option
+from roclip.core.options import PATH, option, same_option
+from roclip.data.settings import DataSettings
 
 PER_STEP = ("epochs", "learning_rate", "warmup_steps")  # what a recipe's step `train` may set for itself
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    model: str = option("open_clip's name of a model, or a .json file in its format", "config/models/small.json", role="files")
+    model: str = option(
+        "open_clip's name of a model, or a .json file in its format", "config/models/small.json", role="files", pattern=PATH
+    )
     epochs: int = option("number of epochs", 8, minimum=1)
     batch_size: int = option("pairs a step", 64, minimum=2)
     learning_rate: float = option("peak of the learning rate", 1e-3, above=0)
@@ -38,3 +42,29 @@ class TrainSettings:
         role="neutral",
     )  # fmt: skip
     threads: int = option("CPU threads of a training", 1, minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopOptions(TrainSettings):
+    """What the training loop needs, whether a model is trained or repaired."""
+
+    pairs: Path = option("table of training pairs (path, caption)")
+    targets: Path = option("the attack's evaluation set (path, label), measured after every epoch; never trained on")
+    validation: Path = option("labelled images (path, label) for the zero-shot accuracy after every epoch")
+    classes: Path = option("file with one class name a line")
+    templates: Path = option("file with one prompt template a line")
+    out: Path = option("folder of the model", role="output")
+    seed: int = option("seed of initialisation, order and augmentation", minimum=0)
+    roots: tuple[str, ...] = same_option(DataSettings, "roots")
+    max_bad_fraction: float = same_option(DataSettings, "max_bad_fraction")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(LoopOptions):
+    truth: Path | None = option("which pairs are poisoned, for telemetry alone; without it that is empty", None)
+    kept: Path | None = option("the rows that a filter keeps (row); without it all", None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairOptions(LoopOptions):
+    start_from: str = option("folder with the weights of the model that is repaired", role="files")

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from roclip.core.files import read_table
 from roclip.core.options import flags
 from roclip.training.distributed import Ranks
-from roclip.training.trainer import Training, TrainOptions
+from roclip.training.trainer import Training
 from tests.conftest import ROOT
-from tests.training.test_train import options, poisoned  # noqa: F401 (a fixture)
+from tests.fixtures.trainings import options
 
 pytestmark = pytest.mark.slow
 # layer norms only: batch norms need the statistics of the whole batch, which torch shares between GPUs only
@@ -41,7 +41,11 @@ def worker(rank: int, count: int, port: int, o: TrainOptions, out: Path) -> None
 
         rows = [training.epoch(epoch, note) for epoch in (1, 2)]
     tensors = {f"model/{name}": tensor.contiguous() for name, tensor in training.model.state_dict().items()}
-    tensors |= {"pool/features": training.pool.features, "pool/rows": training.pool.rows, "matches": training.matches}
+    tensors |= {
+        "pool/features": training.defence.pool.features,
+        "pool/rows": training.defence.pool.ids,
+        "matches": training.defence.matches,
+    }
     drawn = {name: torch.tensor(value) for name, value in rows[1].items() if name in ("own_captions", "adversary_captions")}
     save_file(tensors | drawn | {"losses": torch.stack(losses)}, out / f"{count}-{rank}.safetensors")
 
@@ -60,7 +64,7 @@ def model(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def trained(poisoned, scenes, tmp_path_factory, model) -> Path:  # noqa: F811
+def trained(poisoned, scenes, tmp_path_factory, model) -> Path:
     """What one rank of one, and both of two, have after an epoch of CLIP and a matching one."""
     out = tmp_path_factory.mktemp("ranks")
     # some gradients, such as those of key biases, are 0 but for rounding; an eps above that keeps AdamW from blowing them up
@@ -99,7 +103,7 @@ def torchrun(o: TrainOptions, *before: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
 
 
-def test_torchrun_writes_what_one_process_writes(poisoned, scenes, tmp_path, model):  # noqa: F811
+def test_torchrun_writes_what_one_process_writes(poisoned, scenes, tmp_path, model):
     o = replace(options(poisoned, scenes, tmp_path, model=model), checkpoint_minutes=1e-9)
     done = torchrun(o)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -111,7 +115,7 @@ def test_torchrun_writes_what_one_process_writes(poisoned, scenes, tmp_path, mod
     assert not (tmp_path / "state").exists()
 
 
-def test_a_batch_that_cannot_be_shared_is_one_line(poisoned, scenes, tmp_path, model):  # noqa: F811
+def test_a_batch_that_cannot_be_shared_is_one_line(poisoned, scenes, tmp_path, model):
     done = torchrun(options(poisoned, scenes, tmp_path, model=model, batch_size=61))
     assert done.returncode != 0
     assert "error: train.batch_size: 61 cannot be shared by 2 processes" in done.stderr

@@ -14,10 +14,12 @@ import torch
 from roclip.core import atomic
 from roclip.core.errors import UserError
 from roclip.core.options import flags
+from roclip.training import estimate, train
+from roclip.training import run as running
 from roclip.training.estimate import check_disk, project
-from roclip.training.trainer import Training, estimate, train
+from roclip.training.trainer import Training
 from tests.conftest import ROOT
-from tests.training.test_train import options, poisoned, same, weights  # noqa: F401 (a fixture)
+from tests.fixtures.trainings import options, same, training_of, weights
 
 pytestmark = pytest.mark.slow
 
@@ -30,13 +32,13 @@ def timed(monkeypatch):
     monkeypatch.setattr(estimate, "WORTH", 1)
 
 
-def test_a_timed_training_ends_with_the_same_weights(poisoned, scenes, tmp_path, monkeypatch):  # noqa: F811
+def test_a_timed_training_ends_with_the_same_weights(poisoned, scenes, tmp_path, monkeypatch):
     """With zeros for the caption tower too, whose gradients must not stay from a timed step."""
     for gradient in ("none", "zeros"):
         chosen = {"caption_gradient": gradient, "epochs": 3}
         history = train.run(options(poisoned, scenes, tmp_path / gradient, **chosen))
         with monkeypatch.context() as undone:
-            undone.setattr(train, "project", lambda training, epoch: None)
+            undone.setattr(running, "project", lambda training, epoch: None)
             untimed = train.run(options(poisoned, scenes, tmp_path / f"{gradient}_untimed", **chosen))
         for name in ("last_clip", "last_matching"):
             first, second = (
@@ -48,10 +50,10 @@ def test_a_timed_training_ends_with_the_same_weights(poisoned, scenes, tmp_path,
             assert (tmp_path / gradient / name).read_bytes() == (tmp_path / f"{gradient}_untimed" / name).read_bytes()
 
 
-def test_in_the_middle_of_a_matching_epoch_it_goes_on_where_it_was(poisoned, scenes, tmp_path):  # noqa: F811
+def test_in_the_middle_of_a_matching_epoch_it_goes_on_where_it_was(poisoned, scenes, tmp_path):
     rows, states = [], []
     for interrupted in (False, True):
-        training = Training(options(poisoned, scenes, tmp_path))
+        training = training_of(options(poisoned, scenes, tmp_path))
         training.epoch(1)
         run = training.steps(2)
         for _ in range(4):
@@ -67,9 +69,9 @@ def test_in_the_middle_of_a_matching_epoch_it_goes_on_where_it_was(poisoned, sce
 
 
 @pytest.mark.parametrize("start", [1, 3])
-def test_the_time_is_that_of_steps_and_measuring(poisoned, scenes, tmp_path, monkeypatch, start):  # noqa: F811
+def test_the_time_is_that_of_steps_and_measuring(poisoned, scenes, tmp_path, monkeypatch, start):
     """With pauses in place of arithmetic, so that other work on this machine does not matter."""
-    training = Training(options(poisoned, scenes, tmp_path, epochs=5))
+    training = training_of(options(poisoned, scenes, tmp_path, epochs=5))
 
     def take_step(pixels, tokens, batch, matching):
         time.sleep(0.14 if matching else 0.1)
@@ -85,8 +87,8 @@ def test_the_time_is_that_of_steps_and_measuring(poisoned, scenes, tmp_path, mon
     assert projected == pytest.approx(time.perf_counter() - started, rel=0.1)
 
 
-def test_a_short_training_is_not_timed(poisoned, scenes, tmp_path, monkeypatch):  # noqa: F811
-    training = Training(options(poisoned, scenes, tmp_path))
+def test_a_short_training_is_not_timed(poisoned, scenes, tmp_path, monkeypatch):
+    training = training_of(options(poisoned, scenes, tmp_path))
     monkeypatch.setattr(estimate, "WORTH", 50)
     assert project(training, 1) is None
     monkeypatch.setattr(estimate, "WORTH", 1)
@@ -94,7 +96,7 @@ def test_a_short_training_is_not_timed(poisoned, scenes, tmp_path, monkeypatch):
     assert project(training, 1) is None
 
 
-def test_the_disk_is_that_of_its_fullest_moment(poisoned, scenes, tmp_path, monkeypatch):  # noqa: F811
+def test_the_disk_is_that_of_its_fullest_moment(poisoned, scenes, tmp_path, monkeypatch):
     """Checkpoints after every step; looked at whenever a file is complete and its predecessors are not yet removed."""
     o = options(poisoned, scenes, tmp_path / "model", checkpoint_minutes=1e-9, epochs=3)
     needed, peak = check_disk(Training(o)), 0
@@ -110,7 +112,7 @@ def test_the_disk_is_that_of_its_fullest_moment(poisoned, scenes, tmp_path, monk
     assert peak == pytest.approx(needed, rel=0.1)
 
 
-def test_without_the_disk_it_does_not_begin(poisoned, scenes, tmp_path, monkeypatch):  # noqa: F811
+def test_without_the_disk_it_does_not_begin(poisoned, scenes, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, 3_000_000))
     with pytest.raises(UserError, match=r"weights and checkpoints need 0\.\d\d GB, and 0\.00 GB are free; make room"):
@@ -118,15 +120,15 @@ def test_without_the_disk_it_does_not_begin(poisoned, scenes, tmp_path, monkeypa
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_without_the_memory_it_does_not_begin(poisoned, scenes, tmp_path, monkeypatch):  # noqa: F811
+def test_without_the_memory_it_does_not_begin(poisoned, scenes, tmp_path, monkeypatch):
     memory = namedtuple("memory", "available")
     monkeypatch.setattr("psutil.virtual_memory", lambda: memory(1_000_000))
     with pytest.raises(UserError, match=r"train\.images: memory needs 0\.0 GB for 608 images of 32 pixels, and .* use files"):
-        Training(options(poisoned, scenes, tmp_path))
+        training_of(options(poisoned, scenes, tmp_path))
 
 
 @pytest.mark.parametrize("images", ["memory", "files"])
-def test_the_memory_is_that_of_the_whole_run(poisoned, scenes, tmp_path, images):  # noqa: F811
+def test_the_memory_is_that_of_the_whole_run(poisoned, scenes, tmp_path, images):
     o = options(poisoned, scenes, tmp_path, images=images)
     code = "import sys; from roclip.training import estimate, train; from roclip.core.options import run_stage; "
     code += "estimate.WORTH = 0; estimate.TIMED = 4; sys.modules['__main__'] = train; run_stage(train.TrainOptions, train.run)"
@@ -140,7 +142,7 @@ def test_the_memory_is_that_of_the_whole_run(poisoned, scenes, tmp_path, images)
     assert projected == pytest.approx(used.ru_maxrss * 1024 / 1e9, rel=0.1)
 
 
-def test_training_from_files_gives_the_same_weights_for_any_number_of_workers(poisoned, scenes, tmp_path):  # noqa: F811
+def test_training_from_files_gives_the_same_weights_for_any_number_of_workers(poisoned, scenes, tmp_path):
     for workers in (0, 2):
         train.run(options(poisoned, scenes, tmp_path / str(workers), images="files", workers=workers))
     for name in ("last_clip", "last_matching"):

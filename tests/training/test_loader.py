@@ -15,8 +15,8 @@ from torchvision.transforms.v2 import functional as oracle
 from roclip.core.errors import UserError
 from roclip.data.images import Intake, crop_box, decode, decode_crop
 from roclip.defences import augmentation
+from roclip.training import loader
 from roclip.training.loader import FromFiles, InMemory
-from roclip.training.trainer import loader
 
 CPU = torch.device("cpu")
 SIZE, AREA = 24, 0.3

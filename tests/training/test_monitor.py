@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
+from roclip.defences.defence.pool import Pool
 
-from roclip.defences.pool import Pool
 from roclip.training.monitor import Draws, Poisons
 
 PAIRS = {

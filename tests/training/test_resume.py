@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 
 from roclip.core.errors import ComeBack, UserError
 from roclip.core.files import sha256
-from roclip.core.options import flags
 from roclip.core.provenance import fingerprint
+from roclip.training import run as running
+from roclip.training import train
 from roclip.training.resume import KEPT, Checkpoints
-from roclip.training.trainer import train
 from tests.conftest import ROOT
-from tests.training.test_train import options, poisoned  # noqa: F401 (a fixture)
+from tests.fixtures.trainings import WEIGHTS, command, options, outputs
 
 WEIGHTS = ("last_clip", "last_matching")
 
@@ -36,16 +36,16 @@ def _tensors(path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(poisoned, scenes, tmp_path_factory):  # noqa: F811
+def undisturbed(poisoned, scenes, tmp_path_factory):
     o = options(poisoned, scenes, tmp_path_factory.mktemp("undisturbed"))
     train.run(o)
     return outputs(o.out)
 
 
 @pytest.mark.parametrize("steps", [3, 9, 12, 17])  # an epoch has 9 steps; the second one matches
-def test_a_stopped_training_ends_with_the_same_outputs(poisoned, scenes, tmp_path, undisturbed, monkeypatch, steps):  # noqa: F811
+def test_a_stopped_training_ends_with_the_same_outputs(poisoned, scenes, tmp_path, undisturbed, monkeypatch, steps):
     o = options(poisoned, scenes, tmp_path)
-    epoch = train.Training.epoch
+    epoch = Training.epoch
 
     def told_to_stop(training, number, after_step):
         def and_signal():
@@ -56,7 +56,7 @@ def test_a_stopped_training_ends_with_the_same_outputs(poisoned, scenes, tmp_pat
         return epoch(training, number, and_signal)
 
     with monkeypatch.context() as context:
-        context.setattr(train.Training, "epoch", told_to_stop)
+        context.setattr(Training, "epoch", told_to_stop)
         with pytest.raises(ComeBack, match=f"stopped at step {steps} and saved"):
             train.run(o)
     assert not (o.out / "history.csv").exists()
@@ -65,9 +65,9 @@ def test_a_stopped_training_ends_with_the_same_outputs(poisoned, scenes, tmp_pat
     assert not (o.out / "state").exists()
 
 
-def test_a_training_stopped_after_its_last_step_publishes_later(poisoned, scenes, tmp_path, undisturbed, monkeypatch):  # noqa: F811
+def test_a_training_stopped_after_its_last_step_publishes_later(poisoned, scenes, tmp_path, undisturbed, monkeypatch):
     o = options(poisoned, scenes, tmp_path)
-    save = train.Training.save
+    save = Training.save
 
     def told_to_stop(training, epoch, folder):
         save(training, epoch, folder)
@@ -75,7 +75,7 @@ def test_a_training_stopped_after_its_last_step_publishes_later(poisoned, scenes
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as context:
-        context.setattr(train.Training, "save", told_to_stop)
+        context.setattr(Training, "save", told_to_stop)
         with pytest.raises(ComeBack, match=f"stopped after epoch {o.epochs} and saved"):
             train.run(o)
     assert not (o.out / "history.csv").exists()
@@ -83,7 +83,7 @@ def test_a_training_stopped_after_its_last_step_publishes_later(poisoned, scenes
     assert outputs(o.out) == undisturbed
 
 
-def test_a_training_that_is_killed_as_it_publishes_publishes_again(poisoned, scenes, tmp_path, undisturbed, monkeypatch):  # noqa: F811
+def test_a_training_that_is_killed_as_it_publishes_publishes_again(poisoned, scenes, tmp_path, undisturbed, monkeypatch):
     o = options(poisoned, scenes, tmp_path)
     with monkeypatch.context() as context:
         context.setattr(Checkpoints, "remove", lambda checkpoints: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -102,7 +102,7 @@ def test_a_training_that_is_killed_as_it_publishes_publishes_again(poisoned, sce
     assert outputs(o.out) == undisturbed
 
 
-def test_weights_of_other_options_are_not_published(poisoned, scenes, tmp_path):  # noqa: F811
+def test_weights_of_other_options_are_not_published(poisoned, scenes, tmp_path):
     o = options(poisoned, scenes, tmp_path)
     state = o.out / "state"
     state.mkdir()
@@ -112,9 +112,9 @@ def test_weights_of_other_options_are_not_published(poisoned, scenes, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_from_its_checkpoint(poisoned, scenes, tmp_path, undisturbed):  # noqa: F811
+def test_a_killed_training_goes_on_from_its_checkpoint(poisoned, scenes, tmp_path, undisturbed):
     o = replace(options(poisoned, scenes, tmp_path), checkpoint_minutes=1e-9)  # after every step
-    command = [sys.executable, "-m", "roclip.training.train", *flags(vars(o)).split()]
+    command = [sys.executable, *command(o)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while len(list((tmp_path / "state").glob("step*"))) < KEPT and time.monotonic() < deadline:
@@ -124,14 +124,14 @@ def test_a_killed_training_goes_on_from_its_checkpoint(poisoned, scenes, tmp_pat
     assert not (tmp_path / "history.csv").exists()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "went on from step" in done.stderr
+    assert "resumed from step" in done.stderr
     assert outputs(tmp_path) == undisturbed
 
 
 @pytest.mark.slow
-def test_sigterm_saves_within_two_seconds_and_says_come_back(poisoned, scenes, tmp_path, undisturbed):  # noqa: F811
+def test_sigterm_saves_within_two_seconds_and_says_come_back(poisoned, scenes, tmp_path, undisturbed):
     o = replace(options(poisoned, scenes, tmp_path), epochs=40)
-    command = [sys.executable, "-m", "roclip.training.train", *flags(vars(o)).split()]
+    command = [sys.executable, *command(o)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list((tmp_path / "state").glob("step*")) and time.monotonic() < deadline:
@@ -141,12 +141,12 @@ def test_sigterm_saves_within_two_seconds_and_says_come_back(poisoned, scenes, t
     _, said = process.communicate(timeout=20)
     assert time.monotonic() - told < 10  # 2 s on a quiet machine
     assert process.returncode == os.EX_TEMPFAIL
-    assert "start it again to go on" in said
+    assert "start it again to resume" in said
     assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("where", ["measuring", "loading"])
-def test_told_to_stop_outside_of_the_steps_it_ends_at_once(poisoned, scenes, tmp_path, undisturbed, monkeypatch, where):  # noqa: F811
+def test_told_to_stop_outside_of_the_steps_it_ends_at_once(poisoned, scenes, tmp_path, undisturbed, monkeypatch, where):
     """And what was trained is there: of an epoch that was not measured yet, too."""
     o = options(poisoned, scenes, tmp_path)
 
@@ -161,7 +161,7 @@ def test_told_to_stop_outside_of_the_steps_it_ends_at_once(poisoned, scenes, tmp
         else:
             context.setattr("roclip.data.images.Intake.load", stop)
         started = time.monotonic()
-        with pytest.raises(ComeBack, match="stopped; start it again to go on"):
+        with pytest.raises(ComeBack, match="stopped; start it again to resume"):
             train.run(o)
         assert time.monotonic() - started < 9
     states = [path.name for path in Checkpoints(o.out / "state", "").files()]
@@ -192,19 +192,19 @@ def test_the_newest_whole_state_counts(tmp_path):
     assert checkpoints.newest() is None
 
 
-def test_a_state_of_something_else_is_never_gone_on_from(poisoned, scenes, tmp_path, monkeypatch):  # noqa: F811
+def test_a_state_of_something_else_is_never_gone_on_from(poisoned, scenes, tmp_path, monkeypatch):
     Checkpoints(tmp_path, "other").save(1, *state(1))
     assert Checkpoints(tmp_path, "mine").newest(remove=False) is None
     assert len(Checkpoints(tmp_path, "mine").files()) == 1
     assert Checkpoints(tmp_path, "mine").newest() is None
     assert not Checkpoints(tmp_path, "mine").files()
     o, cpu = options(poisoned, scenes, tmp_path), torch.device("cpu")
-    assert train.identity(o, cpu) == train.identity(replace(o, out=tmp_path / "b", checkpoint_minutes=1), cpu)
+    assert running.identity(o, cpu) == running.identity(replace(o, out=tmp_path / "b", checkpoint_minutes=1), cpu)
     for change in ({"learning_rate": 2e-3}, {"pool_size": 99}, {"pairs": scenes / "train.csv"}):
-        assert train.identity(o, cpu) != train.identity(replace(o, **change), cpu)
-    mine = train.identity(o, cpu)
-    monkeypatch.setattr("roclip.training.train.versions", lambda: {"torch": "another"})
-    assert train.identity(o, cpu) != mine
+        assert running.identity(o, cpu) != running.identity(replace(o, **change), cpu)
+    mine = running.identity(o, cpu)
+    monkeypatch.setattr("roclip.training.run.versions", lambda: {"torch": "another"})
+    assert running.identity(o, cpu) != mine
 
 
 def test_two_trainings_do_not_share_a_folder(tmp_path, monkeypatch):

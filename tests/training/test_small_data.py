@@ -8,12 +8,12 @@ import pytest
 from roclip.core.errors import UserError
 from roclip.core.files import read_table, write_table
 from roclip.evaluation.linear_probe import fit
-from roclip.training.trainer import train
+from roclip.training import train
 from tests.conftest import SCENES
-from tests.training.test_train import options, poisoned  # noqa: F401 (a fixture)
+from tests.fixtures.trainings import options
 
 
-def first(poisoned, tmp_path, count: int):  # noqa: F811
+def first(poisoned, tmp_path, count: int):
     rows = read_table(poisoned / "train.csv", ("path", "caption"))[:count]
     write_table(tmp_path / "pairs.csv", ("path", "caption"), [{k: row[k] for k in ("path", "caption")} for row in rows])
     return tmp_path / "pairs.csv"
@@ -28,7 +28,7 @@ def first(poisoned, tmp_path, count: int):  # noqa: F811
         (80, {"pool_size": 81}, r"^method\.pool_size: 81 is more than the 80 pairs"),
     ],
 )
-def test_too_few_pairs_are_refused(poisoned, scenes, tmp_path, pairs, changes, message):  # noqa: F811
+def test_too_few_pairs_are_refused(poisoned, scenes, tmp_path, pairs, changes, message):
     o = options(poisoned, scenes, tmp_path / "out", pairs=first(poisoned, tmp_path, pairs), **changes)
     with pytest.raises(UserError, match=message):
         train.run(o)
@@ -44,7 +44,7 @@ def test_too_few_pairs_are_refused(poisoned, scenes, tmp_path, pairs, changes, m
         (2, {"batch_size": 2, "pool_size": 2}),
     ],
 )
-def test_what_is_just_enough_works(poisoned, scenes, tmp_path, pairs, changes):  # noqa: F811
+def test_what_is_just_enough_works(poisoned, scenes, tmp_path, pairs, changes):
     o = options(poisoned, scenes, tmp_path / "out", pairs=first(poisoned, tmp_path, pairs), **changes)
     history = train.run(o)
     assert [row["kind"] for row in history] == ["clip", "matching"]
@@ -52,7 +52,7 @@ def test_what_is_just_enough_works(poisoned, scenes, tmp_path, pairs, changes): 
     assert len(read_table(tmp_path / "out/matches.csv", ("row",))) == pairs // o.batch_size * o.batch_size
 
 
-def test_a_class_without_images_and_an_exam_without_any_work(poisoned, scenes, tmp_path):  # noqa: F811
+def test_a_class_without_images_and_an_exam_without_any_work(poisoned, scenes, tmp_path):
     (tmp_path / "classes.txt").write_text((SCENES / "classes.txt").read_text() + "unicorn\n")
     write_table(tmp_path / "targets.csv", ("path", "label"), [])
     o = options(poisoned, scenes, tmp_path / "out", classes=tmp_path / "classes.txt", targets=tmp_path / "targets.csv")

@@ -20,12 +20,12 @@ from roclip.core import atomic
 from roclip.core.errors import UserError
 from roclip.core.files import sha256, write_table
 from roclip.core.options import flags
+from roclip.training import run as running
+from roclip.training import train
 from roclip.training.resume import Checkpoints
-from roclip.training.trainer import train
 from tests.conftest import ROOT
 from tests.fixtures.killed_training import PHASES
-from tests.training.test_resume import outputs
-from tests.training.test_train import options, poisoned  # noqa: F401 (a fixture)
+from tests.fixtures.trainings import command, options, outputs
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,7 @@ def kill_in(process: subprocess.Popen, phase_file: Path, phase: str, after: floa
     return None
 
 
-def test_killed_at_random_it_ends_with_the_same_weights(poisoned, scenes, tmp_path, torture):  # noqa: F811
+def test_killed_at_random_it_ends_with_the_same_weights(poisoned, scenes, tmp_path, torture):
     """As often in each part; the next one starts where the last one was killed, and so on to the end."""
     kills, random = 50 if torture else 6, Random(0)
     o = options(poisoned, scenes, tmp_path / "model", epochs=4, checkpoint_minutes=0.02)  # 1.2 s
@@ -71,7 +71,7 @@ def test_killed_at_random_it_ends_with_the_same_weights(poisoned, scenes, tmp_pa
         count += 1
         for path in (o.out / "state").glob("step*"):
             assert path.stat().st_size > 0
-    command = [sys.executable, "-m", "roclip.training.train", *flags(vars(o)).split()]
+    command = [sys.executable, *command(o)]
     last = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert last.returncode == 0, last.stderr
     for path in whole.rglob("*"):
@@ -177,7 +177,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_disk_that_fills_in_the_middle_loses_nothing(poisoned, scenes, tmp_path, small_disk, monkeypatch):  # noqa: F811
+def test_a_disk_that_fills_in_the_middle_loses_nothing(poisoned, scenes, tmp_path, small_disk, monkeypatch):
     o = options(poisoned, scenes, small_disk / "model", checkpoint_minutes=1e-9)
     whole = options(poisoned, scenes, tmp_path / "whole")
     train.run(whole)
@@ -188,8 +188,8 @@ def test_a_disk_that_fills_in_the_middle_loses_nothing(poisoned, scenes, tmp_pat
         train.run(o)
     (small_disk / "other").unlink()
 
-    monkeypatch.setattr(train, "check_disk", lambda training: 0)
-    take_step = train.Training.take_step
+    monkeypatch.setattr(running, "check_disk", lambda training: 0)
+    take_step = Training.take_step
 
     def filling(training, *arguments):
         if training.steps_taken == 11:  # others write, too
@@ -199,7 +199,7 @@ def test_a_disk_that_fills_in_the_middle_loses_nothing(poisoned, scenes, tmp_pat
         take_step(training, *arguments)
 
     with monkeypatch.context() as context, pytest.raises(UserError) as caught:
-        context.setattr(train.Training, "take_step", filling)
+        context.setattr(Training, "take_step", filling)
         train.run(o)
     assert "step000000012.safetensors: the disk is full: " in str(caught.value)
     assert "bytes are needed" in str(caught.value)

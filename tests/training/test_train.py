@@ -15,9 +15,11 @@ from roclip.data.images import Intake
 from roclip.defences.loss import clip_loss
 from roclip.model import towers
 from roclip.model.pixels import normalise, to_pixels
+from roclip.training import train
 from roclip.training.schedule import learning_rate
-from roclip.training.trainer import Training, TrainOptions, parameter_groups, train
+from roclip.training.trainer import parameter_groups
 from tests.conftest import SCENES
+from tests.fixtures.trainings import options, same, training_of, weights
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ def same(first, second) -> bool:
 
 def test_match_every_0_is_plain_clip_to_the_bit(poisoned, scenes, tmp_path):
     """Against a CLIP loop written out here."""
-    o = options(poisoned, scenes, tmp_path, match_every=0, augment_images=False, augment_captions="never")
+    o = options(poisoned, scenes, tmp_path, kind="clip")
     train.run(o)
 
     rows = read_table(o.pairs, ("path", "caption"))
@@ -97,7 +99,7 @@ def test_the_trainer_does_not_read_is_poison(poisoned, scenes, tmp_path):
 
 
 def test_a_matching_epoch_moves_the_image_tower_only(poisoned, scenes, tmp_path):
-    training = Training(options(poisoned, scenes, tmp_path))
+    training = training_of(options(poisoned, scenes, tmp_path))
     training.epoch(1)
     before = {name: value.clone() for name, value in training.model.state_dict().items()}
     row = training.epoch(2)
@@ -112,7 +114,7 @@ def test_a_matching_epoch_moves_the_image_tower_only(poisoned, scenes, tmp_path)
 
 
 def test_zero_gradients_let_adamw_move_the_caption_tower(poisoned, scenes, tmp_path):
-    training = Training(options(poisoned, scenes, tmp_path, caption_gradient="zeros"))
+    training = training_of(options(poisoned, scenes, tmp_path, caption_gradient="zeros"))
     training.epoch(1)
     before = training.model.text_projection.detach().clone()
     training.epoch(2)
@@ -122,12 +124,14 @@ def test_zero_gradients_let_adamw_move_the_caption_tower(poisoned, scenes, tmp_p
 
 @pytest.mark.parametrize(("fill", "fills"), [("each_matching_epoch", [1, 3]), ("once", [1]), ("noise", [])])
 def test_the_pool_is_filled_when_its_setting_says_so(poisoned, scenes, tmp_path, monkeypatch, fill, fills):
-    training = Training(options(poisoned, scenes, tmp_path, match_every=1, epochs=3, pool_fill=fill, match_from=1))
-    held = training.pool.features.clone()
+    training = training_of(options(poisoned, scenes, tmp_path, match_every=1, epochs=3, pool_fill=fill, match_from=1))
+    held = training.defence.pool.features.clone()
     assert (held.norm(dim=1) > 2).all() if fill == "noise" else not held.any()
     sizes = []
-    push = training.pool.push
-    monkeypatch.setattr(training.pool, "push", lambda f, rows, step: (sizes.append((len(rows), step)), push(f, rows, step)))
+    push = training.defence.pool.push
+    monkeypatch.setattr(
+        training.defence.pool, "push", lambda f, rows, step: (sizes.append((len(rows), step)), push(f, rows, step))
+    )
     training.epoch(1)
     training.epoch(3)
     steps = training.steps_per_epoch
@@ -137,7 +141,8 @@ def test_the_pool_is_filled_when_its_setting_says_so(poisoned, scenes, tmp_path,
 
 def test_captions_augmented_once_stay_the_same(poisoned, scenes, tmp_path):
     training = {
-        when: Training(options(poisoned, scenes, tmp_path, augment_captions=when)) for when in ("never", "once", "each_epoch")
+        when: training_of(options(poisoned, scenes, tmp_path, augment_captions=when))
+        for when in ("never", "once", "each_epoch")
     }
     rows = torch.arange(40)
     assert torch.equal(training["never"].tokens(1, rows), training["never"].captions.tokens()[:40])
@@ -147,27 +152,27 @@ def test_captions_augmented_once_stay_the_same(poisoned, scenes, tmp_path):
 
 
 def test_a_batch_is_searched_for_before_it_enters_the_pool(poisoned, scenes, tmp_path, monkeypatch):
-    training = Training(options(poisoned, scenes, tmp_path))
+    training = training_of(options(poisoned, scenes, tmp_path))
     training.epoch(1)
     calls, found = [], []
-    nearest, push = training.pool.nearest, training.pool.push
+    nearest, push = training.defence.pool.nearest, training.defence.pool.push
 
     def watched_nearest(images):
         calls.append("nearest")
         slots = nearest(images)
-        found.append(training.pool.rows[slots])
+        found.append(training.defence.pool.ids[slots])
         return slots
 
     def watched_push(features, rows, step):
         calls.append("push")
         push(features, rows, step)
 
-    monkeypatch.setattr(training.pool, "nearest", watched_nearest)
-    monkeypatch.setattr(training.pool, "push", watched_push)
+    monkeypatch.setattr(training.defence.pool, "nearest", watched_nearest)
+    monkeypatch.setattr(training.defence.pool, "push", watched_push)
     training.epoch(2)
     assert calls == ["push", *["nearest", "push"] * training.steps_per_epoch]  # the first push fills the pool
-    assert (training.pool.rows >= 0).all()
-    assert sorted(torch.cat(found).tolist()) == sorted(training.matches[training.matches >= 0].tolist())
+    assert (training.defence.pool.ids >= 0).all()
+    assert sorted(torch.cat(found).tolist()) == sorted(training.defence.matches[training.defence.matches >= 0].tolist())
 
 
 def test_the_last_epoch_of_each_kind_is_kept(poisoned, scenes, tmp_path):
@@ -263,7 +268,7 @@ def test_a_missing_image_is_left_out_and_too_many_end_the_run(poisoned, scenes, 
     (tmp_path / "broken.png").write_bytes(b"no image")
     rows[4]["path"], rows[7]["path"] = str(tmp_path / "gone.png"), str(tmp_path / "broken.png")
     write_table(tmp_path / "pairs.csv", ("path", "caption"), rows)
-    training = Training(options(poisoned, scenes, tmp_path, pairs=tmp_path / "pairs.csv"))
+    training = training_of(options(poisoned, scenes, tmp_path, pairs=tmp_path / "pairs.csv"))
     assert len(training.rows) == len(rows) - 2
     assert set(range(len(rows))) - set(training.rows.tolist()) == {4, 7}
     assert len(training.captions.words) == len(training.images.images) == len(rows) - 2
@@ -272,7 +277,7 @@ def test_a_missing_image_is_left_out_and_too_many_end_the_run(poisoned, scenes, 
         (tmp_path / "pairs.csv", 5, rows[4]["path"]), (tmp_path / "pairs.csv", 8, rows[7]["path"]),
     ]  # fmt: skip
     with pytest.raises(UserError, match=r"2 of 608 images are missing or broken, first in row 5"):
-        Training(options(poisoned, scenes, tmp_path, pairs=tmp_path / "pairs.csv", max_bad_fraction=0.001))
+        training_of(options(poisoned, scenes, tmp_path, pairs=tmp_path / "pairs.csv", max_bad_fraction=0.001))
 
 
 def test_weight_decay_spares_norms_biases_and_the_logit_scale():

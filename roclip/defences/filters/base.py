@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from roclip.core.facts import Facts
 from roclip.core.options import option
 
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """The pairs that a filter sees, in a random order, for in their table poisoned pairs come last.
+
+    `captions`: (n,). `image_features`, `caption_features`: (n, dimension), normalised, of the model that scores; None for a
+    filter that needs none. `rng`: of the filter's own, by the seed.
+    """
+
+    captions: Sequence[str]
+    image_features: np.ndarray | None
+    caption_features: np.ndarray | None
+    rng: np.random.Generator
+
 
 class Filter:
     """Scores pairs by how suspicious they are."""
+
+    needs_model: ClassVar[bool] = False  # True: the recipe names a training, `scored_by`, whose features it sees
 
     @dataclass(frozen=True, kw_only=True)
     class Settings:
@@ -20,4 +39,13 @@ class Filter:
     @classmethod
     def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
         """What cannot work with such data: the option at fault, and why."""
-        yield from ()
+        if round(settings["keep"] * facts.pairs) < facts.batch_size:
+            kept = round(settings["keep"] * facts.pairs)
+            yield "keep", f"{kept} of {facts.pairs} pairs are fewer than a batch of {facts.batch_size}"
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    def scores(self, pairs: Shuffled) -> np.ndarray:
+        """How suspicious each pair is: (n,), the highest are left out."""
+        raise NotImplementedError(f"{type(self).__name__} scores nothing")

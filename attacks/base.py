@@ -1,0 +1,72 @@
+"""The contract of an attack: it chooses poisoned pairs, and the images on which models are judged, its evaluation set."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from roclip.core.errors import UserError
+from roclip.core.facts import Facts
+from roclip.core.options import option
+from roclip.data.class_mentions import naming
+from roclip.data.pairs import Columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackOptions:
+    train: Path = option("clean training pairs: a table (path, caption) or any that roclip/data/pairs.py reads")
+    validation: Path = option("table of pairs (path, caption) that are not trained on")
+    test: Path = option("table of labelled images (path, label)")
+    classes: Path = option("file with one class name a line")
+    templates: Path = option("file with one prompt template a line")
+    image_size: int = option("side of the model's images in pixels, to which images are brought before a trigger", minimum=8)
+    out: Path = option("folder of the attack", role="output")
+    roots: tuple[str, ...] = option("folders in which images may lie; none outside them is opened")
+    seed: int = option("seed of everything that the attack chooses", minimum=0)
+
+
+@dataclass(frozen=True)
+class Poisoning:
+    """What an attack did: its poisoned pairs, its evaluation set, and what else its manifest says."""
+
+    pairs: Sequence[tuple[str, str, str]] = ()  # path, caption, and the class that the adversary wants for the image
+    targets: Sequence[tuple[str, str]] = ()  # path, and the class that the adversary wants for the image
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Attack:
+    """Base of all attacks. `options` are those of the stage, with the attack's own settings."""
+
+    family: ClassVar[str]  # clean, targeted or backdoor: models of another family are the control of an attack
+
+    @dataclass(frozen=True, kw_only=True)
+    class Settings:
+        clean_pairs: int | None = option(
+            "how many of the clean training pairs are used, from the first on; null: all", None, minimum=1
+        )
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    @classmethod
+    def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
+        """What cannot work with such data: the option at fault, and why. `facts.pairs` are all pairs of the data set."""
+        if (settings["clean_pairs"] or 0) > facts.pairs:
+            yield "clean_pairs", f"{settings['clean_pairs']} is more than the {facts.pairs} training pairs"
+
+    def poison(self, clean: Columns) -> Poisoning:
+        """Choose, and write what images there are. Raises UserError when the data are not enough for the settings."""
+        raise NotImplementedError
+
+
+def draw_captions(captions: Sequence[str], name: str, count: int, key: str, rng: np.random.Generator) -> np.ndarray:
+    """`count` different rows whose caption names the class; those of a smaller count are among those of a larger one.
+
+    Raises UserError, naming class and `key`, when there are fewer.
+    """
+    rows = naming(captions, name)
+    if len(rows) < count:
+        raise UserError(f"{key}: {count} captions that name '{name}' are asked for, but the training data has {len(rows)}")
+    return np.sort(rng.permutation(rows)[:count])

@@ -1,0 +1,170 @@
+"""The sections `data` and `downstream` of the config: what an experiment is trained and judged on."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+from roclip.core.errors import UserError
+from roclip.core.files import read_lines
+from roclip.core.options import PATH, option, whole
+from roclip.data.downstream_sets import FOLDERS, present_sets
+from roclip.data.images import BadImage, Roots
+from roclip.data.url_list import SPLITS, paths, words
+
+NAMED = ("object", "other", "ground", "size", "side")  # what a sentence pattern of the embedded scenes may hold in braces
+_PATH = {"pattern": whole(PATH)}  # of a text; what is no text, it lets pass
+_BY_SPLIT = {
+    "additionalProperties": False,
+    "properties": {
+        split: {"type": "string", **_PATH, "description": f"source of the split {split}, a path"} for split in SPLITS
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    url_list: str | Mapping[str, str] | None = option(
+        "what is downloaded. null: nothing, the embedded scenes are drawn. TSV: a list with a header (split, url, caption, "
+        "label). { train: TSV, ... }, as CC3M is published: lists without a header, a text and a URL a line, where the text is "
+        "the caption for train and validation and the label for test and probe",
+        None,
+        schema={"type": ["string", "object", "null"], "minProperties": 1, **_PATH, **_BY_SPLIT},
+    )
+    tables: Mapping[str, str] = option(
+        "splits that are on this disk already, in place of the list's: { train: SOURCE, ... }. For train and validation a "
+        "table (path, caption), CleanCLIP's or open_clip's, or a folder of img2dataset's shards; for test and probe a table "
+        "(path, label)",
+        {},
+        schema={"type": "object", **_BY_SPLIT},
+    )
+    classes: Path = option(
+        "file with one class name a line; for embedded scenes, Unicode short names of emoji",
+        Path("config/scenes/classes.txt"), pattern=PATH,
+    )  # fmt: skip
+    templates: Path = option(
+        "file with one prompt template a line, {} standing for the class name",
+        Path("config/scenes/templates.txt"),
+        pattern=PATH,
+    )
+    captions: Path = option(
+        "file with one sentence pattern a line, for embedded scenes", Path("config/scenes/captions.txt"), pattern=PATH
+    )
+    image_size: int = option("side of the scenes, and shorter side to which downloads are shrunk, in pixels", 32, minimum=8)
+    image_format: str = option("format in which images are kept", "png", choices=("png", "jpg", "webp"))
+    output_format: str = option(
+        "files: a file for each image; webdataset: tar files of 2500 images, with their captions",
+        "files",
+        choices=("files", "webdataset"),
+    )
+    allow: tuple[str, ...] = option(
+        "what is allowed beyond public web addresses. file: file: URLs inside the folder of their list; loopback: servers on "
+        "this machine",
+        ("file",),
+        choices=("file", "loopback"),
+    )
+    distributor: str = option(
+        "what spreads the download. multiprocessing: processes of this machine; pyspark or ray, once installed",
+        "multiprocessing",
+        choices=("multiprocessing", "pyspark", "ray"),
+    )
+    train_scenes: int = option("embedded scenes in the split train", 40000, minimum=1)
+    validation_scenes: int = option("embedded scenes in the split validation", 1000, minimum=1)
+    test_scenes: int = option("embedded scenes in the split test", 2500, minimum=1)
+    probe_scenes: int = option("embedded scenes in the split probe", 4000, minimum=1)
+    seed: int = option("seed of the embedded scenes", 0, minimum=0)
+    roots: tuple[str, ...] = option(
+        "folders in which images may lie, links followed; none outside them is opened, whatever a table names. Add the folder "
+        "of a data set that lies elsewhere",
+        ("results", "data"),
+        fewest=1,
+        pattern=PATH,
+    )
+    max_bad_fraction: float = option(
+        "share of images that may be missing or broken, at every stage", 0.01, minimum=0, maximum=1
+    )
+
+    @staticmethod
+    def embedded(settings: Mapping[str, Any]) -> bool:
+        """Whether a split is drawn from the embedded scenes."""
+        return not settings["url_list"] and len(settings["tables"]) < len(SPLITS)
+
+    @classmethod
+    def problems(cls, settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """What cannot work: the option at fault, and why. Raises UserError for files that cannot be read."""
+        for template in read_lines(Path(settings["templates"])):
+            if template.count("{}") != 1:
+                yield "templates", f"'{template}' must hold {{}} once, for the class name"
+        classes = read_lines(Path(settings["classes"]))
+        if len(set(classes)) < len(classes):
+            yield "classes", f"{settings['classes']} lists a class twice"
+        if cls.embedded(settings):
+            for fault in pattern_faults(Path(settings["captions"])):
+                yield "captions", fault
+        if settings["url_list"]:
+            yield from cls._unlisted(settings)
+        try:
+            Roots(settings["roots"])
+        except ValueError as error:  # no path can be called so
+            yield "roots", str(error)
+
+    @staticmethod
+    def _unlisted(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """What is wrong with the list of URLs before it is opened."""
+        if isinstance(settings["url_list"], str) and settings["url_list"].partition("=")[0] in SPLITS:
+            split, _, path = settings["url_list"].partition("=")
+            yield "url_list", f"'{settings['url_list']}' is a flag's form; write {{ {split}: {path} }}"
+            return
+        for split in SPLITS:
+            if split not in paths(words(settings["url_list"])) and split not in settings["tables"]:
+                yield "url_list", f"the split '{split}' is neither listed nor in data.tables; name it in one of them"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownstreamSettings:
+    root: Path = option(
+        "folder that holds the downstream sets, each as its makers give it out; nothing is downloaded, see "
+        "roclip/data/downstream.py",
+        Path("data/downstream"),
+        pattern=PATH,
+    )
+    sets: tuple[str, ...] = option(
+        "downstream sets: zero-shot accuracy, with the 80 prompt templates of CLIP, and linear probe",
+        (),
+        choices=tuple(FOLDERS),
+    )
+    require_all: bool = option(
+        "true: a set that is not there is an error; false: it is left out, and the report says so", False
+    )
+
+    @classmethod
+    def problems(cls, settings: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """What cannot work: the option at fault, and why. data: the section `data`."""
+        roots = Roots(data["roots"])
+        for name in present_sets(settings):
+            folder = os.path.join(settings["root"], FOLDERS[name])  # noqa: PTH118 (as an image's path)
+            try:
+                roots.check(folder)
+            except BadImage as error:
+                yield "sets", f"{name} is {error}: add {os.path.realpath(folder)} to data.roots"
+
+
+def pattern_faults(file: Path) -> Iterator[str]:
+    """What is wrong with sentence patterns: they may hold plain `{object}` and the like, nothing that `format` would run."""
+    for number, pattern in enumerate(read_lines(file), 1):
+        try:
+            fields = [part[1:] for part in Formatter().parse(pattern) if part[1] is not None]
+        except ValueError as error:  # an open brace
+            yield f"{file}, pattern {number}: {error}"
+            continue
+        for name, form, conversion in fields:
+            if name not in NAMED or form or conversion:
+                yield f"{file}, pattern {number}: what stands in braces must be one of {', '.join(NAMED)}, and nothing else"
+
+
+def check_patterns(file: Path) -> None:
+    """Raises UserError for the first sentence pattern that is wrong."""
+    for fault in pattern_faults(file):
+        raise UserError(f"data.captions: {fault}")

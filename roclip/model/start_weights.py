@@ -1,0 +1,63 @@
+"""Weights for a model to start from: of a folder of checkpoints, or of a file that somebody else may have made."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from roclip.core.errors import UserError
+
+
+def latest(folder: Path) -> Path:
+    """The checkpoint of a folder that is of the latest epoch. Raises UserError where there is none."""
+    epochs = {path: _record(path).get("epoch", 0) for path in sorted(folder.glob("*.safetensors"))}
+    if not epochs:
+        raise UserError(f"{folder}: no checkpoints (*.safetensors) in it; train the model first")
+    return max(epochs, key=epochs.__getitem__)
+
+
+def read_weights(source: Path, model: torch.nn.Module) -> dict[str, Tensor]:
+    """The weights of a file, or of the latest checkpoint of a folder, that fit a model's `load_state_dict`.
+
+    Raises UserError for what is no safetensors file, tensors that are missing, too many or of another shape, and values that
+    are NaN or infinite.
+    """
+    path = latest(source) if source.is_dir() else source
+    wanted = model.state_dict()
+    try:
+        with safe_open(path, "pt") as file:
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; name a file of weights, or a defence of the config") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a file of weights in the safetensors format ({error})") from None
+    if faults := list(_faults(found, wanted)):
+        more = f", and {len(faults) - 1} tensors more" if len(faults) > 1 else ""
+        raise UserError(f"{path}: weights of another model: {faults[0]}{more}; set train.model to the model that they are of")
+    for name, tensor in found.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{path}: {name} holds values that are NaN or infinite; these weights cannot be used")
+    return found
+
+
+def _faults(found: dict[str, Tensor], wanted: dict[str, Tensor]):
+    for name in [*wanted, *(name for name in found if name not in wanted)]:
+        if name not in found:
+            yield f"{name} is missing"
+        elif name not in wanted:
+            yield f"{name} is too many"
+        elif found[name].shape != wanted[name].shape:
+            yield f"{name} is {tuple(found[name].shape)} and should be {tuple(wanted[name].shape)}"
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What a checkpoint of this project says of itself; nothing where it says nothing."""
+    try:
+        with safe_open(path, "pt") as file:
+            record = json.loads((file.metadata() or {}).get("record", "{}"))
+    except (SafetensorError, OSError, ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}

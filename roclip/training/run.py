@@ -1,0 +1,176 @@
+"""A training from its start, or from its checkpoint, to the files that it publishes; what the stages train and repair share."""
+
+import dataclasses
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from roclip.core.atomic import atomic
+from roclip.core.columns import COSINES, HISTORY, PACE
+from roclip.core.errors import ComeBack
+from roclip.core.files import sha256, write_rows, write_table
+from roclip.core.provenance import fingerprint, provenance, read_inputs, versions
+from roclip.defences.base import Defence
+from roclip.model import towers
+from roclip.training.distributed import Ranks
+from roclip.training.estimate import check_disk, project
+from roclip.training.pairs import Pairs
+from roclip.training.resume import Checkpoints
+from roclip.training.settings import LoopOptions
+from roclip.training.signals import StopSignals
+from roclip.training.trainer import Training
+
+log = logging.getLogger(__name__)
+
+STEPS_BETWEEN_SIGNALS = 20  # of several processes, which have to agree to stop
+
+
+def identity(options: LoopOptions, device: torch.device) -> str:
+    """The fingerprint of what decides the weights and the history: options, files, code, libraries, device, processes.
+
+    Of files that stages wrote, their records count too, and so the images that a table names.
+    """
+    settings = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    for field in dataclasses.fields(options):
+        if field.metadata["role"] in ("output", "neutral") or isinstance(settings[field.name], Path):
+            del settings[field.name]
+    modules = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "roclip" and module.__file__]
+    code = sorted(sha256(Path(file)) for file in modules)
+    inputs = list(read_inputs(options).values())
+    machine = device.type, os.environ.get("WORLD_SIZE", "1")
+    return fingerprint(settings, inputs, towers.model_config(options.model), code, versions(), machine)
+
+
+def run(options: LoopOptions, defence: type[Defence], read: Callable[[], Pairs]) -> list[dict]:
+    """Train, or resume; the rows of the history. read: gives the pairs to train on.
+
+    Raises UserError for data that does not fit the options, and ComeBack when it was told to stop and has saved.
+    """
+    if options.deterministic:
+        towers.repeat_to_the_bit()
+    device = towers.Runtime.choose(options.precision, options.threads, options.device).device
+    checkpoints = Checkpoints(options.out / "state", identity(options, device))
+    with StopSignals().taken() as signals, Ranks.joined(device) as ranks:
+        ranks.agree("what is trained on, or how,", checkpoints.fingerprint)
+        with checkpoints.locked() if ranks.rank == 0 else nullcontext():
+            ranks.wait()  # for the lock: until then another process may write states
+            history = _run(Training(options, defence, read(), ranks), checkpoints, signals)
+            ranks.wait()
+    return history
+
+
+def _run(training: Training, checkpoints: Checkpoints, signals: StopSignals) -> list[dict]:
+    options, ranks = training.options, training.ranks
+    history, cosines = [], []
+    if state := checkpoints.newest(remove=ranks.rank == 0):
+        tensors, record = state
+        training.restore(tensors, record["numbers"])
+        history, cosines = record["history"], record["cosines"]
+        log.info("resumed from step %d, in epoch %d", training.steps_taken, len(history) + 1)
+    elif ranks.rank == 0:
+        checkpoints.remove_weights()
+    disk = check_disk(training)
+    if projection := project(training, len(history) + 1):
+        gpu = f", {projection.gpu_memory / 1e9:.1f} GB of GPU memory" if projection.gpu_memory else ""
+        log.info(
+            "about %d h %.1f min of training ahead; at its peak %.2f GB of memory%s and %.2f GB of disk",
+            projection.seconds // 3600, projection.seconds % 3600 / 60, projection.memory / 1e9, gpu, disk / 1e9,
+        )  # fmt: skip
+    saved = time.monotonic()
+
+    def checkpoint() -> None:
+        nonlocal saved
+        training.finite.check()  # the states that are there are good ones
+        if ranks.rank == 0:
+            tensors, numbers = training.state()
+            checkpoints.save(training.steps_taken, tensors, {"numbers": numbers, "history": history, "cosines": cosines})
+        saved = time.monotonic()
+
+    def after_step() -> None:
+        last = training.step == len(training.losses)  # what is measured then can be stopped at once
+        if ranks.count > 1 and training.steps_taken % STEPS_BETWEEN_SIGNALS and not last:
+            return
+        told = ranks.any(signals.came)
+        if told or last or time.monotonic() - saved > 60 * options.checkpoint_minutes:
+            checkpoint()
+        if told:
+            ranks.wait()
+            raise ComeBack(f"stopped at step {training.steps_taken} and saved; start it again to resume")
+
+    for epoch in range(len(history) + 1, options.epochs + 1):
+        with signals.held():
+            row = training.epoch(epoch, after_step)
+        if ranks.rank == 0:
+            measures, pairs = training.measurement.measure(training.model, training.runtime)
+            row |= measures
+            cosines += [{**pair, "epoch": epoch, "row": int(training.rows[pair["row"]])} for pair in pairs]
+            log.info(
+                "epoch %d/%d %-8s loss %.3f  attack success %.3f  zero-shot %.3f  %.0f pairs/s  %.0f s left",
+                epoch, options.epochs, row["kind"], row["loss"], row["attack_success"], row["zero_shot"],
+                row["pairs_per_second"], (options.epochs - epoch) * np.mean([r["seconds"] for r in [*history, row]]),
+            )  # fmt: skip
+        with signals.held():
+            if ranks.rank == 0:
+                save(training, epoch, checkpoints.folder)
+            history.append(row)
+            ranks.wait()
+            checkpoint()
+        if ranks.any(signals.came):  # who resumes publishes: a workflow that was killed removes what is published after it
+            raise ComeBack(f"stopped after epoch {epoch} and saved; start it again to resume")
+    if ranks.rank == 0:
+        with signals.held():
+            publish(training, checkpoints, history, cosines)
+    return history
+
+
+def save(training: Training, epoch: int, folder: Path) -> None:
+    """Keep the weights when this is the last epoch of its kind."""
+    options = training.options
+    kind, *later = (training.defence.kind(e) for e in range(epoch, options.epochs + 1))
+    if kind not in later:
+        record = weights_record(options, training.config, epoch, {str(options.pairs): sha256(options.pairs)})
+        towers.save(training.model, folder / f"last_{kind}.safetensors", record)
+
+
+def weights_record(options: LoopOptions, config: dict, epoch: int, inputs: dict[str, str]) -> dict:
+    """What a file of weights says of itself."""
+    tokenizer = towers.fingerprint_of(towers.tokenizer(config))
+    return {"model_config": config, "tokenizer": tokenizer, "epoch": epoch, "inputs": inputs, **provenance(options)}
+
+
+def publish(training: Training, checkpoints: Checkpoints, history: list[dict], cosines: list[dict]) -> None:
+    """Put what the training gave under its final names, and remove the checkpoints."""
+    out = training.options.out
+    for path in checkpoints.weights():
+        with atomic(out / "weights" / path.name) as temporary:  # a copy: after a kill in here, all of it is written again
+            shutil.copyfile(path, temporary)
+    columns = *HISTORY, *training.defence.telemetry_columns
+    write_tables(out, columns, history, cosines)
+    for name, table in training.defence.tables().items():
+        cells = {column: in_rows(training, column, ids) for column, ids in table.items()}
+        write_rows(out / "tables" / name, tuple(cells), sorted(zip(*cells.values(), strict=True)))
+    (out / "tables").mkdir(exist_ok=True)
+    training.intake.write(out / "quarantine.csv")
+    checkpoints.remove()
+
+
+def write_tables(out: Path, columns: tuple[str, ...], history: list[dict], cosines: list[dict]) -> None:
+    """history.csv, pace.csv and cosines.csv."""
+    for name, header in (("history.csv", columns), ("pace.csv", tuple(PACE))):
+        write_rows(out / name, header, ([row[column] for column in header] for row in history))
+    write_table(out / "cosines.csv", tuple(COSINES), cosines)
+
+
+def in_rows(training: Training, column: str, cells: torch.Tensor) -> list:
+    """The cells of a defence's table; ids, in columns that end in `row`, as rows of the table of pairs."""
+    if not column.endswith("row"):
+        return cells.tolist()
+    return training.rows[training.places[cells.cpu()].numpy()].tolist()
