@@ -58,7 +58,7 @@ def run(options: EncodeOptions) -> None:
         kept, parts = [], {checkpoint: [] for checkpoint in models}
         for first in range(0, max(1, len(paths)), HELD):
             part = paths[first : first + HELD]
-            images, good = intake.load(Path(table), part, size, options.threads, first)
+            images, good = intake.load(Path(table), part, size, options.threads, range(first, first + len(part)))
             kept.append(labels[first + good])
             for checkpoint, (model, _) in models.items():
                 parts[checkpoint].append(towers.encode_images(model, images, runtime).numpy())
