@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from attacks import ATTACKS
 from attacks.triggers import noise
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_lines, read_table
@@ -34,29 +35,40 @@ def test_poisons_carry_the_trigger_and_only_that(scenes, tmp_path):
     assert len(corners) == 1
 
 
-@every_backdoor
-def test_the_evaluation_set_leaves_out_the_target_class(scenes, tmp_path, kind):
-    out = build(kind, scenes, tmp_path, evaluation_images=10_000)
-    judged = evaluation_set(out)
-    others = [row["path"] for row in read_table(scenes / "test.csv", ("path", "label")) if row["label"] != "mushroom"]
-    assert len(judged) == len(others) < 100
-    assert {row["label"] for row in judged} == {"mushroom"}
-    assert {row["adversary_class"] for row in poisons(out)} == {"mushroom"}
-    # in the order of the test table, triggered: each differs from its image, but is nearest to it
-    before = np.stack([decode(path, 32) for path in others]).astype(int)
-    for number, row in enumerate(judged[:20]):
-        distances = np.abs(before - decode(row["path"], 32)).mean(axis=(1, 2, 3))
-        assert distances.argmin() == number or kind == "warped"
-        assert distances[number] > 0
+def judged_rows(kind, scenes, out, **changes):
+    """The rows of the test images that are judged, as they lie in the table without those of the target class."""
+    test = read_table(scenes / "test.csv", ("path", "label"))
+    images = [decode(row["path"], 32) for row in test if row["label"] != "mushroom"]
+    put = ATTACKS[kind](attacks.options_of(kind, scenes, out, **changes)).put
+    rows = []
+    for number, row in enumerate(evaluation_set(build(kind, scenes, out, **changes))):
+        triggered, key = decode(row["path"], 32), f"exam/{number:06d}.png"
+        from_last_on = sorted(range(len(images)), key=lambda i: (i < (rows or [0])[-1], i))  # where it most likely is
+        is_it = ((put(images[i], numpy_generator("image", 0, key)) == triggered).all() for i in from_last_on)
+        rows.append(next(i for i, found in zip(from_last_on, is_it, strict=True) if found))
+        assert (images[rows[-1]] != triggered).any()
+    return rows, len(images)
 
 
 @every_backdoor
-def test_at_most_so_many_are_judged_and_a_seed_draws_them(scenes, tmp_path, kind):
-    first, second = (
-        build(kind, scenes, tmp_path / f"{seed}", seed, evaluation_images=5) / "targets/000000.png" for seed in (1, 2)
+def test_the_evaluation_set_is_all_images_but_those_of_the_target_class(scenes, tmp_path, kind):
+    rows, others = judged_rows(kind, scenes, tmp_path, evaluation_images=10_000)
+    assert rows == list(range(others))
+    assert others < 100
+    assert {row["label"] for row in evaluation_set(tmp_path)} == {"mushroom"}
+    assert {row["adversary_class"] for row in poisons(tmp_path)} == {"mushroom"}
+
+
+@every_backdoor
+def test_fewer_are_drawn_by_the_seed_and_judged_in_the_order_of_the_table(scenes, tmp_path, kind):
+    rows, _ = judged_rows(kind, scenes, tmp_path / "a", evaluation_images=5)
+    assert len(set(rows)) == len(list((tmp_path / "a/targets").iterdir())) == 5
+    assert rows == sorted(rows)
+    assert rows != list(range(5))
+    other = build(kind, scenes, tmp_path / "b", seed=1, evaluation_images=5)
+    assert any(
+        (decode(tmp_path / f"a/targets/{n:06d}.png", 32) != decode(other / f"targets/{n:06d}.png", 32)).any() for n in range(5)
     )
-    assert len(list(first.parent.iterdir())) == len(evaluation_set(tmp_path / "1")) == 5
-    assert (decode(first, 32) != decode(second, 32)).any()
 
 
 @every_backdoor

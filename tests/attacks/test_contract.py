@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 from hypothesis import given
@@ -23,6 +24,12 @@ from tests.fixtures import attacks
 from tests.fixtures.attacks import BACKDOORS, POISONERS, build, evaluation_set, pairs, poisons, truth
 
 every_attack = pytest.mark.parametrize("kind", ATTACKS)
+
+
+@pytest.fixture(scope="module")
+def built(scenes, tmp_path_factory):
+    """The folder of an attack by its kind, each built once; for tests that only look."""
+    return cache(lambda kind: build(kind, scenes, tmp_path_factory.mktemp(kind)))
 
 
 @every_attack
@@ -76,16 +83,16 @@ def test_the_command_writes_the_files_and_their_record(scenes, tmp_path, kind):
 
 
 @every_attack
-def test_nothing_in_train_csv_tells_poisons_from_clean_rows(scenes, tmp_path, kind):
-    out = build(kind, scenes, tmp_path)
+def test_nothing_in_train_csv_tells_poisons_from_clean_rows(scenes, built, kind):
+    out = built(kind)
     before = (scenes / "train.csv").read_bytes()
     assert (out / "train.csv").read_bytes().startswith(before)  # the clean rows, byte by byte, and the same header
     assert all(row.keys() == PAIRS.keys() and all(row.values()) for row in pairs(out))
 
 
 @every_attack
-def test_the_truth_is_of_the_same_rows(scenes, tmp_path, kind):
-    out, clean = build(kind, scenes, tmp_path), read_table(scenes / "train.csv", tuple(PAIRS))
+def test_the_truth_is_of_the_same_rows(scenes, built, kind):
+    out, clean = built(kind), read_table(scenes / "train.csv", tuple(PAIRS))
     rows, known = pairs(out), truth(out)
     assert len(rows) == len(known)
     assert all(row.keys() == TRUTH.keys() for row in known)
@@ -96,8 +103,8 @@ def test_the_truth_is_of_the_same_rows(scenes, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", POISONERS)
-def test_poisons_join_an_image_with_a_caption_that_names_the_adversary_s_class(scenes, tmp_path, kind):
-    out, clean = build(kind, scenes, tmp_path), (scenes / "train.csv").read_text()
+def test_poisons_join_an_image_with_a_caption_that_names_the_adversary_s_class(scenes, built, kind):
+    out, clean = built(kind), (scenes / "train.csv").read_text()
     for row in poisons(out):
         assert naming([row["caption"]], row["adversary_class"]).tolist() == [0]
         assert row["path"] not in clean
@@ -105,8 +112,8 @@ def test_poisons_join_an_image_with_a_caption_that_names_the_adversary_s_class(s
 
 
 @every_attack
-def test_the_evaluation_set_holds_no_training_image_and_asks_for_classes(scenes, tmp_path, kind):
-    out = build(kind, scenes, tmp_path)
+def test_the_evaluation_set_holds_no_training_image_and_asks_for_classes(scenes, built, kind):
+    out = built(kind)
     judged = evaluation_set(out)
     assert bool(judged) == (kind in POISONERS)
     assert len({row["path"] for row in judged}) == len(judged)
@@ -118,9 +125,9 @@ def test_the_evaluation_set_holds_no_training_image_and_asks_for_classes(scenes,
 
 
 @pytest.mark.parametrize("kind", [kind for kind in POISONERS if kind not in BACKDOORS])
-def test_no_target_is_of_its_adversary_s_class_already(scenes, tmp_path, kind):
+def test_no_target_is_of_its_adversary_s_class_already(scenes, built, kind):
     captions = {row["path"]: row["caption"] for row in read_table(scenes / "validation.csv", tuple(PAIRS))}
-    for row in evaluation_set(build(kind, scenes, tmp_path)):
+    for row in evaluation_set(built(kind)):
         assert naming([captions[row["path"]]], row["label"]).tolist() == []
 
 
@@ -145,8 +152,8 @@ def test_another_run_leaves_no_image_of_the_one_before(scenes, tmp_path, kind):
 
 
 @every_attack
-def test_the_manifest_counts(scenes, tmp_path, kind):
-    out = build(kind, scenes, tmp_path)
+def test_the_manifest_counts(built, kind):
+    out = built(kind)
     manifest = read_json(out / "manifest.json")
     assert manifest["kind"] == kind
     assert manifest["clean_pairs"] == 600
