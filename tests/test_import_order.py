@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from roclip.core.options import flags
 from tests.conftest import ROOT
 
 
@@ -42,12 +41,3 @@ def test_the_environment_has_the_pins_of_the_constraints():
     pins = (ROOT / "constraints.txt").read_text().split()
     assert pip == pins
     assert all(line.count("==") == 1 for line in pins)
-
-
-@pytest.mark.parametrize("section", ["train", "data"])
-def test_every_number_of_the_config_survives_as_a_flag(section):
-    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())[section]
-    words = flags(config).split()
-    for key, value in config.items():
-        if isinstance(value, (int, float)):  # true and false too
-            assert str(value).lower() == words[words.index(f"--{key}") + 1]

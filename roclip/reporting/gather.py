@@ -17,8 +17,9 @@ from roclip.core.columns import DIFFERENCES, HISTORY, MEASURES, MODEL, RESULTS, 
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_table, write_table
 from roclip.core.options import Stage, option
-from roclip.evaluation import OWN, attack_set, measures_of
+from roclip.evaluation import measures_of
 from roclip.experiment.plan import Plan, base, read_plan
+from roclip.experiment.targets import evaluation_sets
 from roclip.reporting.intervals import clopper_pearson
 from roclip.reporting.labels import measure_label
 from roclip.reporting.results import COUNTED, MEANS, Row, accuracy, differences, percent, pivot, plain, results, written
@@ -40,17 +41,6 @@ class GatherOptions:
     measures: Path = option("folder of the measures, with ATTACK/DEFENCE/seedN/SET/MEASURE.json in it", glob="*.json")
     models: Path = option("folder of the models, with ATTACK/DEFENCE/seedN/history.csv in it", glob="history.csv")
     out: Path = option("folder of the tables", role="output")
-
-
-def evaluation_sets(plan: Plan, attack: str, defence: str, seed: int) -> list[str]:
-    """What a model is judged on: the experiment's images, the downstream sets unless it is a variant, and the sets of attacks.
-
-    These are that of its own attack, and those of all attacks of its seed that are no variants.
-    """
-    is_plain = attack == base(attack) and defence == base(defence)
-    adversaries = dict.fromkeys([attack, *(name for name in plan.attacks(seed) if name == base(name))])
-    attacks = [attack_set(name) for name in adversaries if plan.family[name] != "clean"]
-    return [OWN, *(plan.sets if is_plain else []), *attacks]
 
 
 def read_measures(folder: Path, plan: Plan) -> list[Row]:

@@ -9,8 +9,9 @@ from roclip.core.files import read_json, read_table, write_json, write_table
 from roclip.core.provenance import recorded
 from roclip.evaluation import measures_of
 from roclip.experiment.plan import write_plan
+from roclip.experiment.targets import evaluation_sets
 from roclip.reporting import gather
-from roclip.reporting.gather import GatherOptions, evaluation_sets, markdown, pooled
+from roclip.reporting.gather import GatherOptions, markdown, pooled
 from roclip.reporting.results import pivot, read_results, results
 from tests.fixtures.plans import planned, point
 from tests.fixtures.results import counted

@@ -136,11 +136,14 @@ SWEEPS = [
     ("strong", point({"captions_per_target": 25, "match_every": 1}, STRONG, "roclip~match_every~1")),
     ("size", point({"clean_pairs": 9, "captions_per_target": 3}, "targeted~clean_pairs~9~captions_per_target~3")),
     ("pool", point({"pool_size": 9}, defence="roclip~pool_size~9")),
+    ("words", point({"captions_per_target": 25, "style": "own"}, "targeted~captions_per_target~25~style~own")),
+    ("two", point({"captions_per_target": 10, "clean_pairs": 40000}, defence="other")),
     ("backdoor", point({"poisons": 5}, "patch~poisons~5", base_attack="patch")),
 ]
 OPTIONS = {
-    "targeted": {"kind": "targeted", "captions_per_target": 10, "clean_pairs": None}, "patch": {"kind": "patch", "poisons": 9}
-}  # fmt: skip
+    "targeted": {"kind": "targeted", "captions_per_target": 10, "clean_pairs": 40000, "style": "all"},
+    "patch": {"kind": "patch", "poisons": 9},
+}
 
 
 def test_the_strong_attack_holds_the_points_that_vary_one_number_of_the_attack_alone():
@@ -148,8 +151,10 @@ def test_the_strong_attack_holds_the_points_that_vary_one_number_of_the_attack_a
         result(STRONG, "roclip", hits=4),
         result(STRONG, "roclip~match_every~1", "last_matching", hits=2),
         result("targeted~clean_pairs~9~captions_per_target~3", "roclip", hits=1),
+        result("targeted~captions_per_target~25~style~own", "roclip", hits=1),
         result("patch~poisons~5", "roclip", hits=3, n=100),
         result("targeted", "roclip", hits=0),
+        result("targeted", "other", hits=0),
         result("targeted", "roclip~pool_size~9", hits=0),
         result("targeted", "clip", hits=16),
     )
