@@ -34,9 +34,8 @@ class Batch:
 class Phase:
     """A pass of an epoch: over which pairs it goes, and how fast it learns.
 
-    `kind` is handed to the defence's `loss`. `ids`: (n,), the pairs, in batches of which the last is left out if it is not full;
-    None: all pairs. `rate` gives the learning rate by the step of the phase, counted from 0; None: the training's one schedule
-    goes on.
+    `kind` is handed to the defence's `loss`. `ids`: (n,), the pairs; None: all. A last batch that is not full is left out.
+    `rate` gives the learning rate by the step of the phase, counted from 0; None: the training's one schedule continues.
     """
 
     kind: str
