@@ -14,16 +14,18 @@ from safetensors.torch import save_file
 from snakemake.parser import parse
 from snakemake.sourcecache import infer_source_file
 
+from attacks import ATTACKS
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_lines, read_table
 from roclip.data.images import Intake
 from roclip.evaluation.features import Features
 from roclip.evaluation.zero_shot_classifier import prompts
-from roclip.experiment.config import check, check_duplicates
+from roclip.experiment.config import check
+from roclip.experiment.files import check_files
 from roclip.model import towers
 from roclip.training.resume import Checkpoints
 from tests.conftest import ROOT
-from tests.experiment.test_config import CONFIG, SCHEMA
+from tests.fixtures.configs import changed
 
 MODULES = sorted([*ROOT.glob("roclip/**/*.py"), *ROOT.glob("attacks/*.py")])
 RULES = [ROOT / "Snakefile", *sorted(ROOT.glob("workflow/rules/*.smk"))]
@@ -281,9 +283,9 @@ def test_a_config_with_objects_is_refused(tmp_path, trap):
     path = tmp_path / "files/a.yaml"
     with pytest.raises(yaml.YAMLError):
         yaml.safe_load(path.read_text())
-    check_duplicates([path])  # which composes a tree, and makes no objects
+    check_files([path])  # which composes a tree, and makes no objects
     with pytest.raises(UserError):
-        check({**CONFIG, "data": {**CONFIG["data"], "classes": str(tmp_path / "files/a.pkl")}}, SCHEMA)
+        check(changed("data.classes", str(tmp_path / "files/a.pkl")), ATTACKS)
 
 
 def test_templates_and_classes_are_text_only(tmp_path, trap):
