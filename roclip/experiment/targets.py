@@ -119,7 +119,7 @@ class Targets:
     @cached_property
     def planned(self) -> dict[str, str]:
         """For what reads the plan: where it is, and what changes with it, for the file is no input of a rule."""
-        return {"results": self.results, "plan": f"{self.results}/plan.json", "version": fingerprint(asdict(self.plan))}
+        return {"plan": f"{self.results}/plan.json", "version": fingerprint(asdict(self.plan))}
 
     @cached_property
     def drawings(self) -> list[str]:
@@ -131,6 +131,12 @@ class Targets:
         return "|".join(re.escape(name) for name, step in known.items() if step.stage == stage) or "(?!)"
 
     # what jobs read
+
+    def pairs(self, wildcards: Any) -> str:
+        """What is trained on: the pairs of the attack or, in a repair, those of the data set, which are clean."""
+        is_repair = self.plan.models[wildcards.step].stage == "repair"
+        folder = "data" if is_repair else f"attacks/{wildcards.attack}/seed{wildcards.seed}"
+        return f"{self.results}/{folder}/train.csv"
 
     def files_of_step(self, wildcards: Any) -> list[str]:
         """The files of a user that a training's settings name, such as weights to start from."""

@@ -102,6 +102,8 @@ def test_a_training_reads_what_its_filter_keeps_and_the_weights_that_it_starts_f
     assert wanted.steps_before(job(step="chosen")) == ["results/x/filters/patch/chosen/seed3/kept.csv"]
     assert wanted.steps_before(job(step="from_clip")) == ["results/x/models/patch/clip/seed3/weights"]
     assert wanted.steps_before(job(step="cleaned")) == ["results/x/models/patch/cleaned.train/seed3/weights"]
+    assert wanted.pairs(job(step="cleaned")) in wanted.data
+    assert wanted.pairs(job(step="cleaned.train")) in wanted.attack_tables
     assert wanted.scored_by(job(step="chosen")) == ["results/x/models/patch/chosen.scored_by/seed3/weights"]
     assert wanted.files_of_step(job(step="theirs")) == [WEIGHTS]
     assert wanted.files_of_step(job(step="clip")) == []

@@ -22,6 +22,7 @@ rule gather:
     conda:
         "../../environment.yml"
     params:
+        results=subpath(output[0], ancestor=2),
         **TARGETS.planned,
     shell:
         """
@@ -71,6 +72,7 @@ rule paper_tables:
     conda:
         "../../environment.yml"
     params:
+        results=subpath(output[0], ancestor=2),
         **TARGETS.planned,
     shell:
         """
@@ -95,6 +97,7 @@ rule figure:
     conda:
         "../../environment.yml"
     params:
+        results=subpath(output[0], ancestor=2),
         **TARGETS.planned,
     shell:
         """
@@ -119,7 +122,7 @@ rule report:
     conda:
         "../../environment.yml"
     params:
-        results=RESULTS,
+        results=subpath(output.html, parent=True),
         config=CONFIG,  # what config.yaml says
     shell:
         """
