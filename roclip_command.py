@@ -1,4 +1,4 @@
-"""The console command `roclip`: every stage by its name, with its flags. The only module that knows defences and attacks both."""
+"""The console command `roclip`: every stage by its name, with its flags. Only it and the workflow know defences and attacks."""
 
 import ast
 import sys

@@ -111,6 +111,11 @@ class Stage:
         return dataclasses.make_dataclass(self.options.__name__, [named], bases=bases, frozen=True, kw_only=True)
 
 
+def part_of(options: Any, owner: type) -> Any:
+    """The options of a dataclass among those of an object that has others beside them."""
+    return owner(**{field.name: getattr(options, field.name) for field in dataclasses.fields(owner)})
+
+
 def faults(meta: Mapping[str, Any], value: Any) -> Iterator[str]:
     """What is wrong with a value, or with the items of a tuple: `0 must be at least 1`."""
     for item in value if isinstance(value, tuple) else [value]:

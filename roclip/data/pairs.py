@@ -140,7 +140,7 @@ def _samples_of_folder(folder: Path) -> Iterator[tuple[str, str | None]]:
 def _caption(path: Path) -> str | None:
     """The text of a file, None where there is none. Raises UserError for a link, which may lead anywhere, and a broken text."""
     if path.is_symlink():
-        raise UserError(f"{path}: a link; captions have to be files of their own")
+        raise UserError(f"{path}: a link, which may lead outside the shard; put the caption itself there")
     if not path.exists():
         return None
     with open_file(path) as file:

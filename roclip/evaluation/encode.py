@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from roclip.core.atomic import atomic
+from roclip.core.columns import LABELLED
 from roclip.core.errors import UserError
 from roclip.core.files import read_lines, read_table
 from roclip.core.options import Stage, option
@@ -72,7 +73,7 @@ class Encoder:
 
         Raises UserError for a label that is no class, for too many bad images, and where no image is left.
         """
-        rows = read_table(table, ("path", "label"))
+        rows = read_table(table, tuple(LABELLED))
         labels = labels_of(table, rows, self.classes)
         kept, features = [], {name: [] for name in self.models}
         for first, images, good in self._images(table, [row["path"] for row in rows]):
@@ -89,7 +90,7 @@ class Encoder:
         size = self.config["vision_cfg"]["image_size"]
         for first in range(0, len(paths), HELD):
             part = paths[first : first + HELD]
-            yield first, *self.intake.load(table, part, size, self.options.threads, first)
+            yield first, *self.intake.load(table, part, size, self.options.threads, range(first, first + len(part)))
 
 
 def run(options: EncodeOptions) -> None:

@@ -6,12 +6,11 @@ names that roclip/core/atomic.py gives. Whatever else lies there is left alone.
 
 import errno
 import fcntl
+import logging
 import os
 import platform
 import re
-import signal
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
@@ -21,6 +20,7 @@ import yaml
 from roclip.core.atomic import atomic, remove_unfinished
 from roclip.core.errors import UserError
 from roclip.experiment.plan import Plan, write_plan
+from roclip.experiment.terminal import outlive_terminal
 
 FOLDERS = ("data", "attacks", "filters", "models", "measures", "exports", "tables", "figures")
 # folders of up to millions of files, none of them written by roclip.core.atomic, and the states of a training that may still
@@ -30,15 +30,14 @@ OWNER = re.compile(r"process \d+ on .*")
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
-def begin(results: Path, config: Mapping[str, Any], plan: Plan) -> None:
-    """What comes before the first job of a run: the experiment is held, and config and plan are written.
+def begin(results: Path, config: Mapping[str, Any], plan: Plan, logger: logging.Logger) -> None:
+    """What comes before the first job: the experiment is held, config and plan are written, the terminal may go away.
 
-    The run goes on when its terminal goes away, as do its jobs (roclip/experiment/logged.py). Raises UserError as `claim`.
+    logger: Snakemake's. Raises UserError as `claim`.
     """
     claim(results)
     write_down(results, config, plan)
-    with suppress(ValueError):  # outside the main thread, where whoever started this sees to it
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    outlive_terminal(logger)
 
 
 def write_down(results: Path, config: Mapping[str, Any], plan: Plan) -> None:

@@ -100,7 +100,10 @@ def by_kind(name: str, registry: Mapping[str, type]) -> dict[str, Any]:
         rules = section(owner.Settings)
         rules["properties"] = {"kind": {}, **rules["properties"], **(per_step(owner) if name == "train" else {})}
         branches.append({"if": {"required": ["kind"], "properties": {"kind": {"const": kind}}}, "then": rules})
-    kinds = {"enum": list(registry), "description": "; ".join(f"{kind}: {summary_of(owner)}" for kind, owner in registry.items())}
+    kinds = {
+        "enum": list(registry),
+        "description": "; ".join(f"{kind}: {summary_of(owner)}" for kind, owner in registry.items()),
+    }
     return {"type": "object", "required": ["kind"], "properties": {"kind": kinds}, "allOf": branches}
 
 

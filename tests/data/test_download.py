@@ -1,4 +1,4 @@
-"""The download stage with img2dataset, on a real server: order, gate, guard, and going on after a kill."""
+"""The download stage with img2dataset, on a real server: order, limit of failures, guard, and resuming after a kill."""
 
 import dataclasses
 import io
@@ -118,7 +118,7 @@ def processes(of: Path) -> list[int]:
 
 
 @pytest.mark.slow
-def test_after_a_kill_it_goes_on_without_duplicates_or_half_files(tmp_path, server):
+def test_after_a_kill_it_resumes_without_duplicates_or_half_files(tmp_path, server):
     """CC3M's lists and tar files. Shards are made in the order probe, test, train, validation; it is killed in the third."""
     urls = {split: [f"{server.url}/jpg/{n % 12}?{split}{n}" for n in range(3)] for split in SPLITS}
     urls["train"] = [f"{server.url}/held/{n}" for n in range(12)]
@@ -233,12 +233,12 @@ def test_another_list_or_setting_starts_anew_and_the_same_does_not(tmp_path):
     assert not stays(image_size=33, allow=())
 
 
-def made_before(tmp_path, error: str) -> DownloadOptions:
+def made_before(tmp_path, error: str, url: str = "u") -> DownloadOptions:
     """Options of a stage whose shards are there, each with an image and a URL that failed."""
     lists = four_lists(tmp_path, **{split: ["http://h/1", "http://h/2"] for split in SPLITS})
     options = DownloadOptions(**settings(tmp_path, url_list=lists, image_format="jpg", max_bad_fraction=0.5))
     for shard in download.plan_shards(options, tmp_path / "data/download"):
-        write_shard(shard.folder, {f"{shard.number}0001": picture(1, "jpeg")}, number=shard.number, error=error)
+        write_shard(shard.folder, {f"{shard.number}0001": picture(1, "jpeg")}, number=shard.number, error=error, url=url)
     return options
 
 
@@ -247,6 +247,13 @@ def test_an_error_without_text_is_counted_too(tmp_path, caplog, error, message):
     download.run(made_before(tmp_path, error))
     assert f"      4  50.0%  {message}" in caplog.text
     assert [row["caption"] for row in read_table(tmp_path / "data/train.csv", ("path", "caption"))] == ["c"]
+
+
+def test_what_a_terminal_would_act_on_is_escaped_in_the_log(tmp_path, caplog):
+    download.run(made_before(tmp_path, "gone\x1b[2J", "http://h/\x1b]0;title\x07\r\nerror: forged"))
+    assert "no image from http://h/\\x1b]0;title\\x07\\r\\nerror: forged" in caplog.text
+    assert "gone\\x1b[2J" in caplog.text
+    assert all(c.isprintable() or c == "\n" for c in caplog.text)
 
 
 def test_a_small_split_that_is_lost_is_not_outweighed_by_a_large_one(tmp_path):

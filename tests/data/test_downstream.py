@@ -158,12 +158,12 @@ def test_a_wrong_layout_is_one_line_that_says_what_to_do(name, made):
         run(options)
     message = str(caught.value)
     assert str(folder) in message
-    assert "it is to hold" in message or "no such file" in message
+    assert "it must hold" in message or "no such file" in message
     assert "\n" not in message
     assert "download" not in message
     assert not (options.out / "test.csv").exists()
     shutil.rmtree(folder)
-    with pytest.raises(UserError, match=rf"{folder}: no such folder; it is to hold .*"):
+    with pytest.raises(UserError, match=rf"{folder}: no such folder; it must hold .*"):
         run(options)
 
 
@@ -207,13 +207,13 @@ def test_a_class_that_the_set_does_not_have_is_named(label, made):
     rows = loadmat(path)["annotations"]
     rows[0, 1]["class"] = np.array([[label]])
     savemat(path, {"annotations": rows})
-    assert f"cars_test/00002.jpg is of class {label}, and there are 2; it is to hold" in failure(options)
+    assert f"cars_test/00002.jpg is of class {label}, and there are 2; it must hold" in failure(options)
 
 
 def test_images_that_are_not_there_are_counted_against_the_limit(made, tmp_path):
     options = made("dtd")
     (options.root / "dtd/dtd/images/zigzagged/zigzagged_22.jpg").unlink()
-    with pytest.raises(UserError, match=r"dtd: 1 of 3 images for the test are not there, first .*zigzagged_22.jpg; it is to"):
+    with pytest.raises(UserError, match=r"dtd: 1 of 3 images for the test are not there, first .*zigzagged_22.jpg; it must"):
         run(options)
     run(DownstreamOptions(options.root, "dtd", options.out, 0.5))
 

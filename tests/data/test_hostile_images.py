@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from roclip.core.columns import QUARANTINE
 from roclip.core.errors import UserError
 from roclip.core.files import read_table, write_table
-from roclip.data.images import QUARANTINE, BadImage, Intake, Roots, decode, decode_crop
+from roclip.data.images import BadImage, Intake, Roots, decode, decode_crop
 from tests.conftest import ROOT
 from tests.fixtures.hostile_images import PICTURE, encoded, exif, files, turned
 

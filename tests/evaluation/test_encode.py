@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from roclip.core.columns import QUARANTINE
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_table, write_table
 from roclip.data import downstream
 from roclip.data.downstream import DownstreamOptions
-from roclip.data.images import QUARANTINE, decode
+from roclip.data.images import decode
 from roclip.evaluation import encode, measure
 from roclip.evaluation.encode import EncodeOptions
 from roclip.evaluation.features import Features

@@ -64,7 +64,7 @@ def expected():
 
 onstart:
     try:
-        begin(Path(RESULTS), CONFIG, PLAN)
+        begin(Path(RESULTS), CONFIG, PLAN, logger)
     except UserError as error:
         sys.exit(f"error: {error}")
     for line in [*TARGETS.absences(), expected()]:

@@ -72,7 +72,7 @@ rule train:
         flags=TARGETS.train_flags,
     shell:
         """
-        trap : TERM  # told to stop, a training saves, and its shell waits for that
+        trap : TERM # told to stop, a training saves, and its shell waits for that
         roclip logged --label {params.label:q} {log:q} roclip gpus {resources.gpu} {params.stage} \
             --pairs {input.pairs:q} --targets {input.targets:q} --validation {input.validation:q} \
             --classes {input.classes:q} --templates {input.templates:q} \
