@@ -12,8 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attacks import clean
-from attacks.poisoned import AttackOptions
 from roclip.core.errors import UserError
 from roclip.core.files import (
     CELL,
@@ -28,8 +26,8 @@ from roclip.core.files import (
 )
 from roclip.data.pairs import count_pairs, read_pairs
 from roclip.data.url_list import SPLITS, count_rows, read_entries, words
-from tests.attacks.test_building import inputs
 from tests.conftest import ROOT
+from tests.fixtures.attacks import build
 
 COLUMNS = ("path", "caption")
 HEADER = b"path,caption\n"
@@ -393,7 +391,7 @@ def test_every_way_of_writing_and_reading_keeps_every_cell(tmp_path_factory, suf
 def test_captions_pass_an_attack_unchanged(tmp_path_factory, scenes, rows):
     folder = tmp_path_factory.mktemp("attack")
     write_rows(folder / "train.csv", COLUMNS, rows)
-    clean.run(AttackOptions(**(inputs(scenes, folder / "out") | {"train": folder / "train.csv"})))
+    build("clean", scenes, folder / "out", train=folder / "train.csv")
     found = read_pairs(folder / "out/train.csv")
     assert list(zip(found["path"], found["caption"], strict=True)) == rows
 

@@ -125,7 +125,7 @@ def test_after_a_kill_it_resumes_without_duplicates_or_half_files(tmp_path, serv
     chosen = settings(
         tmp_path, url_list=four_lists(tmp_path, **urls), image_format="jpg", output_format="webdataset", image_size=64
     )
-    command = [sys.executable, "-m", "roclip.data.download", *shlex.split(flags(chosen))]
+    command = [sys.executable, "-m", "roclip_command", "download", *shlex.split(flags(chosen))]
     stage = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
     images = tmp_path / "data/images"
     try:

@@ -220,7 +220,7 @@ def test_the_pairs_of_a_url_list_are_counted_before_the_run(tmp_path, form):
 
 @pytest.mark.parametrize("size", ["32; touch x", [], [32, "x"], 0, True, 32.5, {"a": 1}])
 def test_a_model_without_a_number_of_pixels_is_refused(tmp_path, size):
-    (tmp_path / "model.json").write_text(json.dumps({"vision_cfg": {"image_size": size}}))
+    (tmp_path / "model.json").write_text(json.dumps({"vision_cfg": {"image_size": size}, "text_cfg": {}}))
     with pytest.raises(UserError, match=r"train.model: .*model.json has a vision_cfg.image_size that is no number of pixels"):
         check(changed("train.model", str(tmp_path / "model.json")), ATTACKS)
 
