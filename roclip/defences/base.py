@@ -34,8 +34,8 @@ class Batch:
 class Phase:
     """A pass of an epoch: over which pairs it goes, and how fast it learns.
 
-    `kind` is handed to the defence's `loss`. `ids`: (n,), the pairs, in batches of which the last is left out if it is not full;
-    None: all pairs. `rate` gives the learning rate by the step of the phase, counted from 0; None: the training's one schedule
+    `kind` is handed to the defence's `loss`. `ids`: (n,), the pairs, in batches, the last of which is left out where it is not
+    full; None: all. `rate` gives the learning rate by the step of the phase, counted from 0; None: the training's one schedule
     goes on.
     """
 
