@@ -4,21 +4,16 @@ import csv
 import os
 import subprocess
 import sys
-import tarfile
-from io import BytesIO, StringIO
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attacks import clean
-from attacks.poisoned import AttackOptions
 from roclip.core.errors import UserError
 from roclip.core.files import (
-    CELL,
     count_lines,
-    iterate_table,
     read_columns,
     read_json,
     read_lines,
@@ -27,87 +22,12 @@ from roclip.core.files import (
     write_table,
 )
 from roclip.data.pairs import count_pairs, read_pairs
-from roclip.data.url_list import SPLITS, count_rows, read_entries, words
-from tests.attacks.test_building import inputs
+from roclip.data.url_list import count_rows, read_entries
 from tests.conftest import ROOT
+from tests.fixtures.attacks import build
+from tests.fixtures.hostile_tables import COLUMNS, HEADER, READ, READERS, REFUSED, one_line
 
-COLUMNS = ("path", "caption")
-HEADER = b"path,caption\n"
-READERS = {
-    "read_table": lambda path: [(row["path"], row["caption"]) for row in read_table(path, COLUMNS)],
-    "read_columns": lambda path: list(zip(*read_columns(path, COLUMNS).values(), strict=True)),
-    "iterate_table": lambda path: list(iterate_table(path, COLUMNS)),
-    "read_pairs": lambda path: list(zip(*read_pairs(path).values(), strict=True)),
-}
-SEPARATED = "1\u20282\x0b3\x0c4\x855\x1c6"  # where str.splitlines would
-ODD = "e\u0301\u00e9\u200b\u202e\U0001f468\u200d\U0001f469"
-
-READ = {
-    "plain": (b"path,caption\na,b\n", [("a", "b")]),
-    "no rows": (HEADER, []),
-    "no end of line": (b"path,caption\na,b", [("a", "b")]),
-    "windows": (b"path,caption\r\na,b\r\n", [("a", "b")]),
-    "old mac": (b"path,caption\ra,b\rc,d\r", [("a", "b"), ("c", "d")]),
-    "byte-order mark": (b"\xef\xbb\xbfpath,caption\na,b\n", [("a", "b")]),
-    "blank lines": (b"path,caption\n\n\na,b\n\n", [("a", "b")]),
-    "more columns": (b"x,caption,path,y\n1,b,a,2\n", [("a", "b")]),
-    "words of other readers": (
-        b"path,caption\n" + b"".join(b"a,%s\n" % w for w in (b"NA", b"null", b"nan", b"", b"None", b"TRUE", b"1e5", b"#N/A")),
-        [("a", word) for word in ("NA", "null", "nan", "", "None", "TRUE", "1e5", "#N/A")],
-    ),
-    "line breaks": (b'path,caption\na,"1\n2\r\n3\r4"\n', [("a", "1\n2\r\n3\r4")]),
-    "quotes": (b'path,caption\na,"say ""hi"""\nb,5" pipe\n', [("a", 'say "hi"'), ("b", '5" pipe')]),
-    "nul": (b"path,caption\na\0b,c\0d\n", [("a\0b", "c\0d")]),
-    "spaces": (b"path,caption\n a , b \n", [(" a ", " b ")]),
-    "up": (b"path,caption\n../../etc/passwd,b\n/etc/shadow,b\n", [("../../etc/passwd", "b"), ("/etc/shadow", "b")]),
-    "separators of unicode": (f"path,caption\na,{SEPARATED}\n".encode(), [("a", SEPARATED)]),
-    "not normalised": (f"path,caption\n{ODD},{ODD}\n".encode(), [(ODD, ODD)]),
-    "foreign formula": (b"path,caption\na,=1+1\nb,@x\nc,-d\n", [("a", "=1+1"), ("b", "@x"), ("c", "-d")]),
-    "formula of ours": (b"path,caption\na,'=1\nb,''=x\nc,'tis\nd,'\n", [("a", "=1"), ("b", "'=x"), ("c", "'tis"), ("d", "'")]),
-    "numbers": (b"path,caption\na,-0.5\nb,1e-5\nc,+7\n", [("a", "-0.5"), ("b", "1e-5"), ("c", "+7")]),
-    "a long cell": (b"path,caption\na," + b"x" * CELL + b"\n", [("a", "x" * CELL)]),
-}  # fmt: skip
-REFUSED = {
-    "empty": (b"", "no column"),
-    "blank": (b"\n", "no column"),
-    "other columns": (b"a,b\n1,2\n", "no column"),
-    "no header": (b"a.png,a cat\nb.png,a dog\n", "no column"),
-    "upper case": (b"Path,Caption\na,b\n", "no column"),
-    "twice": (b"path,caption,caption\na,b,c\n", "line 1: the column 'caption' stands twice"),
-    "others twice": (b"path,caption,x,x\na,b,c,d\n", "line 1: the column 'x' stands twice"),
-    "too many cells": (b"path,caption\na,b\nc,d, e\n", "line 3: expected 2 cells, found 3"),
-    "too few cells": (b"path,caption\na,b\nc\n", "line 3: expected 2 cells, found 1"),
-    "after line breaks": (b'path,caption\na,"1\n2\n3"\nc\n', "line 5: expected 2 cells"),
-    "many lines in a row": (b'path,caption\nx,"1\n2\n3",y\n', "line 2: expected 2 cells"),
-    "latin-1": (b"path,caption\na,b\nc,\xe9t\xe9\n", "line 3: not UTF-8"),
-    "latin-1, far down": (HEADER + b"a,b\n" * 9000 + b"c,\xe9\n", "line 9002: not UTF-8"),
-    "utf-16": ("path,caption\na,b\n".encode("utf-16"), "line 1: not UTF-8|no columns? "),
-    "utf-16 without a mark": ("path,caption\na,b\n".encode("utf-16-le"), "no columns? |line 1"),
-    "utf-32": ("path,caption\na,b\n".encode("utf-32"), "line 1: not UTF-8|no columns? "),
-    "half a letter": (b"path,caption\na,\xc3", "line 2: not UTF-8"),
-    "surrogate": (b"path,caption\na,\xed\xa0\x80\n", "line 2: not UTF-8"),
-    "overlong": (b"path,caption\na,\xc0\xaf\n", "line 2: not UTF-8"),
-    "zip": (b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0", "no columns? "),
-    "a quote never closed": (b'path,caption\na,"b\nc,d\n', "line 2: "),
-    "a quote never closed, and long": (b'path,caption\na,b\na,"b\n' + b"c,d\n" * 600_000, f"line 3: .*{CELL}"),
-    "text after a quote": (b'path,caption\na,"b"c\n', "line 2: "),
-    "a cell of 1 MB and more": (HEADER + b"a,b\nc," + b"x" * (CELL + 1), f"line 3: .*{CELL}"),
-    "a cell of 10 MB": (HEADER + b"a," + b"x" * 10_000_000, "line 2: more than 4194304 characters in a row"),
-    "a header of 10 million columns": (
-        b"a," * 10_000_000 + b"path,caption\n",
-        "no columns? |line 1: more than 65536",
-    ),
-    "columns after a long header": (b"path,caption," + b"," * 10_000_000, "line 1: "),
-    "a row of 10 million cells": (HEADER + b"," * 10_000_000, "line 2: more than 4194304 characters"),
-    "a row of a million lines": (HEADER + b'"\n",' * 2_000_000, "line 2: more than 4194304 characters"),
-}
 LARGE_HEADER = 1 << 16
-
-
-def one_line(error: pytest.ExceptionInfo, path: Path) -> None:
-    assert str(error.value).startswith(str(path))
-    assert "\n" not in str(error.value)
-    assert len(str(error.value)) < 1000
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -256,89 +176,6 @@ def test_json_is_read(tmp_path):
         assert read_json(tmp_path / "a.json") == value
 
 
-URL_LISTS = {
-    "no tab": (b"a caption http://h/a\n", "line 1: expected a caption, a tab and a URL"),
-    "two tabs": (b"a\thttp://h/a\nb\tc\thttp://h/b\n", "line 2: expected"),
-    "a header": (b"caption\turl\n", "line 1: .* has no header"),
-    "old mac": (b"a\thttp://h/a\rb\thttp://h/b\r", "line 1: expected"),
-    "latin-1": (b"a\thttp://h/a\n\xe9\thttp://h/b\n", "line 2: not UTF-8"),
-    "utf-16": ("a\thttp://h/a\n".encode("utf-16"), "line 1: not UTF-8"),
-    "a long line": (b"a\thttp://h/a\n" + b"x" * (CELL + 1), f"line 2: more than {CELL} characters"),
-    "a long line with a tab": (b"x" * 1_000_000 + b"\thttp://h/" + b"y" * 1_000_000, f"line 1: more than {CELL} characters"),
-    "blank": (b"\n", "line 1: expected"),
-}
-
-
-@pytest.mark.parametrize("case", URL_LISTS)
-def test_lists_of_urls_are_refused_with_file_and_line(tmp_path, case):
-    content, message = URL_LISTS[case]
-    (tmp_path / "t.tsv").write_bytes(content)
-    with pytest.raises(UserError, match=message) as caught:
-        list(read_entries([f"train={tmp_path}/t.tsv"], ["train"]))
-    one_line(caught, tmp_path / "t.tsv")
-    assert count_rows([f"train={tmp_path}/t.tsv"], "train") >= 1
-
-
-def test_lists_of_urls_are_read_to_the_letter(tmp_path):
-    content = "=1\thttp://h/a\r\n'=2\tfile:/etc/passwd\nNA\u2028\thttp://h/\n\"a\r\\t\tx:"
-    (tmp_path / "t.tsv").write_bytes(b"\xef\xbb\xbf" + content.encode())
-    setting = words(dict.fromkeys(SPLITS, str(tmp_path / "t.tsv")))
-    found = [(entry.row, entry.text, entry.url) for entry in read_entries(setting, ["train"])]
-    assert found == [
-        (1, "=1", "http://h/a"), (2, "'=2", "file:/etc/passwd"), (3, "NA\u2028", "http://h/"), (4, '"a\r\\t', "x:"),
-    ]  # fmt: skip
-    assert count_rows(setting, "train") == 4
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("pipe", "pipe or device"), ("link", "a link; captions have to be"), ("long", "more than"), ("latin-1", "not UTF-8"),
-        ("name", "not UTF-8; rename it"), ("tar pipe", "pipe or device"), ("tar long", "a.txt has more than"),
-        ("tar junk", "not a whole"), ("tar name", "not UTF-8; rename it"), ("tar link", "no shards"),
-    ],
-)  # fmt: skip
-def test_shards_are_refused(tmp_path, kind, message):
-    folder = tmp_path / "shards/00000"
-    folder.mkdir(parents=True)
-    (folder / "a.jpg").write_bytes(b"")
-    caption, tar = folder / "a.txt", tmp_path / "shards/00000.tar"
-
-    def add(archive: tarfile.TarFile, name: str, content: bytes = b"", size: int | None = None, link: str = "") -> None:
-        member = tarfile.TarInfo(name)
-        member.size, member.linkname = len(content) if size is None else size, link
-        member.type = tarfile.SYMTYPE if link else tarfile.REGTYPE
-        archive.addfile(member, BytesIO(content))
-
-    if kind == "pipe":
-        os.mkfifo(caption)
-    elif kind == "link":
-        caption.symlink_to("/etc/passwd")
-    elif kind == "long":
-        caption.write_bytes(b"x" * (CELL + 1))
-    elif kind == "latin-1":
-        caption.write_bytes(b"\xe9")
-    elif kind == "name":
-        caption.write_text("a")
-        (folder / os.fsdecode(b"\xe9.jpg")).write_bytes(b"")
-    elif kind == "tar pipe":
-        os.mkfifo(tar)
-    elif kind == "tar junk":
-        tar.write_bytes(b"x" * 5000 + bytes(1024))
-    else:
-        with tarfile.open(tar, "w") as archive:
-            add(archive, os.fsdecode(b"\xe9.jpg") if kind == "tar name" else "a.jpg")
-            if kind == "tar long":
-                add(archive, "a.txt", b"x" * (CELL + 1))
-            elif kind == "tar link":
-                add(archive, "a.txt", link="/etc/passwd")
-            else:
-                add(archive, os.fsdecode(b"\xe9.txt"), b"a")
-    with pytest.raises(UserError, match=message) as caught:
-        read_pairs(tmp_path / "shards")
-    assert str(caught.value).isprintable()
-
-
 # formulas: no cell of a table that is written begins as one, and all are read as they were
 
 FORMULAS = [
@@ -393,7 +230,7 @@ def test_every_way_of_writing_and_reading_keeps_every_cell(tmp_path_factory, suf
 def test_captions_pass_an_attack_unchanged(tmp_path_factory, scenes, rows):
     folder = tmp_path_factory.mktemp("attack")
     write_rows(folder / "train.csv", COLUMNS, rows)
-    clean.run(AttackOptions(**(inputs(scenes, folder / "out") | {"train": folder / "train.csv"})))
+    build("clean", scenes, folder / "out", train=folder / "train.csv")
     found = read_pairs(folder / "out/train.csv")
     assert list(zip(found["path"], found["caption"], strict=True)) == rows
 
