@@ -42,13 +42,13 @@ def cells(name: str, column: str, **where: str) -> list[float]:
 
 def test_its_sentence_about_training():
     said = re.search(r"CLIP epochs are ([\d.]+) times as fast as open_clip's, RoCLIP's ([\d.]+) times", PAGE)
-    ratios = [cells("training", "ratio", loop="this project", epoch="clip", method=method)[0] for method in ("clip", "roclip")]
+    ratios = [cells("training", "ratio", loop="this project", epoch="clip", defence=defence)[0] for defence in ("clip", "roclip")]
     assert [float(number) for number in said.groups()] == ratios
 
 
 def test_its_sentence_about_matching_epochs():
     said = re.search(r"matching epoch takes ([\d.]+) of a CLIP epoch's time", PAGE)
     clip, matching = (
-        cells("training", "seconds", loop="this project", method="roclip", epoch=epoch)[0] for epoch in ("clip", "matching")
+        cells("training", "seconds", loop="this project", defence="roclip", epoch=epoch)[0] for epoch in ("clip", "matching")
     )
     assert float(said[1]) == pytest.approx(matching / clip, abs=0.005)
