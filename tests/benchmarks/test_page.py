@@ -7,7 +7,7 @@ import pytest
 from benchmarks.page import PAGES, TABLE, filled
 from roclip.core.files import read_table
 from tests.conftest import ROOT
-from tests.core.test_hostile_tables import READ, READERS, REFUSED
+from tests.fixtures.hostile_tables import READ, READERS, REFUSED
 
 TORTURE = (ROOT / "docs/torture.md").read_text()
 PAGE = (ROOT / "docs/benchmarks.md").read_text()
