@@ -42,7 +42,9 @@ def cells(name: str, column: str, **where: str) -> list[float]:
 
 def test_its_sentence_about_training():
     said = re.search(r"CLIP epochs are ([\d.]+) times as fast as open_clip's, RoCLIP's ([\d.]+) times", PAGE)
-    ratios = [cells("training", "ratio", loop="this project", epoch="clip", defence=defence)[0] for defence in ("clip", "roclip")]
+    ratios = [
+        cells("training", "ratio", loop="this project", epoch="clip", defence=defence)[0] for defence in ("clip", "roclip")
+    ]
     assert [float(number) for number in said.groups()] == ratios
 
 
