@@ -112,6 +112,12 @@ def test_measuring_and_reporting_start_without_torch():
     assert loaded(*modules).isdisjoint(("open_clip", "torch", "torchvision"))
 
 
+def test_test_modules_share_by_fixtures_alone():
+    tests = {path: ast.walk(ast.parse(path.read_text(encoding="utf-8"))) for path in ROOT.glob("tests/**/*.py")}
+    imported = {(str(path.relative_to(ROOT)), name) for path, nodes in tests.items() for node in nodes for name in named(node)}
+    assert {(path, name) for path, name in imported if name.startswith("tests.") and ".test_" in name} == set()
+
+
 def test_no_file_is_too_long():
     files = [*ROOT.glob("*.py"), ROOT / "Snakefile"]
     files += [path for folder in FOLDERS for ending in ("py", "smk") for path in ROOT.glob(f"{folder}/**/*.{ending}")]

@@ -22,8 +22,8 @@ rule gather:
     conda:
         "../../environment.yml"
     params:
-        results=subpath(output[0], ancestor=2),
         **TARGETS.planned,
+        results=subpath(output[0], ancestor=2),
     shell:
         """
         roclip logged {log:q} roclip gather --plan {params.plan:q} \
@@ -72,8 +72,8 @@ rule paper_tables:
     conda:
         "../../environment.yml"
     params:
-        results=subpath(output[0], ancestor=2),
         **TARGETS.planned,
+        results=subpath(output[0], ancestor=2),
     shell:
         """
         roclip logged {log:q} roclip paper_tables --plan {params.plan:q} \
@@ -97,8 +97,8 @@ rule figure:
     conda:
         "../../environment.yml"
     params:
-        results=subpath(output[0], ancestor=2),
         **TARGETS.planned,
+        results=subpath(output[0], ancestor=2),
     shell:
         """
         roclip logged {log:q} roclip figure --figure {wildcards.figure:q} --plan {params.plan:q} \
