@@ -55,7 +55,7 @@ def write_down(results: Path, config: Mapping[str, Any], plan: Plan) -> None:
     """Write the complete config and the plan of a run beside its results, where they say something else yet."""
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
     path = results / "config.yaml"
-    if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
+    if not path.is_file() or path.read_bytes() != text.encode():
         with atomic(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     write_plan(results / "plan.json", plan)
