@@ -134,6 +134,7 @@ MISTAKES = [
         sweep(axes={"pool_size": [-1]}),
         "defence.roclip~pool_size~-1.train.pool_size: -1 is less than the minimum",
     ),
+    ("sweeps.x", sweep(axes={"augment_images": [1]}), "defence.roclip~augment_images~1.train.augment_images: 1 is not of type"),
     ("sweeps.pool", sweep(axes={"pool_fill": ["A b"]}), "sweeps.pool.axes: 'roclip~pool_fill~a b' is to be the name"),
     ("sweeps.pool", sweep(axes={"captions_per_target": [2501]}), "attack.targeted~captions_per_target~2501.captions_per"),
     ("attack.targeted.clean_pairs", 700, "defence.roclip.train.pool_size: 800 is more than the 700 training pairs"),
