@@ -16,8 +16,9 @@ from roclip.core.atomic import atomic
 from roclip.core.columns import LABELLED
 from roclip.core.errors import UserError
 from roclip.core.files import read_lines, read_table
-from roclip.core.options import Stage, option
+from roclip.core.options import Stage, option, same_option
 from roclip.data.images import Intake
+from roclip.data.settings import DataSettings
 from roclip.evaluation.zero_shot_classifier import class_features, labels_of, prompts
 from roclip.model import towers
 from roclip.model.captions import Captions
@@ -36,8 +37,8 @@ class EncodeOptions:
     templates: Path = option("file with one prompt template a line")
     out: Path = option("the .npz file to write", role="output")
     quarantine: Path = option("the CSV of the images that were left out, to write", role="setting")
-    roots: tuple[str, ...] = option("folders in which images may lie; none outside them is opened")
-    max_bad_fraction: float = option("share of images that may be missing or broken", minimum=0, maximum=1)
+    roots: tuple[str, ...] = same_option(DataSettings, "roots")
+    max_bad_fraction: float = same_option(DataSettings, "max_bad_fraction")
     precision: str = option("arithmetic of the towers", choices=("bf16", "float32"))
     device: str = option("where to encode; auto: on the GPU when there is one", "auto", choices=("auto", "cpu", "cuda"))
     threads: int = option("CPU threads", 1, minimum=1)

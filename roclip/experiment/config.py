@@ -3,13 +3,12 @@
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from roclip.core.errors import UserError
 from roclip.core.facts import Facts
-from roclip.core.files import read_json, read_lines
+from roclip.core.files import read_lines
 from roclip.core.options import default_of
 from roclip.data.downstream_sets import present_sets
 from roclip.data.pairs import count_pairs
@@ -20,6 +19,7 @@ from roclip.experiment.schema import SECTIONS, STEPS, config_schema, plain
 from roclip.experiment.settings import ExperimentSettings
 from roclip.experiment.sweeps import plan
 from roclip.experiment.validation import check_schema, check_size
+from roclip.model.configs import model_config
 from roclip.training.settings import PER_STEP
 
 Problems = Iterator[tuple[str, str]]
@@ -62,22 +62,8 @@ def complete(config: Mapping[str, Any], attacks: Mapping[str, type]) -> dict[str
 
 
 def image_side(model: str) -> int:
-    """The side in pixels of a model's images. Raises UserError for a model that is not known.
-
-    Reads open_clip's own files, for importing it takes seconds.
-    """
-    path = Path(model)
-    if path.suffix != ".json":
-        (package,) = find_spec("open_clip").submodule_search_locations
-        path = Path(package, "model_configs", f"{model}.json")
-        if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises for a name that is too long)
-            raise UserError(f"train.model: '{model}' is neither the name of an open_clip model nor a .json file")
-    try:
-        size = read_json(path)["vision_cfg"]["image_size"]
-    except UserError as error:
-        raise UserError(f"train.model: {error}") from None
-    except (KeyError, TypeError):
-        raise UserError(f"train.model: {model} has no vision_cfg.image_size; it must be in open_clip's model format") from None
+    """The side in pixels of a model's images. Raises UserError for a model that cannot be used."""
+    size = model_config(model)["vision_cfg"].get("image_size")
     sides = size if isinstance(size, list) else [size]
     if not sides or any(type(side) is not int or side < 1 for side in sides):
         raise UserError(f"train.model: {model} has a vision_cfg.image_size that is no number of pixels: {str(size)[:100]}")

@@ -10,7 +10,7 @@ import yaml
 from roclip.core.errors import UserError
 from roclip.core.options import default_of, kind_and_item, legal
 from roclip.evaluation import MEASURES
-from roclip.experiment.schema import SECTIONS, STEP_MEANING, STEPS, hints_of, plain
+from roclip.experiment.schema import SECTIONS, STEP_MEANING, STEPS, hints_of, plain, summary_of
 from roclip.experiment.settings import ExperimentSettings
 from roclip.training.settings import PER_STEP, TrainSettings
 
@@ -85,7 +85,7 @@ def _kinds(step: str, registry: Mapping[str, type]) -> Iterator[str]:
     """A section for each kind."""
     for kind, owner in registry.items():
         own = table(owner.Settings, _per_step() if step == "train" and owner.trains else ())
-        yield f"{'###' if step == 'attack' else '####'} {step} of kind `{kind}`\n\n{owner.__doc__}\n\n{own}"
+        yield f"{'###' if step == 'attack' else '####'} {step} of kind `{kind}`\n\n{summary_of(owner)}\n\n{own}"
 
 
 def page(attacks: Mapping[str, type]) -> str:
@@ -103,7 +103,7 @@ def contents(attacks: Mapping[str, type]) -> str:
     """What there is, by registry: a Markdown table."""
     groups = {"attack": attacks, **STEPS, "measure": MEASURES}
     rows = [("what", "kind", "in a sentence"), ("---",) * 3]
-    rows += [(group, f"`{kind}`", owner.__doc__) for group, registry in groups.items() for kind, owner in registry.items()]
+    rows += [(group, f"`{kind}`", summary_of(owner)) for group, registry in groups.items() for kind, owner in registry.items()]
     return "\n".join(map(_cells, rows)) + "\n"
 
 

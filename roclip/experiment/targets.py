@@ -117,9 +117,9 @@ class Targets:
         return f"{self.results}/report.html"
 
     @cached_property
-    def fingerprint(self) -> str:
-        """Changes with the plan, for what reads it."""
-        return fingerprint(asdict(self.plan))
+    def planned(self) -> dict[str, str]:
+        """For what reads the plan: where it is, and what changes with it, for the file is no input of a rule."""
+        return {"results": self.results, "plan": f"{self.results}/plan.json", "version": fingerprint(asdict(self.plan))}
 
     @cached_property
     def drawings(self) -> list[str]:
@@ -211,14 +211,16 @@ class Targets:
         return sorted({str(path) for path in (*listed, *by_split(self.local_tables, "tables").values())})
 
     def scenes_flags(self) -> str:
-        return flags({key: self.config["data"][key] for key in SCENES})
+        return flags({"data": f"{self.results}/data", **{key: self.config["data"][key] for key in SCENES}})
 
     def download_flags(self) -> str:
         sources = {"url_list": self.url_list or None, "tables": self.local_tables or None}
-        return flags({**sources, **{key: self.config["data"][key] for key in DOWNLOAD}})
+        return flags({"data": f"{self.results}/data", **sources, **{key: self.config["data"][key] for key in DOWNLOAD}})
 
-    def downstream_flags(self) -> str:
-        return flags({"root": self.config["downstream"]["root"], "max_bad_fraction": self.config["data"]["max_bad_fraction"]})
+    def downstream_flags(self, wildcards: Any) -> str:
+        told = {"set": wildcards.set, "out": f"{self.results}/data/downstream/{wildcards.set}"}
+        root, share = self.config["downstream"]["root"], self.config["data"]["max_bad_fraction"]
+        return flags({**told, "root": root, "max_bad_fraction": share})
 
     def attack_flags(self, wildcards: Any) -> str:
         told = {"image_size": self.plan.image_size, "roots": self.config["data"]["roots"], "seed": wildcards.seed}
@@ -250,6 +252,10 @@ class Targets:
     def encode_flags(self, wildcards: Any) -> str:
         probe = self.evaluation_set(wildcards).get("probe")
         return flags({"probe": probe, **self.towers, **self.intake})
+
+    def export_flags(self, wildcards: Any) -> str:
+        name = f"{wildcards.attack}/{wildcards.defence}/seed{wildcards.seed}"
+        return flags({"name": name, "experiment": self.plan.experiment, "measures": f"{self.results}/measures/{name}"})
 
     # what is said before a run
 

@@ -23,7 +23,10 @@ def model_config(name: str) -> dict[str, Any]:
         path = Path(package, "model_configs", f"{name}.json")
         if not re.fullmatch(r"[\w.-]+", name) or not os.path.exists(path):  # noqa: PTH110 (Path.exists raises for a long name)
             raise UserError(f"train.model: '{name}' is neither the name of an open_clip model nor a .json file")
-    config = read_json(path)
+    try:
+        config = read_json(path)
+    except UserError as error:
+        raise UserError(f"train.model: {error}") from None
     if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in ("vision_cfg", "text_cfg")):
         raise UserError(f"train.model: {name} has no vision_cfg and text_cfg; it must be in open_clip's model format")
     vision, text = config["vision_cfg"], config["text_cfg"]

@@ -27,7 +27,7 @@ from tests.fixtures.weights import SMALL, write_small
 def options(tmp_path, monkeypatch) -> EncodeOptions:
     """A model to encode a miniature of DTD with."""
     dtd(tmp_path / "root", monkeypatch)
-    downstream.run(DownstreamOptions(tmp_path / "root", "dtd", tmp_path / "dtd", 0.0))
+    downstream.run(DownstreamOptions(root=tmp_path / "root", set="dtd", out=tmp_path / "dtd", max_bad_fraction=0.0))
     write_small(tmp_path / "weights/last_clip.safetensors")
     return EncodeOptions(
         weights=tmp_path / "weights", test=tmp_path / "dtd/test.csv", probe=tmp_path / "dtd/probe.csv",

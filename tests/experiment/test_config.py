@@ -134,6 +134,7 @@ MISTAKES = [
         sweep(axes={"pool_size": [-1]}),
         "defence.roclip~pool_size~-1.train.pool_size: -1 is less than the minimum",
     ),
+    ("sweeps.x", sweep(axes={"augment_images": [1]}), "defence.roclip~augment_images~1.train.augment_images: 1 is not of type"),
     ("sweeps.pool", sweep(axes={"pool_fill": ["A b"]}), "sweeps.pool.axes: 'roclip~pool_fill~a b' is to be the name"),
     ("sweeps.pool", sweep(axes={"captions_per_target": [2501]}), "attack.targeted~captions_per_target~2501.captions_per"),
     ("attack.targeted.clean_pairs", 700, "defence.roclip.train.pool_size: 800 is more than the 700 training pairs"),
@@ -219,7 +220,7 @@ def test_the_pairs_of_a_url_list_are_counted_before_the_run(tmp_path, form):
 
 @pytest.mark.parametrize("size", ["32; touch x", [], [32, "x"], 0, True, 32.5, {"a": 1}])
 def test_a_model_without_a_number_of_pixels_is_refused(tmp_path, size):
-    (tmp_path / "model.json").write_text(json.dumps({"vision_cfg": {"image_size": size}}))
+    (tmp_path / "model.json").write_text(json.dumps({"vision_cfg": {"image_size": size}, "text_cfg": {}}))
     with pytest.raises(UserError, match=r"train.model: .*model.json has a vision_cfg.image_size that is no number of pixels"):
         check(changed("train.model", str(tmp_path / "model.json")), ATTACKS)
 

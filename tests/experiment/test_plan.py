@@ -158,6 +158,7 @@ def test_what_must_be_trained_on_the_way_is_listed_with_what_is_judged():
         (sweep({}, ["gone"]), "^sweeps.s.attacks: 'gone' is not defined under 'attack'; defined are clean, targ"),
         (sweep({}, ["patch"], ["gone"]), "^sweeps.s.defences: 'gone' is not defined"),
         (sweep({"targets": [1]}, ["patch"]), "^sweeps.s.axes: neither attack 'patch' nor defence 'roclip' has 'targets'"),
+        (sweep({"size": [400]}), "^sweeps.s.axes: neither attack 'targeted' nor defence 'roclip' has 'size'"),
         (sweep({"kind": ["clip"]}), "^sweeps.s.axes: neither attack 'targeted' nor defence 'roclip' has 'kind'"),
         (sweep({"epochs": [1], "a": [{"epochs": 2}]}), "^sweeps.s.axes: two of them set 'epochs'; take it out of one"),
         (sweep({"a": [{1: 2}]}), "^sweeps.s.axes: neither .* has '1'"),

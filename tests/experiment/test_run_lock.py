@@ -6,13 +6,15 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 
 from roclip.core.errors import UserError
-from roclip.experiment.run_lock import claim, write_if_changed
+from roclip.core.files import read_json, write_json
+from roclip.experiment.plan import read_plan
+from roclip.experiment.run_lock import claim, write_down
 from tests.conftest import ROOT
+from tests.fixtures.plans import planned
 
 HOLD = "import sys, time; from pathlib import Path; from roclip.experiment.run_lock import claim; claim(Path(sys.argv[1])); "
 HOLD += "print(flush=True); time.sleep(60)"
@@ -114,15 +116,19 @@ def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch, number):
     assert f"its file system has no locks (flock: {os.strerror(number)})" in refused(tmp_path)
 
 
-def test_a_file_is_written_only_when_it_says_something_else(tmp_path):
-    path = tmp_path / "config.yaml"
-    write_if_changed(path, "ü: 1\n")
-    os.utime(path, (1, 1))
-    write_if_changed(path, "ü: 1\n")
-    assert path.stat().st_mtime == 1
-    write_if_changed(path, "ü: 2\n")
-    assert path.read_text(encoding="utf-8") == "ü: 2\n"
-    assert time.time() - path.stat().st_mtime < 60
+def test_config_and_plan_are_written_only_when_they_say_something_else(tmp_path):
+    plan = planned([("patch", "clip", 1)])
+    files = [tmp_path / "config.yaml", tmp_path / "plan.json"]
+    write_down(tmp_path, {"b": "ü", "a": [1]}, plan)
+    for path in files:
+        os.utime(path, (1, 1))
+    write_down(tmp_path, {"b": "ü", "a": [1]}, plan)
+    assert [path.stat().st_mtime for path in files] == [1, 1]
+    write_down(tmp_path, {"b": "ü", "a": [2]}, plan)
+    assert [path.stat().st_mtime == 1 for path in files] == [False, True]
+    assert files[0].read_text(encoding="utf-8") == "b: ü\na:\n- 2\n"
+    write_down(tmp_path, {"b": "ü", "a": [2]}, planned([("patch", "clip", 2)]))
+    assert read_plan(files[1]).runs == [("patch", "clip", 2)]
 
 
 def test_a_file_system_that_does_not_flush_folders_is_written_to(tmp_path, monkeypatch):
@@ -134,9 +140,9 @@ def test_a_file_system_that_does_not_flush_folders_is_written_to(tmp_path, monke
         flush(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    write_if_changed(tmp_path / "a.txt", "a")
-    assert (tmp_path / "a.txt").read_text() == "a"
+    write_json(tmp_path / "a.json", {})
+    assert read_json(tmp_path / "a.json") == {}
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
     with pytest.raises(OSError, match="broken"):
-        write_if_changed(tmp_path / "b.txt", "b")
-    assert not (tmp_path / "b.txt").exists()
+        write_json(tmp_path / "b.json", {})
+    assert not (tmp_path / "b.json").exists()

@@ -88,6 +88,11 @@ def test_numbers_are_equal_whatever_their_form(value):
     assert len(steps_of(recipes)[0]) == 1
 
 
+def test_a_truth_value_is_no_number():
+    models, _ = steps_of({"a": {"train": CLIP | {"augment_images": True}}, "b": {"train": CLIP | {"augment_images": 1}}})
+    assert len(models) == 2
+
+
 def test_of_equal_recipes_the_preferred_one_gives_the_name():
     recipes = {"a": {"train": CLIP}, "b": {"train": CLIP}}
     assert list(steps_of(recipes)[0]) == ["a"]

@@ -18,9 +18,8 @@ from roclip.core.provenance import fingerprint
 from roclip.training import run as running
 from roclip.training import train
 from roclip.training.resume import KEPT, Checkpoints
-from roclip.training.trainer import Training
 from tests.conftest import ROOT
-from tests.fixtures.trainings import command, options, outputs
+from tests.fixtures.trainings import command, options, outputs, resumed
 
 STEPS = 8  # of an epoch; the second one matches
 
@@ -36,25 +35,15 @@ def undisturbed(few, scenes, tmp_path_factory):
     return outputs(o.out)
 
 
-@pytest.mark.parametrize("steps", [3, STEPS, STEPS + 3, 2 * STEPS - 1])
-def test_a_stopped_training_ends_with_the_same_outputs(few, scenes, tmp_path, undisturbed, monkeypatch, steps):
+@pytest.mark.parametrize("stops", [[3, STEPS], [STEPS + 3, 2 * STEPS - 1], [2 * STEPS]])
+def test_a_stopped_training_ends_with_the_same_outputs(few, scenes, tmp_path, undisturbed, monkeypatch, stops):
     o = eight_steps(few, scenes, tmp_path)
-    epoch = Training.epoch
 
-    def told_to_stop(training, number, after_step):
-        def and_signal():
-            if training.steps_taken == steps:
-                os.kill(os.getpid(), signal.SIGTERM)
-            after_step()
+    def run() -> None:
+        assert not (o.out / "history.csv").exists()
+        train.run(o)
 
-        return epoch(training, number, and_signal)
-
-    with monkeypatch.context() as context:
-        context.setattr(Training, "epoch", told_to_stop)
-        with pytest.raises(ComeBack, match=f"stopped at step {steps} and saved"):
-            train.run(o)
-    assert not (o.out / "history.csv").exists()
-    train.run(o)
+    resumed(monkeypatch, run, *stops)
     assert outputs(o.out) == undisturbed
     assert not (o.out / "state").exists()
 

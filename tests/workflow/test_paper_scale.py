@@ -1,6 +1,5 @@
 """config/cc3m.yaml and cc100k.yaml: legal on lists as long as CC3M's, and run to the end through the same code on few pairs."""
 
-import copy
 import json
 import re
 import shutil
@@ -11,10 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from attacks import ATTACKS
 from roclip.core.files import read_table, write_table
 from roclip.experiment.config import check
 from tests.conftest import ROOT, copy_of_the_project
-from tests.experiment.test_config import CONFIG, SCHEMA, merge
+from tests.fixtures.configs import on_top
 from tests.fixtures.pretended_gpus import two_gpus
 from tests.fixtures.webserver import picture, serving
 
@@ -67,7 +67,7 @@ def test_the_configs_are_legal_on_lists_of_their_length(tmp_path, monkeypatch, n
     write_list(tmp_path / train, pairs, "http://h")
     write_list(tmp_path / validation, 100, "http://h")
     monkeypatch.chdir(tmp_path)
-    plan = check(merge(copy.deepcopy(CONFIG), yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())), SCHEMA)
+    _, plan = check(on_top(name), ATTACKS)
     assert len(plan.runs) == 2 * 6
     assert {plan.attack[attack]["kind"] for attack in plan.attacks()} == {"targeted", "patch", "blended", "sinusoid", "warped"}
 
