@@ -1,4 +1,4 @@
-"""The console command `roclip`: every stage by its name, with its flags. The only module that knows defences and attacks both."""
+"""The console command `roclip`: every stage by its name, with its flags. Only it and the workflow know defences and attacks."""
 
 import ast
 import sys
@@ -44,6 +44,7 @@ TOOLS = {
     "logged": "roclip.experiment.logged",
     "gpus": "roclip.experiment.gpus",
     "leaderboard": "roclip.reporting.leaderboard",
+    "docs": "roclip.experiment.documentation",
 }
 WIDTH = 120  # columns of the usage
 
@@ -68,6 +69,12 @@ def usage() -> str:
     return "\n".join(lines).rstrip()
 
 
+def run_tool(name: str, arguments: Sequence[str]) -> int | None:
+    """Run a tool. `docs` is told of the attacks, which the package roclip never imports."""
+    run = import_module(TOOLS[name]).main
+    return run(arguments, import_module("attacks").ATTACKS) if name == "docs" else run(arguments)
+
+
 def main(argv: Sequence[str] | None = None) -> int | None:
     """The console command; its exit status."""
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
@@ -80,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         return run_stage(name, module.STAGE, module.__doc__, rest)
     if name in TOOLS:
         try:
-            return import_module(TOOLS[name]).main(rest)
+            return run_tool(name, rest)
         except UserError as error:
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:

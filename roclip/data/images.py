@@ -180,23 +180,25 @@ class Intake:
         self.roots, self.max_bad_fraction = Roots(roots), max_bad_fraction
         self.quarantine: list[tuple[Path, int, str, str]] = []  # cells of QUARANTINE; rows are counted from 1
 
-    def load(self, table: Path, paths: Sequence[str], size: int, threads: int, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    def load(
+        self, table: Path, paths: Sequence[str], size: int, threads: int, rows: Sequence[int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """All images of `paths` that can be decoded: (uint8 (n, 3, size, size), their places in `paths` (n,), counted from 0).
 
-        `paths` are those of a table, or a part of them that begins in row `first`, counted from 0.
+        rows: where in the table each of the paths stands, counted from 0; None: they are all of the table.
         """
         images = np.empty((len(paths), size, size, 3), np.uint8)
 
         def fill(row: int) -> None:
             images[row] = decode(paths[row], size)
 
-        good = self._good_rows(table, paths, fill, threads, first)
+        good = self._good_places(table, paths, fill, threads, rows)
         if len(good) < len(paths):
             images = images[good]
         return images.transpose(0, 3, 1, 2), good
 
-    def readable(self, table: Path, paths: Sequence[str], threads: int) -> np.ndarray:
-        """The rows (n,), counted from 0, whose images can be decoded; they are the same that `load` keeps.
+    def readable(self, table: Path, paths: Sequence[str], threads: int, rows: Sequence[int] | None = None) -> np.ndarray:
+        """The places (n,), counted from 0, whose images can be decoded; they are the same that `load` keeps.
 
         Every file is read to its end, JPEGs in an eighth of their resolution, about three times as fast as `load`.
         """
@@ -206,17 +208,18 @@ class Intake:
                 image.draft("RGB", (1, 1))
                 _upright(image, 1).load()
 
-        return self._good_rows(table, paths, look, threads)
+        return self._good_places(table, paths, look, threads, rows)
 
-    def _good_rows(
-        self, table: Path, paths: Sequence[str], read: Callable[[int], None], threads: int, first: int = 0
+    def _good_places(
+        self, table: Path, paths: Sequence[str], read: Callable[[int], None], threads: int, rows: Sequence[int] | None
     ) -> np.ndarray:
-        """The rows for which `read` raises nothing."""
+        """The places for which `read` raises nothing."""
+        rows = range(len(paths)) if rows is None else rows
 
-        def fault(row: int) -> str | None:
+        def fault(place: int) -> str | None:
             try:
-                self.roots.check(paths[row])
-                read(row)
+                self.roots.check(paths[place])
+                read(place)
             except BadImage as error:
                 return str(error)
             except Exception as error:  # Pillow raises many kinds; each of them is a bad image
@@ -225,21 +228,18 @@ class Intake:
 
         chunks = [range(start, min(start + 1000, len(paths))) for start in range(0, len(paths), 1000)]
         with ThreadPoolExecutor(threads) as pool:  # Pillow decodes without holding the interpreter's lock
-            faults = [found for part in pool.map(lambda chunk: [fault(row) for row in chunk], chunks) for found in part]
-        bad = [row for row, found in enumerate(faults) if found]
-        for row in bad[:20]:
-            log.warning("%s, row %d: left out %s: %s", table, first + row + 1, one_line(paths[row]), faults[row])
+            faults = [found for part in pool.map(lambda chunk: [fault(place) for place in chunk], chunks) for found in part]
+        bad = sorted((int(rows[place]) + 1, place) for place, found in enumerate(faults) if found)
+        for row, place in bad[:20]:
+            log.warning("%s, row %d: left out %s: %s", table, row, one_line(paths[place]), faults[place])
         if len(bad) > self.max_bad_fraction * len(paths):
+            row, place = bad[0]
             raise UserError(
-                f"{table}: {len(bad)} of {len(paths)} images are missing or broken, first in row {first + bad[0] + 1} "
-                f"({paths[bad[0]]}: {faults[bad[0]]}); max_bad_fraction allows {self.max_bad_fraction:g}"
+                f"{table}: {len(bad)} of {len(paths)} images are missing or broken, first in row {row} "
+                f"({paths[place]}: {faults[place]}); max_bad_fraction allows {self.max_bad_fraction:g}"
             )
-        self.quarantine += [(table, first + row + 1, paths[row], faults[row]) for row in bad]
+        self.quarantine += [(table, row, paths[place], faults[place]) for row, place in bad]
         return np.flatnonzero([found is None for found in faults])
-
-    def renumber(self, rows: Sequence[int]) -> None:
-        """Say the rows of the table for all that was left out so far, when only some rows of it, counted from 0, were taken."""
-        self.quarantine = [(table, int(rows[row - 1]) + 1, path, reason) for table, row, path, reason in self.quarantine]
 
     def write(self, path: Path) -> None:
         """Write the list of what was left out (QUARANTINE); with nothing left out, its header alone."""

@@ -62,8 +62,17 @@ def count_pairs(source: Path) -> int:
     Raises UserError for a source that is not there.
     """
     if os.path.isdir(source):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
-        return sum(read_json(path).get("successes", 0) for path in source.glob("*_stats.json"))
+        return sum(map(_successes, source.glob("*_stats.json")))
     return max(0, count_lines(source) - 1)
+
+
+def _successes(stats: Path) -> int:
+    """The images of a shard, as img2dataset noted. Raises UserError where that is no number."""
+    noted = read_json(stats)
+    successes = noted.get("successes", 0) if isinstance(noted, dict) else None
+    if type(successes) is not int or successes < 0:
+        raise UserError(f"{stats}: expected img2dataset's number of successes; remove the file, or fetch the shard again")
+    return successes
 
 
 def _header(table: Path) -> tuple[str, list[str]]:

@@ -34,8 +34,8 @@ class Batch:
 class Phase:
     """A pass of an epoch: over which pairs it goes, and how fast it learns.
 
-    `kind` is handed to the defence's `loss`. `ids`: (n,), the pairs; None: all of them. `rate` gives the learning rate by the
-    step of the phase, counted from 0; None: the training's one schedule goes on.
+    `kind` is handed to the defence's `loss`. `ids`: (n,), the pairs; None: all. A last batch that is not full is left out.
+    `rate` gives the learning rate by the step of the phase, counted from 0; None: the training's one schedule continues.
     """
 
     kind: str
@@ -118,7 +118,10 @@ class Defence:
         return [Phase(self.kind(epoch))]
 
     def begin_epoch(self, epoch: int) -> None:
-        """Called before the phases of an epoch, not where one resumes."""
+        """Called before the phases of an epoch, not where one resumes.
+
+        To project how long a training takes, an epoch of each kind is begun ahead of its time, and the state restored.
+        """
 
     def loss(self, batch: Batch, kind: str) -> Tensor:
         """The loss of a batch in a phase of that kind; gradients flow where the defence lets them."""

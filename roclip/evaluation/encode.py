@@ -91,7 +91,7 @@ class Encoder:
         size = self.config["vision_cfg"]["image_size"]
         for first in range(0, len(paths), HELD):
             part = paths[first : first + HELD]
-            yield first, *self.intake.load(table, part, size, self.options.threads, first)
+            yield first, *self.intake.load(table, part, size, self.options.threads, range(first, first + len(part)))
 
 
 def run(options: EncodeOptions) -> None:

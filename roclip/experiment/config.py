@@ -108,7 +108,7 @@ class _Recipe:
             if chosen.get("scored_by"):
                 yield from self._of_step("train", f"{key}.filter.scored_by", chosen["scored_by"], facts)
             yield from self._of_step("filter", f"{key}.filter", chosen, facts)
-            facts = replace(facts, pairs=int(facts.pairs * chosen["keep"]))
+            facts = replace(facts, pairs=round(facts.pairs * chosen["keep"]))
         yield from self._of_step("train", f"{key}.train", self.recipe["train"], facts)
         if repair := self.recipe.get("repair"):
             yield from self._of_step("repair", f"{key}.repair", repair, self.facts)
@@ -126,9 +126,9 @@ class _Recipe:
             yield f"{key}.{option}", message
 
     def _of_file(self, key: str, value: str) -> Problems:
-        if not (key.endswith(".start_from") and value in self.config["defence"]) and not os.path.isfile(value):  # noqa: PTH113
-            legal = f"neither a defence of this config ({', '.join(self.config['defence'])}) nor a file"
-            yield key, f"'{value}' is {legal if key.endswith('.start_from') else 'no file'}"
+        if not (key.endswith(".start_from") and value in self.config["defence"]) and not os.path.exists(value):  # noqa: PTH110
+            legal = f"neither a defence of this config ({', '.join(self.config['defence'])}) nor a file that is there"
+            yield key, f"'{value}' is {legal if key.endswith('.start_from') else 'not there'}"
 
     def _of_schedule(self, key: str, settings: Mapping[str, Any], pairs: int) -> Problems:
         """Whether there are enough pairs for a batch, and enough steps for the warm-up."""

@@ -6,12 +6,11 @@ names that roclip/core/atomic.py gives. Whatever else lies there is left alone.
 
 import errno
 import fcntl
+import logging
 import os
 import platform
 import re
-import signal
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
@@ -21,6 +20,7 @@ import yaml
 from roclip.core.atomic import atomic, remove_unfinished
 from roclip.core.errors import UserError
 from roclip.experiment.plan import Plan, write_plan
+from roclip.experiment.terminal import outlive_terminal
 
 FOLDERS = ("data", "attacks", "filters", "models", "measures", "exports", "tables", "figures")
 # folders of up to millions of files, none of them written by roclip.core.atomic, and the states of a training that may still
@@ -30,22 +30,32 @@ OWNER = re.compile(r"process \d+ on .*")
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
-def begin(results: Path, config: Mapping[str, Any], plan: Plan) -> None:
-    """What comes before the first job of a run: the experiment is held, and config and plan are written.
+def folder_of(experiment: str) -> str:
+    """The folder of an experiment. Raises UserError where something else than a folder is in its place."""
+    results = Path("results", experiment)
+    for path in (results.parent, results):
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"{path}: is a link to nothing; remove it, or name the experiment otherwise")
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path}: is no folder; remove it, or name the experiment otherwise")
+    return str(results)
 
-    The run goes on when its terminal goes away, as do its jobs (roclip/experiment/logged.py). Raises UserError as `claim`.
+
+def begin(results: Path, config: Mapping[str, Any], plan: Plan, logger: logging.Logger) -> None:
+    """What comes before the first job: the experiment is held, config and plan are written, the terminal may go away.
+
+    logger: Snakemake's. Raises UserError as `claim`.
     """
     claim(results)
     write_down(results, config, plan)
-    with suppress(ValueError):  # outside the main thread, where whoever started this sees to it
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    outlive_terminal(logger)
 
 
 def write_down(results: Path, config: Mapping[str, Any], plan: Plan) -> None:
     """Write the complete config and the plan of a run beside its results, where they say something else yet."""
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
     path = results / "config.yaml"
-    if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
+    if not path.is_file() or path.read_bytes() != text.encode():
         with atomic(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     write_plan(results / "plan.json", plan)
@@ -58,9 +68,6 @@ def claim(results: Path) -> None:
     """
     try:
         results.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        kind = "a link to nothing" if results.is_symlink() else "no folder"
-        raise UserError(f"{results}: is {kind}; remove it, or name the experiment otherwise") from None
     except OSError as error:
         raise UserError(f"{results}: cannot be made ({error.strerror})") from None
     _lock(results)

@@ -1,5 +1,6 @@
 """The JSON schema (2020-12) of the whole config, made of the dataclasses and registries on which its options are written."""
 
+import inspect
 import types
 import typing
 from collections.abc import Mapping
@@ -24,6 +25,11 @@ STEP_MEANING = {
 }
 _TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", Path: "string"}
 _BOUNDS = {"minimum": "minimum", "maximum": "maximum", "above": "exclusiveMinimum", "below": "exclusiveMaximum"}
+
+
+def summary_of(owner: type) -> str:
+    """What a class says of itself in a sentence or two: the first paragraph of its docstring."""
+    return " ".join((inspect.getdoc(owner) or "").partition("\n\n")[0].split())
 
 
 def plain(value: Any) -> Any:
@@ -94,7 +100,10 @@ def by_kind(name: str, registry: Mapping[str, type]) -> dict[str, Any]:
         rules = section(owner.Settings)
         rules["properties"] = {"kind": {}, **rules["properties"], **(per_step(owner) if name == "train" else {})}
         branches.append({"if": {"required": ["kind"], "properties": {"kind": {"const": kind}}}, "then": rules})
-    kinds = {"enum": list(registry), "description": "; ".join(f"{kind}: {owner.__doc__}" for kind, owner in registry.items())}
+    kinds = {
+        "enum": list(registry),
+        "description": "; ".join(f"{kind}: {summary_of(owner)}" for kind, owner in registry.items()),
+    }
     return {"type": "object", "required": ["kind"], "properties": {"kind": kinds}, "allOf": branches}
 
 

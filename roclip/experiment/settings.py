@@ -38,9 +38,9 @@ class ExperimentSettings:
         "seeds: each is another attack, initialisation and order of the pairs", (10,), fewest=1, minimum=0, maximum=2**32 - 1
     )
     sweeps: Mapping[str, Any] = option(
-        "tables of runs beside attacks x defences, by name: { attacks: [...], defences: [...], seeds: [...], axes: { pool_size: "
-        "[200, 400] } }. An axis is a setting of the attack or of the one step that has it; `train.epochs`, `repair.epochs` or "
-        "`filter.keep` say of which. A value that is a mapping changes several settings together",
+        "tables of runs beside attacks x defences, by name: { attacks: [...], defences: [...], seeds: [...], axes: "
+        "{ pool_size: [200, 400] } }. An axis is a setting of the attack or of the one step that has it; `train.epochs`, "
+        "`repair.epochs` or `filter.keep` say of which. A value that is a mapping changes several settings together",
         {},
         schema={"type": "object", "propertyNames": {"$ref": "#/$defs/name"}, "additionalProperties": _SWEEP},
     )

@@ -42,6 +42,11 @@ def same(value: Any) -> Any:
         return value
 
 
+def equal(first: Any, second: Any) -> bool:
+    """Whether two values are written alike; to Python, true is 1."""
+    return fingerprint(same(first)) == fingerprint(same(second))
+
+
 class Steps:
     """The steps of recipes by what they are: a fingerprint of their settings and of all that they build on.
 

@@ -10,7 +10,7 @@ from typing import Any
 from roclip.core.errors import UserError
 from roclip.core.provenance import fingerprint
 from roclip.experiment.plan import VARIANT, Plan, Point
-from roclip.experiment.steps import Steps, same
+from roclip.experiment.steps import Steps, equal, same
 
 LONGEST = 200  # of a file system's 255 bytes a name
 MOST = 10_000  # runs of a sweep
@@ -122,7 +122,7 @@ def _means(key: str, way: Way) -> bool:
 
 def _differing(settings: Mapping[str, Any], changes: Mapping[str, tuple[Way, Any]]) -> dict[str, tuple[Way, Any]]:
     """The changes that change something."""
-    return {key: (way, value) for key, (way, value) in changes.items() if same(_at(settings, way)) != same(value)}
+    return {key: (way, value) for key, (way, value) in changes.items() if not equal(_at(settings, way), value)}
 
 
 def _define(defined: dict[str, Any], name: str, changed: Mapping[str, tuple[Way, Any]], settings: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,7 +12,7 @@ from roclip.core.errors import UserError
 
 def latest(folder: Path) -> Path:
     """The checkpoint of a folder that is of the latest epoch. Raises UserError where there is none."""
-    epochs = {path: _record(path).get("epoch", 0) for path in sorted(folder.glob("*.safetensors"))}
+    epochs = {path: _epoch(path) for path in sorted(folder.glob("*.safetensors"))}
     if not epochs:
         raise UserError(f"{folder}: no checkpoints (*.safetensors) in it; train the model first")
     return max(epochs, key=epochs.__getitem__)
@@ -53,11 +52,12 @@ def _faults(found: dict[str, Tensor], wanted: dict[str, Tensor]):
             yield f"{name} is {tuple(found[name].shape)} and should be {tuple(wanted[name].shape)}"
 
 
-def _record(path: Path) -> dict[str, Any]:
-    """What a checkpoint of this project says of itself; nothing where it says nothing."""
+def _epoch(path: Path) -> int:
+    """Of which epoch a checkpoint says it is; 0 for one that says nothing, or nonsense."""
     try:
         with safe_open(path, "pt") as file:
             record = json.loads((file.metadata() or {}).get("record", "{}"))
     except (SafetensorError, OSError, ValueError, RecursionError):
-        return {}
-    return record if isinstance(record, dict) else {}
+        return 0
+    epoch = record.get("epoch") if isinstance(record, dict) else None
+    return epoch if isinstance(epoch, int) else 0

@@ -27,6 +27,7 @@ from roclip.model.configs import model_config
 from roclip.model.pixels import normalise, to_pixels
 from roclip.model.small_resnet import small_resnet
 
+HOME = Path(__file__).parents[2]  # the project's folder
 MAX_LOGIT_SCALE = math.log(100)
 # what a weight file says of itself, in JSON
 RECORD = {
@@ -53,7 +54,10 @@ def create(config: dict[str, Any]) -> CLIP:
 def tokenizer(config: dict[str, Any]) -> SimpleTokenizer:
     """The tokenizer of a model. A caption that is too long keeps its end token, which CLIP's caption tower pools."""
     text = config["text_cfg"]
-    return SimpleTokenizer(context_length=text.get("context_length", 77), **text.get("tokenizer_kwargs", {}))
+    settings = dict(text.get("tokenizer_kwargs", {}))
+    if (merges := settings.get("bpe_path")) and not Path(merges).exists():  # the project's own file, from another folder
+        settings["bpe_path"] = str(HOME / merges)
+    return SimpleTokenizer(context_length=text.get("context_length", 77), **settings)
 
 
 def fingerprint_of(tokenizer: SimpleTokenizer) -> str:

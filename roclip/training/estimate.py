@@ -7,6 +7,7 @@ import resource
 import shutil
 import time
 from dataclasses import dataclass
+from itertools import islice
 
 import psutil
 import torch
@@ -80,12 +81,11 @@ def _time_steps(training: Training, epoch: int, steps: int) -> tuple[float, floa
     run, started = training.steps(epoch), _now(training)
     next(run)
     first = _now(training)
-    for _ in range(steps - 1):
-        next(run)
+    others = sum(1 for _ in islice(run, steps - 1))  # fewer, where the phases of the epoch are short
     last = _now(training)
     held = sum(child.memory_full_info().uss for child in psutil.Process().children())
     run.close()
-    return first - started, (last - first) / (steps - 1), held
+    return first - started, (last - first) / max(1, others), held
 
 
 def _measuring(training: Training) -> float:

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 from roclip.core.columns import KEPT, SCORES
 from roclip.core.errors import UserError
 from roclip.core.files import write_rows
-from roclip.core.options import Stage, option, same_option
+from roclip.core.options import Stage, option, part_of, same_option
 from roclip.core.randomness import numpy_generator
 from roclip.data.images import Intake
 from roclip.data.pairs import read_pairs
@@ -44,14 +44,20 @@ class FilterOptions:
     threads: int = option("CPU threads", 1, minimum=1)
 
 
-def features(options: FilterOptions, paths: list[str], captions: list[str], intake: Intake) -> tuple[np.ndarray, ...]:
-    """Normalised features of images and captions, and the places of the pairs whose image can be read: (n, d), (n, d), (n,)."""
+def features(
+    options: FilterOptions, paths: list[str], captions: list[str], order: np.ndarray, intake: Intake
+) -> tuple[np.ndarray, ...]:
+    """Normalised features of images and captions, and the places of the pairs whose image can be read: (n, d), (n, d), (n,).
+
+    order: the row of each pair in the table.
+    """
     runtime = towers.Runtime.choose(options.precision, options.threads, options.device)
     model, record = towers.load(latest(options.weights))
     model.to(runtime.device)
     size, images, places = record["model_config"]["vision_cfg"]["image_size"], [], []
     for first in range(0, len(paths), HELD):
-        pixels, good = intake.load(options.pairs, paths[first : first + HELD], size, options.threads, first)
+        part = slice(first, first + HELD)
+        pixels, good = intake.load(options.pairs, paths[part], size, options.threads, order[part])
         images.append(normalize(towers.encode_images(model, pixels, runtime), dim=-1).numpy())
         places.append(first + good)
     found = np.concatenate(places)
@@ -69,11 +75,10 @@ def run(options: FilterOptions) -> None:
     paths, captions = ([pairs[column][row] for row in order] for column in ("path", "caption"))
     intake, seen = Intake(options.roots, options.max_bad_fraction), (None, None, np.arange(len(order)))
     if chosen.needs_model:
-        seen = features(options, paths, captions, intake)
+        seen = features(options, paths, captions, order, intake)
     images, texts, places = seen
-    intake.renumber(order)
     shown = Shuffled([captions[place] for place in places], images, texts, numpy_generator("filter", options.seed))
-    scores = np.asarray(chosen(options).scores(shown), float)
+    scores = np.asarray(chosen(part_of(options, chosen.Settings)).scores(shown), float)
     if scores.shape != places.shape or not np.isfinite(scores).all():
         raise UserError(
             f"the filter '{options.kind}' gave {scores.shape} scores, or NaN or infinite ones, for {len(places)} pairs"

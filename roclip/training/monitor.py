@@ -44,6 +44,7 @@ class Audit:
 
     def __init__(self, captions: Sequence[str], truth: Mapping[str, Sequence[str]], device: torch.device | str = "cpu") -> None:
         """captions, and the columns of the truth: one for each id."""
+        self.is_known = any(truth["is_poison"])
         self.is_poison = torch.tensor([cell == "1" for cell in truth["is_poison"]], device=device)
         wanted = truth["adversary_class"]
         number = {name: i for i, name in enumerate(sorted(set(wanted) - {""}))}
@@ -65,7 +66,7 @@ class Audit:
         noted = (
             (self.adversary_captions(images, captions).sum(), poisoned),
             (self.chance(images, pool).sum(), poisoned),
-            (held.sum(), len(pool)),
+            (held.sum(), len(pool) if self.is_known else 0),
         )
         for column, (total, count) in zip(self.sums, noted, strict=True):
             column[0] += total
@@ -84,7 +85,7 @@ class Audit:
         return shares[self._class[images]] * self.is_poison[images]
 
     def means(self) -> dict[str, float]:
-        """NaN for what never happened: no image was paired, or no poisoned one."""
+        """NaN for what never happened, no image was paired, or no poisoned one; and for all, where the truth is not known."""
         return {name: total / n if n else math.nan for name, (total, n) in zip(AUDITED, self.sums.tolist(), strict=True)}
 
 

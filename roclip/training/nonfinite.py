@@ -1,4 +1,4 @@
-"""Loss and gradients that are no finite numbers end a training within a step, and name the rows it was at."""
+"""A loss or gradients that are NaN or infinite end a training within a step, and name the rows it was at."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +39,6 @@ class FiniteCheck:
         if not finite:
             named = " ".join(str(row + 1) for row in sorted(self.rows[batch.cpu()].tolist()))
             raise UserError(
-                f"step {step}: the loss or a gradient is no finite number; lower train.learning_rate, or look at its pairs, "
+                f"step {step}: the loss or a gradient is NaN or infinite; lower train.learning_rate, or look at its pairs, "
                 f"{self.table}, rows {named}"
             )

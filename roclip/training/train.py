@@ -35,10 +35,11 @@ def read(options: TrainOptions) -> Pairs:
     every = Pairs(pairs["path"], pairs["caption"], read_truth(options.truth, options.pairs, count), np.arange(count))
     if options.kept is None:
         return every
-    rows = np.array([int(row) for row in read_columns(options.kept, tuple(KEPT))["row"]], np.int64)
-    if len(rows) == 0 or rows.min() < 0 or rows.max() >= count:
-        raise UserError(f"{options.kept}: not rows of {options.pairs}, which has {count}; run the filter again")
-    return every.chosen(rows)
+    cells = read_columns(options.kept, tuple(KEPT))["row"]
+    rows = [int(cell) for cell in cells if cell.isdecimal() and len(cell) <= len(str(count)) and int(cell) < count]
+    if not rows or len(set(rows)) < len(cells):
+        raise UserError(f"{options.kept}: must name rows of {options.pairs}, 0 to {count - 1}, each once; run the filter again")
+    return every.chosen(np.array(rows))
 
 
 def take_over(options: TrainOptions) -> list[dict]:

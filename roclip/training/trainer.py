@@ -3,8 +3,9 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -13,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from roclip.core.errors import UserError
+from roclip.core.options import part_of
 from roclip.core.provenance import fingerprint
 from roclip.core.randomness import generator
 from roclip.data.images import Intake
@@ -59,8 +61,7 @@ class Training:
 
         self.intake = Intake(options.roots, options.max_bad_fraction)
         started = time.perf_counter()
-        self.images, readable = self._images(pairs.path, size)
-        self.intake.renumber(pairs.rows)
+        self.images, readable = self._images(pairs, size)
         pairs = pairs.chosen(readable)
         self.rows, self.pairs = pairs.rows, len(pairs.rows)
         done = "decoded" if options.images == "memory" else "checked"
@@ -80,9 +81,9 @@ class Training:
         self.steps_per_epoch = self.pairs // options.batch_size
         self.start(defence)
 
-    def _images(self, paths: Sequence[str], size: int) -> tuple[InMemory | FromFiles, np.ndarray]:
-        """The images that can be decoded, and their places in `paths`."""
-        options = self.options
+    def _images(self, pairs: Pairs, size: int) -> tuple[InMemory | FromFiles, np.ndarray]:
+        """The images that can be decoded, and their places among the pairs."""
+        options, paths = self.options, pairs.path
         if options.images == "memory":
             needed, free = len(paths) * 3 * size**2, psutil.virtual_memory().available
             if needed > free:
@@ -90,10 +91,10 @@ class Training:
                     f"train.images: memory needs {needed / 1e9:.1f} GB for {len(paths)} images of {size} pixels, and "
                     f"{free / 1e9:.1f} GB are free; use files"
                 )
-            images, places = self.intake.load(options.pairs, paths, size, options.threads)
+            images, places = self.intake.load(options.pairs, paths, size, options.threads, pairs.rows)
             return InMemory(torch.from_numpy(images), options.crop_area, self.device), places
         workers = -(-options.workers // self.ranks.count)
-        places = self.intake.readable(options.pairs, paths, max(options.threads, workers))
+        places = self.intake.readable(options.pairs, paths, max(options.threads, workers), pairs.rows)
         return FromFiles([paths[place] for place in places], size, options.crop_area, workers, self.device), places
 
     def start(self, defence: type[Defence]) -> None:
@@ -118,7 +119,7 @@ class Training:
         )  # fmt: skip
         self.finite = FiniteCheck(self.device, options.pairs, self.rows)
         self.steps_taken, self.last_rate = 0, 0.0
-        self.defence = defence(options, self)
+        self.defence = defence(part_of(options, defence.Settings), self)  # the options name files of the truth, too
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
@@ -137,24 +138,24 @@ class Training:
         tensors |= {f"defence/{name}": tensor for name, tensor in own.items()}
         tensors |= {"losses": self.losses, "audit": self.audit.sums}
         numbers = {"steps_taken": self.steps_taken, "step": self.step, "seconds": self.seconds, "last_rate": self.last_rate}
-        return tensors, {**counts, **numbers}
+        return tensors, {**{f"defence/{name}": number for name, number in counts.items()}, **numbers}
 
     def restore(self, tensors: dict[str, Tensor], numbers: dict[str, float]) -> None:
         """Be where `state` was taken."""
 
-        def named(prefix: str) -> Iterator[tuple[str, Tensor]]:
-            return ((name.removeprefix(prefix), tensor) for name, tensor in tensors.items() if name.startswith(prefix))
+        def named(prefix: str, values: dict[str, Any] = tensors) -> dict[str, Any]:
+            return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
 
-        self.model.load_state_dict(dict(named("model/")))
+        self.model.load_state_dict(named("model/"))
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in named("optimizer/"):
+        for name, tensor in named("optimizer/").items():
             number, _, moment = name.partition("/")
             # the fused kernel takes for granted that moments lie in memory as their parameter does, channels last or not
             like = torch.empty_like(parameters[int(number)]) if tensor.ndim else torch.empty_like(tensor)
             moments.setdefault(int(number), {})[moment] = like.copy_(tensor)
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
-        self.defence.restore(dict(named("defence/")), numbers)
+        self.defence.restore(named("defence/"), named("defence/", numbers))
         self.losses = tensors["losses"].to(self.device)
         self.audit.sums.copy_(tensors["audit"])
         self.steps_taken, self.step = numbers["steps_taken"], numbers["step"]
@@ -215,6 +216,8 @@ class Training:
             whole = len(places) - len(places) % self.options.batch_size
             batches = places[:whole].split(self.options.batch_size)
             steps += [(phase, number, batch) for number, batch in enumerate(batches) if len(batch)]
+        if not steps:
+            raise UserError(f"train.batch_size: {self.options.batch_size} is more than the pairs of any phase of epoch {epoch}")
         return steps
 
     def steps(self, epoch: int) -> Iterator[None]:

@@ -10,7 +10,7 @@ import pytest
 from attacks import ATTACKS
 from attacks.triggers import noise
 from roclip.core.errors import UserError
-from roclip.core.files import read_json, read_lines, read_table
+from roclip.core.files import read_json, read_lines, read_table, write_table
 from roclip.core.randomness import numpy_generator
 from roclip.data.images import decode
 from tests.conftest import SCENES
@@ -132,6 +132,18 @@ def test_captions_of_the_corpus(scenes, tmp_path):
     assert all(found.count(caption) <= naming.count(caption) for caption in found)  # no caption more often than it is there
     rows = read_json(out / "manifest.json")["poisoned_rows"]
     assert not any("mushroom" in originals[row]["caption"] for row in rows)
+
+
+@pytest.mark.parametrize("captions", ["templates", "corpus"])
+def test_images_whose_caption_names_the_target_class_are_left_alone(scenes, tmp_path, captions):
+    table = read_table(scenes / "train.csv", ("path", "caption"))
+    named, rows = ([row for row in table if ("mushroom" in row["caption"]) == wanted] for wanted in (True, False))
+    mixed = [row for pair in zip(named[:6], rows[:6], strict=True) for row in pair]
+    write_table(tmp_path / "mixed.csv", ("path", "caption"), mixed)
+    out = build_patch(scenes, tmp_path / "a", train=tmp_path / "mixed.csv", poisons=6, captions=captions)
+    assert [mixed[row] for row in read_json(out / "manifest.json")["poisoned_rows"]] == rows[:6]
+    with pytest.raises(UserError, match=r"attack\.poisons: 7 images are asked for, but 6 do not name 'mushroom'"):
+        build_patch(scenes, tmp_path / "b", train=tmp_path / "mixed.csv", poisons=7, captions=captions)
 
 
 @pytest.mark.parametrize(

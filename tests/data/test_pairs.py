@@ -12,7 +12,7 @@ from PIL import Image
 
 from roclip.core.errors import UserError
 from roclip.data.images import decode
-from roclip.data.pairs import read_pairs
+from roclip.data.pairs import count_pairs, read_pairs
 from tests.fixtures.attacks import build
 
 CAPTIONS = ['a "red", ship', "tab\tinside", "NA", "été 東京"]
@@ -118,3 +118,13 @@ def test_an_attack_reads_other_projects_tables(scenes, tmp_path):
     ours = build("targeted", scenes, tmp_path / "ours")
     theirs = build("targeted", scenes, tmp_path / "theirs", train=tmp_path / "open_clip.csv")
     assert (ours / "train.csv").read_bytes() == (theirs / "train.csv").read_bytes()
+
+
+@pytest.mark.parametrize("stats", ["[]", "null", '{"successes": null}', '{"successes": -1}', '{"successes": "9"}', "{"])
+def test_what_img2dataset_noted_is_a_number_or_one_line(tmp_path, stats):
+    (tmp_path / "00000_stats.json").write_text('{"successes": 7}')
+    (tmp_path / "00001_stats.json").write_text("{}")
+    assert count_pairs(tmp_path) == 7
+    (tmp_path / "00001_stats.json").write_text(stats)
+    with pytest.raises(UserError, match=r"00001_stats\.json"):
+        count_pairs(tmp_path)

@@ -1,33 +1,10 @@
 """A shard is whole or it is not: each way of being broken is found."""
 
-import io
-import json
-import tarfile
-
-import pyarrow
-import pyarrow.parquet as parquet
 import pytest
 
-from roclip.data.shards import COLUMNS, Shard
+from roclip.data.shards import Shard
+from tests.fixtures.downloads import write_shard
 from tests.fixtures.webserver import picture
-
-
-def write_shard(
-    folder, images: dict[str, bytes], failed: int = 1, number: int = 3, error: str = "gone", url: str = "u"
-) -> Shard:
-    """As img2dataset writes it, with rows in the order of completion."""
-    shard = Shard(folder, number, "train", len(images) + failed)
-    with tarfile.open(shard.tar, "w") as tar:
-        for key, content in images.items():
-            for suffix, part in (("jpg", content), ("txt", b"a caption"), ("json", b"{}")):
-                member = tarfile.TarInfo(f"{key}.{suffix}")
-                member.size = len(part)
-                tar.addfile(member, io.BytesIO(part))
-    records = [dict(zip(COLUMNS, (key, int(key), "u", "c", "success", None), strict=True)) for key in reversed(images)]
-    records += [dict(zip(COLUMNS, ("9999", 9, url, "c", "failed_to_download", error), strict=True))] * failed
-    parquet.write_table(pyarrow.Table.from_pylist(records), shard.table)
-    shard.stats.write_text(json.dumps({"count": shard.rows}))
-    return shard
 
 
 @pytest.fixture

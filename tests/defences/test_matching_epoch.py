@@ -1,7 +1,6 @@
 """RoCLIP's matching epochs, to the bit, against a loop written out here: weights, matches, pool and telemetry."""
 
 import math
-from pathlib import Path
 from random import Random
 from statistics import mean
 
@@ -11,7 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from roclip.core.columns import PAIRS, TRUTH
-from roclip.core.files import read_table, write_table
+from roclip.core.files import read_table
 from roclip.core.randomness import generator
 from roclip.data.images import decode
 from roclip.defences import augmentation
@@ -21,23 +20,13 @@ from roclip.model.pixels import normalise, to_pixels
 from roclip.training.schedule import learning_rate
 from tests.fixtures.trainings import options, same, training_of
 
-EPOCHS, BATCH, POOL = 4, 64, 100  # clip, matching, clip, matching; a pool that the second batch wraps round
+EPOCHS, BATCH, POOL = 4, 64, 100  # clip, matching, clip, matching; a pool that a batch wraps round
 
 
 @pytest.fixture(scope="module")
-def few(poisoned, tmp_path_factory) -> Path:
-    """The last 208 pairs of the small attack, 8 of them poisoned: 3 steps an epoch."""
-    folder = tmp_path_factory.mktemp("few")
-    for name, columns in (("train.csv", tuple(PAIRS)), ("truth.csv", tuple(TRUTH))):
-        write_table(folder / name, columns, read_table(poisoned / name, columns)[-208:])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def trained(few, poisoned, scenes, tmp_path_factory):
+def trained(few, scenes, tmp_path_factory):
     """A training that has gone through all of its epochs, their history, and the same by hand."""
-    changes = {"pairs": few / "train.csv", "truth": few / "truth.csv", "epochs": EPOCHS, "pool_size": POOL}
-    o = options(poisoned, scenes, tmp_path_factory.mktemp("out"), **changes)
+    o = options(few, scenes, tmp_path_factory.mktemp("out"), epochs=EPOCHS, pool_size=POOL)
     training = training_of(o)
     history = [training.epoch(epoch) for epoch in range(1, EPOCHS + 1)]
     return training, history, ByHand(o)
@@ -150,7 +139,7 @@ def test_every_image_met_the_same_caption(trained):
     table = training.defence.tables()["matches.csv"]
     rows = [training.rows[training.places[table[column]]].tolist() for column in ("row", "caption_row")]
     assert dict(zip(*rows, strict=True)) == by_hand.matches
-    assert len(by_hand.matches) > 128  # of 208; both matching epochs leave out other 16
+    assert len(by_hand.matches) > 128  # of 136; the two matching epochs leave out other 8
 
 
 def test_the_pool_holds_the_same_captions_in_the_same_slots(trained):

@@ -23,17 +23,17 @@ def test_holds_what_a_bounded_deque_holds(size, batches):
         pool.push(torch.stack([rows, rows, rows], 1).float(), rows, 0)
         oracle.extend(rows.tolist())
         row += count
-    held = torch.roll(pool.rows, -pool.oldest).tolist()  # oldest first
+    held = torch.roll(pool.ids, -pool.oldest).tolist()  # oldest first
     assert [r for r in held if r >= 0] == list(oracle)
-    filled = pool.rows >= 0
-    assert torch.equal(pool.features[filled][:, 0].long(), pool.rows[filled])
+    filled = pool.ids >= 0
+    assert torch.equal(pool.features[filled][:, 0].long(), pool.ids[filled])
 
 
 def test_a_push_that_wraps_overwrites_the_oldest_only():
     pool = Pool(4, 2)
     pool.push(unit(3, 2), torch.tensor([0, 1, 2]), 0)
     pool.push(unit(3, 2), torch.tensor([3, 4, 5]), 0)
-    assert pool.rows.tolist() == [4, 5, 2, 3]
+    assert pool.ids.tolist() == [4, 5, 2, 3]
 
 
 @pytest.mark.parametrize("bf16", [False, True])
@@ -49,9 +49,9 @@ def test_nearest_is_the_largest_cosine_by_brute_force_under_autocast_too(bf16):
 def test_a_batch_is_found_only_after_it_was_pushed():
     pool, batch = Pool(10, 8), unit(4, 8, seed=3)
     pool.push(unit(10, 8, seed=4), torch.arange(10), 0)
-    assert set(pool.rows[pool.nearest(batch)].tolist()) <= set(range(10))
+    assert set(pool.ids[pool.nearest(batch)].tolist()) <= set(range(10))
     pool.push(batch, torch.arange(100, 104), 0)
-    assert pool.rows[pool.nearest(batch)].tolist() == [100, 101, 102, 103]
+    assert pool.ids[pool.nearest(batch)].tolist() == [100, 101, 102, 103]
 
 
 def test_keeps_no_gradient():
@@ -66,13 +66,13 @@ def test_keeps_no_gradient():
 def test_of_a_batch_larger_than_the_pool_the_last_stay(count):
     pool = Pool(5, 2)
     pool.push(unit(count, 2), torch.arange(count), 0)
-    assert sorted(pool.rows.tolist()) == list(range(count - 5, count))
+    assert sorted(pool.ids.tolist()) == list(range(count - 5, count))
 
 
 def test_noise_stands_for_no_caption_and_is_not_normalised():
     pool = Pool(50, 64)
     pool.fill_with_noise(torch.Generator().manual_seed(0))
-    assert (pool.rows == -1).all()
+    assert (pool.ids == -1).all()
     assert pool.features.norm(dim=1).mean().item() == pytest.approx(8, rel=0.1)
 
 
@@ -80,4 +80,4 @@ def test_the_step_of_each_caption_is_kept():
     pool = Pool(3, 2)
     pool.push(unit(2, 2), torch.tensor([0, 1]), 5)
     pool.push(unit(2, 2), torch.tensor([2, 3]), 9)
-    assert dict(zip(pool.rows.tolist(), pool.steps.tolist(), strict=True)) == {1: 5, 2: 9, 3: 9}
+    assert dict(zip(pool.ids.tolist(), pool.steps.tolist(), strict=True)) == {1: 5, 2: 9, 3: 9}

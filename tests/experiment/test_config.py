@@ -9,22 +9,16 @@ import yaml
 from attacks import ATTACKS
 from roclip.core.errors import UserError
 from roclip.core.files import write_table
+from roclip.core.options import flags
 from roclip.experiment.config import check, complete
 from tests.conftest import ROOT
 from tests.fixtures.configs import COMPLETE, CONFIG, changed, on_top
 
 BACKDOORS = [name for name, given in CONFIG["attack"].items() if ATTACKS[given["kind"]].family == "backdoor"]
-CLEANED = {"train": {"kind": "clip"}, "repair": {"kind": "finetune"}}
-FILTERED = {"filter": {"kind": "cosine", "scored_by": {"kind": "clip"}}, "train": {"kind": "clip"}}
 
 
 def sweep(**changes) -> dict:
     return {"attacks": ["targeted"], "defences": ["roclip"]} | changes
-
-
-def with_defence(recipe: dict) -> dict:
-    """The default config with one more defence, `mine`, which is run."""
-    return changed("defences", ["clip", "mine"], changed("defence.mine", recipe))
 
 
 @pytest.mark.parametrize("name", ["config", "test", "ablations", "faithful_release"])
@@ -42,7 +36,9 @@ def test_a_complete_config_has_every_key_and_is_its_own_completion():
 
 
 def test_a_step_may_have_epochs_and_rates_beside_those_of_the_section():
-    config = changed("defence.clip.train", {"kind": "clip", "epochs": 3, "warmup_steps": 2}, changed("train.learning_rate", 0.5))
+    config = changed(
+        "defence.clip.train", {"kind": "clip", "epochs": 3, "warmup_steps": 2}, changed("train.learning_rate", 0.5)
+    )
     train = complete(config, ATTACKS)["defence"]["clip"]["train"]
     assert (train["epochs"], train["warmup_steps"], train["learning_rate"]) == (3, 2, 0.5)
 
@@ -51,9 +47,17 @@ MISTAKES = [
     ("train.epoch", 8, "train.epoch: unknown key; legal here: batch_size, beta1"),
     ("colour", 1, "colour: unknown key; legal here: attack, attacks"),
     ("defence.roclip.train.match", 1, "defence.roclip.train.match: unknown key; legal here: augment_captions"),
-    ("attack.patch.targets", 1, "attack.patch.targets: an option of kind targeted, not of 'patch'; legal here: captions, clean"),
+    (
+        "attack.patch.targets",
+        1,
+        "attack.patch.targets: an option of kind targeted, not of 'patch'; legal here: captions, clean",
+    ),
     ("attack.warped.blend_share", 1, "attack.warped.blend_share: an option of kind blended, not of 'warped'; legal here: cap"),
-    ("defence.clip.train.pool_size", 1, "defence.clip.train.pool_size: an option of kind roclip, not of 'clip'; legal here: aug"),
+    (
+        "defence.clip.train.pool_size",
+        1,
+        "defence.clip.train.pool_size: an option of kind roclip, not of 'clip'; legal here: aug",
+    ),
     ("train", {1: 2, "foo": 3}, "train.1: unknown key"),
     ("attack.A b", {"kind": "clean"}, r"attack: 'A b' is not legal here \(a name: small letters"),
     ("attack", {1: {"kind": "clean"}}, "attack: 1 is not of type 'string'"),
@@ -120,8 +124,17 @@ MISTAKES = [
     ("sweeps.pool", sweep(seeds=[]), r"sweeps.pool.seeds: \[\] should be non-empty"),
     ("sweeps.pool", sweep(axis={}), "sweeps.pool.axis: unknown key; legal here: attacks, axes, defences, seeds"),
     ("sweeps.pool", sweep(axes={"pool_size": [40001]}), "defence.roclip~pool_size~40001.train.pool_size: 40001 is more than"),
-    ("sweeps.pool", sweep(axes={"pool_size": ["many"]}), "defence.roclip~pool_size~many.train.pool_size: 'many' is not of type"),
-    ("sweeps.pool", sweep(axes={"pool_size": [-1]}), "defence.roclip~pool_size~-1.train.pool_size: -1 is less than the minimum"),
+    (
+        "sweeps.pool",
+        sweep(axes={"pool_size": ["many"]}),
+        "defence.roclip~pool_size~many.train.pool_size: 'many' is not of type",
+    ),
+    (
+        "sweeps.pool",
+        sweep(axes={"pool_size": [-1]}),
+        "defence.roclip~pool_size~-1.train.pool_size: -1 is less than the minimum",
+    ),
+    ("sweeps.x", sweep(axes={"augment_images": [1]}), "defence.roclip~augment_images~1.train.augment_images: 1 is not of type"),
     ("sweeps.pool", sweep(axes={"pool_fill": ["A b"]}), "sweeps.pool.axes: 'roclip~pool_fill~a b' is to be the name"),
     ("sweeps.pool", sweep(axes={"captions_per_target": [2501]}), "attack.targeted~captions_per_target~2501.captions_per"),
     ("attack.targeted.clean_pairs", 700, "defence.roclip.train.pool_size: 800 is more than the 700 training pairs"),
@@ -153,49 +166,6 @@ def test_a_mistake_is_one_line_that_names_the_key(key, value, message):
     assert len(str(caught.value)) < 6000
 
 
-@pytest.mark.parametrize(
-    ("recipe", "message"),
-    [
-        ({}, "defence.mine: a recipe needs the step `train`; its steps are filter, train, repair"),
-        ({"repair": {"kind": "finetune"}}, "defence.mine: a recipe needs the step `train`"),
-        ({"train": {}}, "defence.mine.train: 'kind' is a required property; kinds are clip, roclip, given"),
-        ({"train": {"kind": "finetune"}}, "defence.mine.train.kind: kind 'finetune' is a repair, not a train step; kinds here are"),
-        (CLEANED | {"repair": {"kind": "clip"}}, "mine.repair.kind: kind 'clip' is a train step, not a repair; kinds here are fin"),
-        (FILTERED | {"filter": {"kind": "cosine"}}, "defence.mine.filter: 'scored_by' is a required property"),
-        (FILTERED | {"filter": {"kind": "cosine", "scored_by": {"kind": "random"}}}, "mine.filter.scored_by.kind: kind 'random' is"),
-        (FILTERED | {"filter": {"kind": "random", "keep": 0}}, "defence.mine.filter.keep: 0 is less than or equal to the minimum"),
-        (FILTERED | {"filter": {"kind": "random", "keep": 1e-5}}, "defence.mine.filter.keep: 1e-05 of 40000 .* pairs is none"),
-        (FILTERED | {"filter": {"kind": "random", "keep": 0.001}}, "train.batch_size: 64 is more than the 40 training pairs"),
-        (FILTERED | {"train": {"kind": "given", "weights": "README.md"}}, "mine.filter: a step `train` of kind given trains on no"),
-        ({"train": {"kind": "given", "weights": "absent.pt"}}, "defence.mine.train.weights: 'absent.pt' is no file"),
-        ({"train": {"kind": "given", "weights": "README.md", "epochs": 2}}, "defence.mine.train.epochs: unknown key; legal here: w"),
-        ({"train": {"kind": "clip", "start_from": "absent"}}, r"mine.train.start_from: 'absent' is neither a defence .*\(clip, roc"),
-        ({"train": {"kind": "clip", "start_from": "mine"}}, "defence.mine.train.start_from: a circle, mine -> mine"),
-        (CLEANED | {"repair": {"kind": "finetune", "clean_pairs": 40001}}, "defence.mine.repair.clean_pairs: 40001 is more than the"),
-        (CLEANED | {"repair": {"kind": "finetune", "clean_pairs": 63}}, "train.batch_size: 64 is more than the 63 training pairs"),
-        (CLEANED | {"repair": {"kind": "finetune", "warmup_steps": 124}}, "mine.repair.warmup_steps: 124 is not less than the 124"),
-        ({"train": {"kind": "clip"}}, "defences: 'clip' and 'mine' are equal in all steps; leave one of them out"),
-        ({"train": {"kind": "roclip", "match_every": 0, "augment_images": False, "augment_captions": "never"}}, "'clip' and 'mine'"),
-    ],
-)  # fmt: skip
-def test_a_mistake_in_a_recipe_is_one_line_that_names_the_step(recipe, message):
-    with pytest.raises(UserError, match=message) as caught:
-        check(with_defence(recipe), ATTACKS)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("recipe", [CLEANED, FILTERED, {"train": {"kind": "given", "weights": "README.md"}}])
-def test_a_recipe_of_every_form_is_legal(recipe):
-    check(with_defence(recipe), ATTACKS)
-
-
-def test_a_circle_over_several_recipes_is_shown():
-    config = changed("defence.a", {"train": {"kind": "clip", "start_from": "b"}})
-    config = changed("defence.b", FILTERED | {"filter": {"kind": "cosine", "scored_by": {"kind": "clip", "start_from": "a"}}}, config)
-    with pytest.raises(UserError, match="defence.b.filter.scored_by.start_from: a circle, a -> b -> a; one of them"):
-        check(config, ATTACKS)
-
-
 def test_the_usual_baseline_need_not_be_run():
     assert check(changed("defences", ["roclip"]), ATTACKS)[1].baseline == "clip"
 
@@ -214,7 +184,7 @@ def test_a_downstream_set_outside_the_data_roots_is_named_before_the_run(tmp_pat
     outside = rf"downstream.sets: dtd is outside the data roots \(results, data\): add {tmp_path}/disk/dtd to data.roots"
     with pytest.raises(UserError, match=outside):
         check(config, ATTACKS)
-    whole, plan = check(changed("data.roots", ["results", str(tmp_path / "disk")], config), ATTACKS)
+    _, plan = check(changed("data.roots", ["results", str(tmp_path / "disk")], config), ATTACKS)
     assert plan.sets == ["dtd"]
 
 
@@ -255,7 +225,9 @@ def test_a_model_without_a_number_of_pixels_is_refused(tmp_path, size):
         check(changed("train.model", str(tmp_path / "model.json")), ATTACKS)
 
 
-@pytest.mark.parametrize("pattern", ["a {foo}", "a {0}", "a {object", "{object.__class__}", "{object:>30000000}", "{object!r}", "{}"])
+@pytest.mark.parametrize(
+    "pattern", ["a {foo}", "a {0}", "a {object", "{object.__class__}", "{object:>30000000}", "{object!r}", "{}"]
+)
 def test_a_sentence_pattern_holds_plain_names_alone(tmp_path, pattern):
     (tmp_path / "captions.txt").write_text(f"a {{object}} on {{ground}}\n{pattern}\n")
     with pytest.raises(UserError, match=r"data\.captions: .*captions\.txt, pattern 2: "):
@@ -264,7 +236,9 @@ def test_a_sentence_pattern_holds_plain_names_alone(tmp_path, pattern):
 
 @pytest.mark.parametrize("name", ["test", "probe", "own", "class_features", "labels", "none", "kind"])
 def test_no_name_is_taken(name):
-    config = changed(f"defence.{name}", {"train": {"kind": "roclip", "pool_size": 3}}, changed(f"attack.{name}", {"kind": "patch"}))
+    config = changed(
+        f"defence.{name}", {"train": {"kind": "roclip", "pool_size": 3}}, changed(f"attack.{name}", {"kind": "patch"})
+    )
     check(config | {"attacks": [name], "defences": ["clip", name]}, ATTACKS)
 
 
@@ -272,6 +246,13 @@ def test_the_given_config_is_left_as_it_is():
     config = copy.deepcopy(CONFIG)
     check(config, ATTACKS)
     assert config == CONFIG
+
+
+@pytest.mark.parametrize("section", ["train", "data"])
+def test_every_number_of_the_config_survives_as_a_flag(section):
+    numbers = {key: value for key, value in COMPLETE[section].items() if isinstance(value, (int, float))}  # truth values too
+    words = flags(numbers).split()
+    assert words == [word for key, value in numbers.items() for word in (f"--{key}", str(value).lower())]
 
 
 def test_every_key_of_version_1_s_default_is_a_default_still():

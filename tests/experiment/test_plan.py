@@ -73,7 +73,7 @@ def test_a_variant_that_has_a_name_already_goes_by_it():
 @pytest.mark.parametrize("where", ["defences", "sweep"])
 def test_two_selected_defences_that_are_equal_are_refused(where):
     recipes = RECIPES | {"second": {"train": {"kind": "clip"}}}
-    with pytest.raises(UserError, match="^defences: 'clip' and 'second' are equal in all steps; leave one of them out$"):
+    with pytest.raises(UserError, match=r"^defences: 'clip' and 'second' are equal in all steps; leave one of them out$"):
         if where == "defences":
             planned({}, defence=recipes, defences=["clip", "second"])
         else:
@@ -108,7 +108,9 @@ def test_a_setting_that_some_defences_lack_changes_the_others():
 
 def test_an_axis_says_of_which_step_it_is():
     axes = {"train.epochs": [8, 3], "repair.epochs": [2, 5], "clean_pairs": [None]} | {"clean_pairs": [100]}
-    with pytest.raises(UserError, match=r"s.axes: 'clean_pairs' may be any of attack.clean_pairs, repair.clean_pairs; write wh"):
+    with pytest.raises(
+        UserError, match=r"s.axes: 'clean_pairs' may be any of attack.clean_pairs, repair.clean_pairs; write wh"
+    ):
         planned({"s": sweep(axes, defences=["cleaned"])})
     with pytest.raises(UserError, match=r"s.axes: 'epochs' may be any of train.epochs, repair.epochs; write which"):
         planned({"s": sweep({"epochs": [3]}, defences=["cleaned"])})
@@ -156,6 +158,7 @@ def test_what_must_be_trained_on_the_way_is_listed_with_what_is_judged():
         (sweep({}, ["gone"]), "^sweeps.s.attacks: 'gone' is not defined under 'attack'; defined are clean, targ"),
         (sweep({}, ["patch"], ["gone"]), "^sweeps.s.defences: 'gone' is not defined"),
         (sweep({"targets": [1]}, ["patch"]), "^sweeps.s.axes: neither attack 'patch' nor defence 'roclip' has 'targets'"),
+        (sweep({"size": [400]}), "^sweeps.s.axes: neither attack 'targeted' nor defence 'roclip' has 'size'"),
         (sweep({"kind": ["clip"]}), "^sweeps.s.axes: neither attack 'targeted' nor defence 'roclip' has 'kind'"),
         (sweep({"epochs": [1], "a": [{"epochs": 2}]}), "^sweeps.s.axes: two of them set 'epochs'; take it out of one"),
         (sweep({"a": [{1: 2}]}), "^sweeps.s.axes: neither .* has '1'"),

@@ -6,13 +6,15 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 
 from roclip.core.errors import UserError
-from roclip.experiment.run_lock import claim, write_if_changed
+from roclip.core.files import read_json, write_json
+from roclip.experiment.plan import read_plan
+from roclip.experiment.run_lock import claim, folder_of, write_down
 from tests.conftest import ROOT
+from tests.fixtures.plans import planned
 
 HOLD = "import sys, time; from pathlib import Path; from roclip.experiment.run_lock import claim; claim(Path(sys.argv[1])); "
 HOLD += "print(flush=True); time.sleep(60)"
@@ -89,13 +91,25 @@ def test_a_lock_that_is_not_ours_is_refused_and_stays_as_it_is(tmp_path, how):
 
 def test_what_cannot_be_a_folder_of_results_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    assert "is no folder; remove it" in refused(tmp_path / "file")
-    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    assert "is a link to nothing; remove it" in refused(tmp_path / "dangling")
-    assert not (tmp_path / "nowhere").exists()
+    assert "cannot be made (File exists)" in refused(tmp_path / "file")
     assert "cannot be made (Not a directory)" in refused(tmp_path / "file/results")
     (tmp_path / "read_only").symlink_to("/sys")  # where root may not write either
     assert "cannot be written to (" in refused(tmp_path / "read_only")
+
+
+def test_something_else_in_place_of_the_folder_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert folder_of("mine") == "results/mine"
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/file").write_text("")
+    (tmp_path / "results/dangling").symlink_to(tmp_path / "nowhere")
+    for name, kind in (("file", "no folder"), ("dangling", "a link to nothing")):
+        with pytest.raises(UserError, match=rf"^results/{name}: is {kind}; remove it, or name the experiment otherwise$"):
+            folder_of(name)
+    (tmp_path / "results").rename(tmp_path / "aside")
+    (tmp_path / "results").write_text("")
+    with pytest.raises(UserError, match=r"^results: is no folder"):
+        folder_of("mine")
 
 
 def test_a_link_to_a_folder_is_a_folder(tmp_path):
@@ -114,15 +128,19 @@ def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch, number):
     assert f"its file system has no locks (flock: {os.strerror(number)})" in refused(tmp_path)
 
 
-def test_a_file_is_written_only_when_it_says_something_else(tmp_path):
-    path = tmp_path / "config.yaml"
-    write_if_changed(path, "ü: 1\n")
-    os.utime(path, (1, 1))
-    write_if_changed(path, "ü: 1\n")
-    assert path.stat().st_mtime == 1
-    write_if_changed(path, "ü: 2\n")
-    assert path.read_text(encoding="utf-8") == "ü: 2\n"
-    assert time.time() - path.stat().st_mtime < 60
+def test_config_and_plan_are_written_only_when_they_say_something_else(tmp_path):
+    plan = planned([("patch", "clip", 1)])
+    files = [tmp_path / "config.yaml", tmp_path / "plan.json"]
+    write_down(tmp_path, {"b": "ü", "a": [1]}, plan)
+    for path in files:
+        os.utime(path, (1, 1))
+    write_down(tmp_path, {"b": "ü", "a": [1]}, plan)
+    assert [path.stat().st_mtime for path in files] == [1, 1]
+    write_down(tmp_path, {"b": "ü", "a": [2]}, plan)
+    assert [path.stat().st_mtime == 1 for path in files] == [False, True]
+    assert files[0].read_text(encoding="utf-8") == "b: ü\na:\n- 2\n"
+    write_down(tmp_path, {"b": "ü", "a": [2]}, planned([("patch", "clip", 2)]))
+    assert read_plan(files[1]).runs == [("patch", "clip", 2)]
 
 
 def test_a_file_system_that_does_not_flush_folders_is_written_to(tmp_path, monkeypatch):
@@ -134,9 +152,9 @@ def test_a_file_system_that_does_not_flush_folders_is_written_to(tmp_path, monke
         flush(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    write_if_changed(tmp_path / "a.txt", "a")
-    assert (tmp_path / "a.txt").read_text() == "a"
+    write_json(tmp_path / "a.json", {})
+    assert read_json(tmp_path / "a.json") == {}
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
     with pytest.raises(OSError, match="broken"):
-        write_if_changed(tmp_path / "b.txt", "b")
-    assert not (tmp_path / "b.txt").exists()
+        write_json(tmp_path / "b.json", {})
+    assert not (tmp_path / "b.json").exists()

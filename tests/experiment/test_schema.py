@@ -66,8 +66,9 @@ def test_what_a_step_may_set_for_itself_is_bound_as_in_the_section():
     (training, other) = (next(k for k in STEPS["train"].values() if k.trains is flag) for flag in (True, False))
     assert per_step(other) == {}
     for name, rules in per_step(training).items():
-        assert rules | {"default": SCHEMA["properties"]["train"]["properties"][name]["default"]} == (
-            SCHEMA["properties"]["train"]["properties"][name]
+        assert (
+            rules | {"default": SCHEMA["properties"]["train"]["properties"][name]["default"]}
+            == (SCHEMA["properties"]["train"]["properties"][name])
         )
 
 
@@ -108,7 +109,7 @@ def test_the_schema_accepts_what_the_flags_accept(option, data):
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_default_is_legal(option):
-    owner, field, hint = OPTIONS[option]
+    _, field, hint = OPTIONS[option]
     rules = option_schema(field, hint)
     if "default" in rules:
         Validator(rules).validate(rules["default"])

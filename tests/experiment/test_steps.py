@@ -88,6 +88,11 @@ def test_numbers_are_equal_whatever_their_form(value):
     assert len(steps_of(recipes)[0]) == 1
 
 
+def test_a_truth_value_is_no_number():
+    models, _ = steps_of({"a": {"train": CLIP | {"augment_images": True}}, "b": {"train": CLIP | {"augment_images": 1}}})
+    assert len(models) == 2
+
+
 def test_of_equal_recipes_the_preferred_one_gives_the_name():
     recipes = {"a": {"train": CLIP}, "b": {"train": CLIP}}
     assert list(steps_of(recipes)[0]) == ["a"]
@@ -96,7 +101,10 @@ def test_of_equal_recipes_the_preferred_one_gives_the_name():
 
 def test_without_a_matching_epoch_it_is_the_plain_training():
     never = {"kind": "roclip", "match_every": 0, "pool_size": 3}
-    recipes = {"never": {"train": never}, "augmented": {"train": CLIP | {"augment_images": True, "augment_captions": "each_epoch"}}}
+    recipes = {
+        "never": {"train": never},
+        "augmented": {"train": CLIP | {"augment_images": True, "augment_captions": "each_epoch"}},
+    }
     models, _ = steps_of(recipes)
     assert list(models) == ["never"]
     assert models["never"].settings["kind"] == "clip"
@@ -150,15 +158,27 @@ def expanded(name: str, recipes: dict) -> tuple:
     return ("repair", sorted(map(str, recipe["repair"].items())), None, last) if "repair" in recipe else last
 
 
-@given(st.fixed_dictionaries({name: RECIPE for name in "abc"}))
+def has_circle(recipes: dict) -> bool:
+    """Whether recipes build on themselves: by taking away, again and again, those that build on none that is left."""
+    builds_on = {name: {train.get("start_from") for train in trainings(recipe)} for name, recipe in recipes.items()}
+    while free := [name for name, others in builds_on.items() if not others & builds_on.keys()]:
+        builds_on = {name: others for name, others in builds_on.items() if name not in free}
+    return bool(builds_on)
+
+
+def trainings(recipe: dict) -> list[dict]:
+    return [recipe["train"], recipe.get("filter", {}).get("scored_by", {})]
+
+
+@given(st.fixed_dictionaries(dict.fromkeys("abc", RECIPE)))
 @settings(max_examples=200, deadline=None)
 def test_steps_unfold_to_their_recipes_and_no_two_are_the_same(recipes):
     whole = complete(CONFIG | {"defence": recipes}, ATTACKS)["defence"]
-    try:
-        steps = Steps(whole)
-    except UserError as error:
-        assert "a circle" in str(error)
+    if has_circle(whole):
+        with pytest.raises(UserError, match="a circle"):
+            Steps(whole)
         return
+    steps = Steps(whole)
     models, filters = steps.named()
     for name in whole:
         known = steps.ends[steps.end(whole[name], name)]

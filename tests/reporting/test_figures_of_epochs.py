@@ -1,17 +1,24 @@
 """Figures of epochs, the saw-tooth, telemetry and cosines, show what histories say."""
 
+import dataclasses
+
 import pandas as pd
 import pytest
 
 from roclip.core.columns import HISTORY, SWEEPS
+from roclip.defences import TRAININGS
+from roclip.defences.repair import REPAIRS
+from roclip.experiment.plan import Step
 from roclip.reporting.figures.cosines import Cosines, cosines
-from roclip.reporting.figures.saw_tooth import saw_tooth
+from roclip.reporting.figures.saw_tooth import SawTooth, saw_tooth
 from roclip.reporting.figures.style import WIDEST
 from roclip.reporting.figures.telemetry import Telemetry, panels_of, telemetry
 from tests.fixtures.artists import legend, lines, shown
 from tests.fixtures.experiment import NOTING, Noting, cosine_rows, made_up_plan, swept
 
 pytestmark = pytest.mark.usefixtures("noting")
+
+GIVEN = next(kind for kind, training in TRAININGS.items() if not training.trains)
 
 
 def history(models: dict[tuple[str, str], int], epochs: int = 6, seeds=("1",)) -> pd.DataFrame:
@@ -142,3 +149,14 @@ def test_cosines_are_of_the_baseline_and_the_first_other_defence(defences, basel
     plan = made_up_plan(dict.fromkeys(defences.split(), "clip"), baseline=baseline)
     expected = [f"models/images/{defence}/seed10/cosines.csv" for defence in chosen.split()]
     assert Cosines.inputs("cosines", plan)[1:] == expected
+
+
+def test_of_repairs_and_given_weights_there_are_no_cosines():
+    plan = made_up_plan(dict.fromkeys(("clip", "repaired", "taken", "other"), "clip"))
+    repaired, taken = Step("repaired", "repair", {"kind": next(iter(REPAIRS))}), Step("taken", "train", {"kind": GIVEN})
+    steps = {"repaired": repaired, "taken": taken}
+    plan = dataclasses.replace(plan, models=plan.models | steps)
+    expected = [f"models/images/{defence}/seed10/cosines.csv" for defence in ("clip", "other")]
+    assert Cosines.inputs("cosines", plan)[1:] == expected
+    assert SawTooth.names(dataclasses.replace(plan, runs=[("images", "taken", 10)])) == []
+    assert SawTooth.names(dataclasses.replace(plan, runs=[("images", "repaired", 10)])) == ["saw_tooth"]

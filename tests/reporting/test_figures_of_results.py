@@ -96,6 +96,9 @@ def test_the_price_is_counted_at_the_baselines_own_checkpoint_if_it_has_it():
     figure = utility(results(1), "noting")
     assert [text.get_text() for text in figure.axes[0].texts] == ["90.0 (−0.1)", "90.1", "90.2"]
     assert "price against noting" in legend(figure)[-1]
+    other = result("a0", "other", "last_noting", zero_shot=0.8)  # the baseline has 90.2 here, and 90.1 at its other checkpoint
+    figure = utility(pd.concat([results(1), table(other)]), "noting")
+    assert figure.axes[0].texts[-1].get_text() == "80.0 (−10.2)"
 
 
 def test_without_the_baseline_no_price_is_claimed():

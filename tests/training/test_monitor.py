@@ -1,48 +1,73 @@
-"""What is noted of a matching epoch, against counts made by hand."""
+"""What the audit notes of a matching epoch, against counts made by hand."""
 
 import math
 
 import pytest
 import torch
-from roclip.defences.defence.pool import Pool
 
-from roclip.training.monitor import Draws, Poisons
+from roclip.core.columns import TRUTH
+from roclip.core.errors import UserError
+from roclip.core.files import write_table
+from roclip.defences import TRAININGS
+from roclip.defences.repair import REPAIRS
+from roclip.training.monitor import AUDITED, Audit, read_truth
 
-PAIRS = {
-    "caption": ["a red kite", "the old cart", "a Cart in grey", "my kite", "a carthorse", "one cart"],
-    "is_poison": ["0", "0", "1", "1", "0", "0"],
-    "adversary_class": ["", "", "cart", "kite", "", ""],
-}
+CAPTIONS = ["a red kite", "the old cart", "a Cart in grey", "my kite", "a carthorse", "one cart"]
+POISONED = {"is_poison": ["0", "0", "1", "1", "0", "0"], "adversary_class": ["", "", "cart", "kite", "", ""]}
+UNKNOWN = {column: [""] * 6 for column in TRUTH}
 
 
 def test_a_poisoned_image_that_draws_a_caption_of_its_class_is_counted():
-    poisons = Poisons(PAIRS)
+    audit = Audit(CAPTIONS, POISONED)
     images = torch.tensor([0, 2, 2, 2, 3, 3, 2])
     captions = torch.tensor([0, 1, 0, 2, 0, 1, 4])
-    # for clean images nothing counts; "cart" is in rows 1, 2 and 5, not in "carthorse"; "kite" in rows 0 and 3
-    assert poisons.adversary_captions(images, captions).tolist() == [False, True, False, True, True, False, False]
-    assert poisons.adversary_captions(torch.tensor([2]), torch.tensor([-1])).tolist() == [False]
+    # for clean images nothing counts; "cart" is in 1, 2 and 5, not in "carthorse"; "kite" in 0 and 3
+    assert audit.adversary_captions(images, captions).tolist() == [False, True, False, True, True, False, False]
+    assert audit.adversary_captions(torch.tensor([2]), torch.tensor([-1])).tolist() == [False]
 
 
 def test_means_over_the_steps_of_an_epoch():
-    pool = Pool(4, 2)
-    pool.push(torch.eye(2), torch.tensor([0, 2]), step=10)
-    draws = Draws(Poisons(PAIRS))
-    draws.note(pool, batch=torch.tensor([0, 3]), slots=torch.tensor([0, 0]), step=12)
-    pool.push(torch.eye(2), torch.tensor([3, 1]), step=12)
-    draws.note(pool, batch=torch.tensor([3, 2]), slots=torch.tensor([2, 1]), step=13)
-    means = draws.means()
-    assert means["distinct_neighbours"] == (0.5 + 1) / 2
-    assert means["own_captions"] == 3 / 4  # all but image 3 in the first step
-    assert means["adversary_captions"] == 1  # 3 drew row 0 "kite" and row 3 "kite", 2 drew row 2 "cart"
-    # images 3 (kite, rows 0 and 3), 3 again and 2 (cart, rows 1, 2 and 5); the pool holds 0, 2, then 0, 2, 3, 1 in 4 slots
+    audit = Audit(CAPTIONS, POISONED)
+    audit.note(torch.tensor([0, 3]), captions=torch.tensor([0, 0]), pool=torch.tensor([0, 2, -1, -1]))
+    audit.note(torch.tensor([3, 2]), captions=torch.tensor([3, 2]), pool=torch.tensor([0, 2, 3, 1]))
+    means = audit.means()
+    assert means["adversary_captions"] == 1  # 3 drew 0 "kite" and 3 "kite", 2 drew 2 "cart"
+    # images 3 (kite, in 0 and 3), 3 again and 2 (cart, in 1, 2 and 5)
     assert means["adversary_captions_by_chance"] == pytest.approx((1 / 4 + 2 / 4 + 2 / 4) / 3)
     assert means["poisons_in_pool"] == pytest.approx((1 / 4 + 2 / 4) / 2)
-    assert means["pool_age"] == pytest.approx(((2 + 2 + 12 + 12) / 4 + (3 + 3 + 1 + 1) / 4) / 2)
+    audit.begin()
+    assert all(math.isnan(value) for value in audit.means().values())
 
 
-def test_without_the_columns_or_without_a_match_there_is_nothing():
-    unknown = Poisons({"caption": PAIRS["caption"]})
+def test_a_slot_without_a_caption_is_no_poison_though_the_last_pair_is():
+    audit = Audit(CAPTIONS, {"is_poison": ["0"] * 5 + ["1"], "adversary_class": [""] * 5 + ["cart"]})
+    audit.note(torch.tensor([5]), captions=torch.tensor([-1]), pool=torch.tensor([-1, -1, 0, 5]))
+    assert audit.means() == {"adversary_captions": 0, "adversary_captions_by_chance": 1 / 4, "poisons_in_pool": 1 / 4}
+
+
+def test_without_the_truth_or_without_a_match_there_is_nothing():
+    unknown = Audit(CAPTIONS, UNKNOWN)
     assert not unknown.is_poison.any()
     assert unknown.adversary_captions(torch.arange(6), torch.arange(6)).sum() == 0
-    assert all(math.isnan(value) for value in Draws(unknown).means().values())
+    assert all(math.isnan(value) for value in unknown.means().values())
+    unknown.note(torch.arange(6), torch.arange(6), torch.arange(6))
+    assert all(math.isnan(value) for value in unknown.means().values())
+
+
+def test_of_clean_pairs_no_poison_is_in_the_pool():
+    clean = Audit(CAPTIONS, {"is_poison": ["0"] * 6, "adversary_class": [""] * 6})
+    clean.note(torch.arange(6), torch.arange(6), torch.arange(6))
+    assert clean.means()["poisons_in_pool"] == 0
+    assert math.isnan(clean.means()["adversary_captions"])
+
+
+def test_without_a_file_nothing_is_known_and_one_of_other_pairs_is_refused(tmp_path):
+    assert read_truth(None, tmp_path / "train.csv", 6) == UNKNOWN
+    write_table(tmp_path / "truth.csv", tuple(TRUTH), [{"is_poison": "0", "adversary_class": ""}] * 5)
+    with pytest.raises(UserError, match=r"truth\.csv: 5 rows for the 6 of .*train\.csv; make the attack again"):
+        read_truth(tmp_path / "truth.csv", tmp_path / "train.csv", 6)
+
+
+def test_what_is_audited_is_a_column_of_some_defence():
+    columns = [name for defence in (*TRAININGS.values(), *REPAIRS.values()) for name in defence.telemetry_columns]
+    assert set(AUDITED) <= set(columns)

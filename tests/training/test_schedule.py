@@ -1,4 +1,4 @@
-"""Kinds of epoch and the learning rate."""
+"""The learning rate."""
 
 import math
 from itertools import pairwise
@@ -8,17 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roclip.training.schedule import is_matching, learning_rate
-
-
-@pytest.mark.parametrize(("match_every", "matching"), [(0, []), (1, [1, 2, 3, 4, 5, 6]), (2, [2, 4, 6]), (3, [3, 6]), (5, [5])])
-def test_matching_epochs(match_every, matching):
-    assert [epoch for epoch in range(1, 7) if is_matching(epoch, match_every)] == matching
-
-
-def test_no_matching_epoch_before_the_first_allowed():
-    assert [epoch for epoch in range(1, 9) if is_matching(epoch, 2, match_from=4)] == [4, 6, 8]
-    assert [epoch for epoch in range(1, 9) if is_matching(epoch, 3, match_from=4)] == [6]
+from roclip.training.schedule import learning_rate
 
 
 def test_learning_rate_rises_linearly_and_falls_as_torchs_cosine():
@@ -43,10 +33,3 @@ def test_the_rate_reaches_its_peak_never_exceeds_it_and_ends_near_0(steps, warmu
     assert rates[:top] == sorted(rates[:top])
     assert all(later <= rate * (1 + 1e-12) for rate, later in pairwise(rates[top:]))
     assert rates[-1] <= peak * (1 + math.cos(math.pi * (1 - 1 / (steps - warmup)))) / 2 * (1 + 1e-9)
-
-
-@given(st.integers(0, 10), st.integers(1, 20), st.integers(1, 60))
-def test_matching_epochs_are_the_multiples_from_the_first_allowed_on(match_every, match_from, epochs):
-    matching = [epoch for epoch in range(1, epochs + 1) if is_matching(epoch, match_every, match_from)]
-    multiples = set(range(match_every, epochs + 1, match_every)) if match_every else set()
-    assert matching == sorted(epoch for epoch in multiples if epoch >= match_from)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from roclip.core.columns import PAIRS
 from roclip.core.errors import UserError
 from roclip.core.files import read_table, write_table
 from roclip.evaluation.linear_probe import fit
@@ -13,9 +14,8 @@ from tests.conftest import SCENES
 from tests.fixtures.trainings import options
 
 
-def first(poisoned, tmp_path, count: int):
-    rows = read_table(poisoned / "train.csv", ("path", "caption"))[:count]
-    write_table(tmp_path / "pairs.csv", ("path", "caption"), [{k: row[k] for k in ("path", "caption")} for row in rows])
+def first(few, tmp_path, count: int):
+    write_table(tmp_path / "pairs.csv", tuple(PAIRS), read_table(few / "train.csv", tuple(PAIRS))[:count])
     return tmp_path / "pairs.csv"
 
 
@@ -25,11 +25,11 @@ def first(poisoned, tmp_path, count: int):
         (0, {}, r"^train\.batch_size: 64 is more than the 0 pairs of .*pairs\.csv"),
         (1, {"batch_size": 2}, r"^train\.batch_size: 2 is more than the 1 pairs"),
         (63, {"pool_size": 10}, r"^train\.batch_size: 64 is more than the 63 pairs"),
-        (80, {"pool_size": 81}, r"^method\.pool_size: 81 is more than the 80 pairs"),
+        (80, {"pool_size": 81}, r"^defence\.train\.pool_size: 81 is more than the 80 training pairs"),
     ],
 )
-def test_too_few_pairs_are_refused(poisoned, scenes, tmp_path, pairs, changes, message):
-    o = options(poisoned, scenes, tmp_path / "out", pairs=first(poisoned, tmp_path, pairs), **changes)
+def test_too_few_pairs_are_refused(few, scenes, tmp_path, pairs, changes, message):
+    o = options(few, scenes, tmp_path / "out", pairs=first(few, tmp_path, pairs), truth=None, **changes)
     with pytest.raises(UserError, match=message):
         train.run(o)
     assert not list((tmp_path / "out").rglob("*.safetensors"))
@@ -44,18 +44,18 @@ def test_too_few_pairs_are_refused(poisoned, scenes, tmp_path, pairs, changes, m
         (2, {"batch_size": 2, "pool_size": 2}),
     ],
 )
-def test_what_is_just_enough_works(poisoned, scenes, tmp_path, pairs, changes):
-    o = options(poisoned, scenes, tmp_path / "out", pairs=first(poisoned, tmp_path, pairs), **changes)
+def test_what_is_just_enough_works(few, scenes, tmp_path, pairs, changes):
+    o = options(few, scenes, tmp_path / "out", pairs=first(few, tmp_path, pairs), truth=None, **changes)
     history = train.run(o)
     assert [row["kind"] for row in history] == ["clip", "matching"]
     assert all(math.isfinite(row["loss"]) for row in history)
-    assert len(read_table(tmp_path / "out/matches.csv", ("row",))) == pairs // o.batch_size * o.batch_size
+    assert len(read_table(tmp_path / "out/tables/matches.csv", ("row",))) == pairs // o.batch_size * o.batch_size
 
 
-def test_a_class_without_images_and_an_exam_without_any_work(poisoned, scenes, tmp_path):
+def test_a_class_without_images_and_an_evaluation_set_without_any_work(few, scenes, tmp_path):
     (tmp_path / "classes.txt").write_text((SCENES / "classes.txt").read_text() + "unicorn\n")
     write_table(tmp_path / "targets.csv", ("path", "label"), [])
-    o = options(poisoned, scenes, tmp_path / "out", classes=tmp_path / "classes.txt", targets=tmp_path / "targets.csv")
+    o = options(few, scenes, tmp_path / "out", classes=tmp_path / "classes.txt", targets=tmp_path / "targets.csv")
     (row, _) = train.run(o)
     assert math.isnan(row["attack_success"])
     assert 0 <= row["zero_shot"] <= 1

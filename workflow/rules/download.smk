@@ -26,9 +26,7 @@ rule scenes:
     shell:
         """
         roclip logged {log:q} roclip scenes --threads {threads} \
-            --data {RESULTS:q}/data \
-            --classes {input.classes:q} \
-            --captions {input.captions:q} {params.flags}
+            --classes {input.classes:q} --captions {input.captions:q} {params.flags}
         """
 
 
@@ -53,7 +51,7 @@ rule download:
         flags=TARGETS.download_flags(),
     shell:
         """
-        roclip logged {log:q} roclip download --threads {threads} --data {RESULTS:q}/data {params.flags}
+        roclip logged {log:q} roclip download --threads {threads} {params.flags}
         """
 
 
@@ -72,9 +70,8 @@ rule downstream:
     conda:
         "../../environment.yml"
     params:
-        flags=TARGETS.downstream_flags(),
+        flags=TARGETS.downstream_flags,
     shell:
         """
-        roclip logged {log:q} roclip downstream --set {wildcards.set} \
-            --out {RESULTS:q}/data/downstream/{wildcards.set} {params.flags}
+        roclip logged {log:q} roclip downstream {params.flags}
         """

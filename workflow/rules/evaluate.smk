@@ -68,9 +68,8 @@ rule export:
     conda:
         "../../environment.yml"
     params:
-        name="{attack}/{defence}/seed{seed}",
+        flags=TARGETS.export_flags,
     shell:
         """
-        roclip logged {log:q} roclip export --name {params.name:q} --experiment {PLAN.experiment:q} \
-            --weights {input.weights:q} --measures {RESULTS:q}/measures/{params.name:q} --out {output.export:q}
+        roclip logged {log:q} roclip export --weights {input.weights:q} --out {output.export:q} {params.flags}
         """

@@ -1,7 +1,7 @@
 """Gathers the measures in tables, says what they show, draws the figures and writes the report.
 
 The modules of figures and report are inputs: an edit to a figure redraws it, writes the report again and does nothing else.
-`plan` among the params is what plan.json says, for that is written when a run starts.
+Among the params is what plan.json says, for that is written when a run starts.
 
 Reads   plan.json, config.yaml; of models and measures those that the plan names; for figures what their registry says
 Writes  tables/*.{csv,md,tex,json}, figures/NAME.{png,pdf}, report.html
@@ -22,12 +22,13 @@ rule gather:
     conda:
         "../../environment.yml"
     params:
-        plan=TARGETS.fingerprint,
+        **TARGETS.planned,
+        results=subpath(output[0], ancestor=2),
     shell:
         """
-        roclip logged {log:q} roclip gather --plan {RESULTS:q}/plan.json \
-            --measures {RESULTS:q}/measures --models {RESULTS:q}/models \
-            --out {RESULTS:q}/tables
+        roclip logged {log:q} roclip gather --plan {params.plan:q} \
+            --measures {params.results:q}/measures --models {params.results:q}/models \
+            --out {params.results:q}/tables
         """
 
 
@@ -47,10 +48,10 @@ rule claims:
     conda:
         "../../environment.yml"
     params:
-        plan=TARGETS.fingerprint,
+        **TARGETS.planned,
     shell:
         """
-        roclip logged {log:q} roclip claims --plan {RESULTS:q}/plan.json \
+        roclip logged {log:q} roclip claims --plan {params.plan:q} \
             --results {input.results:q} --differences {input.differences:q} --reference {input.reference:q} \
             --classes {input.classes:q} --out {output.claims:q}
         """
@@ -71,12 +72,13 @@ rule paper_tables:
     conda:
         "../../environment.yml"
     params:
-        plan=TARGETS.fingerprint,
+        **TARGETS.planned,
+        results=subpath(output[0], ancestor=2),
     shell:
         """
-        roclip logged {log:q} roclip paper_tables --plan {RESULTS:q}/plan.json \
+        roclip logged {log:q} roclip paper_tables --plan {params.plan:q} \
             --results {input.results:q} --measures {input.measures:q} --reference {input.reference:q} \
-            --out {RESULTS:q}/tables
+            --out {params.results:q}/tables
         """
 
 
@@ -95,11 +97,12 @@ rule figure:
     conda:
         "../../environment.yml"
     params:
-        plan=TARGETS.fingerprint,
+        **TARGETS.planned,
+        results=subpath(output[0], ancestor=2),
     shell:
         """
-        roclip logged {log:q} roclip figure --figure {wildcards.figure} --plan {RESULTS:q}/plan.json \
-            --results {RESULTS:q} --out {RESULTS:q}/figures/{wildcards.figure} --inputs {input.files:q}
+        roclip logged {log:q} roclip figure --figure {wildcards.figure:q} --plan {params.plan:q} \
+            --results {params.results:q} --out {params.results:q}/figures/{wildcards.figure:q} --inputs {input.files:q}
         """
 
 
@@ -119,8 +122,9 @@ rule report:
     conda:
         "../../environment.yml"
     params:
-        config=CONFIG,  # what config.yaml says, as `plan`
+        results=subpath(output.html, parent=True),
+        config=CONFIG,  # what config.yaml says
     shell:
         """
-        roclip logged {log:q} roclip report --results {RESULTS:q} --template {input.template:q} --out {output.html:q}
+        roclip logged {log:q} roclip report --results {params.results:q} --template {input.template:q} --out {output.html:q}
         """

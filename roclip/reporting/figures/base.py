@@ -10,12 +10,13 @@ from roclip.core.columns import CHECKPOINT, MODEL, SWEEPS
 from roclip.core.deferred import Deferred
 from roclip.core.errors import UserError
 from roclip.core.files import read_table
-from roclip.defences import TRAININGS
 from roclip.experiment.plan import base
+from roclip.experiment.schema import STEPS
 
 if TYPE_CHECKING:
     import matplotlib.pyplot as plt
 
+    from roclip.defences.base import Defence
     from roclip.experiment.plan import Plan
 
 pd = Deferred("pandas")
@@ -68,10 +69,15 @@ def plain_runs(plan: Plan) -> list[tuple[str, str, int]]:
     return [run for run in plan.runs if is_base(run[0]) and is_base(run[1])]
 
 
+def class_of(plan: Plan, defence: str) -> type[Defence]:
+    """The class of the step, a training or a repair, that ends the recipe of a defence."""
+    step = plan.models[defence]
+    return STEPS[step.stage][step.settings["kind"]]
+
+
 def has_epochs(plan: Plan, defence: str) -> bool:
     """Whether what ends the recipe of a defence has a history: given weights have none."""
-    step = plan.models[defence]
-    return step.stage != "train" or TRAININGS[step.settings["kind"]].trains
+    return class_of(plan, defence).trains
 
 
 def read(path: Path, columns: Iterable[str]) -> pd.DataFrame:

@@ -69,7 +69,7 @@ def name_of(attack: str) -> str:
 
 
 def trainings(plan: Plan) -> list[str]:
-    """ATTACK/STEP/seedN of the trainings on these attacks that are no variants."""
+    """ATTACK/STEP/seedN of the trainings on these attacks that are no variants; a repair sees no pair of an attack."""
     found = []
     for model in plan.steps():
         attack, step, seed = model.split("/")

@@ -49,8 +49,12 @@ class Cosines(Figure):
 
 
 def models(plan: Plan) -> list[tuple[str, str, int]]:
-    """The runs that are shown, on the first attack that poisons, of one seed: the baseline and the first other defence."""
-    poisoned = [run for run in plain_runs(plan) if plan.family[run[0]] != "clean" and has_epochs(plan, run[1])]
+    """The runs that are shown, on the first attack that poisons, of one seed: the baseline and the first other defence.
+
+    A repair sees no pair of the attack, and given weights none at all.
+    """
+    trained = [run for run in plain_runs(plan) if plan.models[run[1]].stage == "train" and has_epochs(plan, run[1])]
+    poisoned = [run for run in trained if plan.family[run[0]] != "clean"]
     first = [run for run in poisoned if (run[0], run[2]) == (poisoned[0][0], poisoned[0][2])]
     others = [run for run in first if run[1] != plan.baseline]
     return [run for run in first if run[1] == plan.baseline] + others[:1]

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 from roclip.core.columns import SWEEPS
 from roclip.core.deferred import Deferred
 from roclip.core.words import checkpoint_label
-from roclip.defences import TRAININGS
-from roclip.defences.filters import FILTERS
-from roclip.defences.repair import REPAIRS
+from roclip.experiment.schema import STEPS
 from roclip.reporting.figures.base import Figure, checkpoints_of, read, read_results
 from roclip.reporting.figures.style import LINE_STYLES, MARKERS, empty, fill, legend_below, palette, percent_axis
 from roclip.training.settings import TrainSettings
@@ -27,7 +25,6 @@ plt = Deferred("matplotlib.pyplot")
 
 PREFIX = "sweep_"
 TITLES = ("attack success, top 1 (%)", "zero-shot accuracy, top 1 (%)")
-STEPS = {"filter": FILTERS, "train": TRAININGS, "repair": REPAIRS}
 # settings of attacks, which this package does not import
 OF_ATTACKS = {"captions_per_target": "poisoned pairs of each target image", "poisons": "poisoned pairs"}
 Recipes = Mapping[str, Mapping[str, Any]]  # by the names of defences

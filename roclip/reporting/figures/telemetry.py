@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from roclip.core.columns import HISTORY, MODEL
 from roclip.core.deferred import Deferred
-from roclip.defences import TRAININGS
-from roclip.reporting.figures.base import Figure, plain, plain_runs, read
+from roclip.reporting.figures.base import Figure, class_of, plain, plain_runs, read
 from roclip.reporting.figures.style import (
     LINE_STYLES,
     MARKERS,
@@ -42,19 +41,18 @@ class Telemetry(Figure):
 
     @classmethod
     def names(cls, plan: Plan) -> list[str]:
-        return ["telemetry"] if any(defence.telemetry_columns for defence in trainings(plan)) else []
+        return ["telemetry"] if any(defence.telemetry_columns for defence in classes(plan)) else []
 
     @classmethod
     def draw(cls, name: str, plan: Plan, results: Path) -> plt.Figure:
-        panels = {title: columns for defence in trainings(plan) for title, columns in panels_of(defence).items()}
+        panels = {title: columns for defence in classes(plan) for title, columns in panels_of(defence).items()}
         columns = dict.fromkeys(column for its in panels.values() for column in its)
         return telemetry(read(results / cls.reads[0], (*MODEL, *HISTORY, *columns)), panels)
 
 
-def trainings(plan: Plan) -> list[type[Defence]]:
-    """The classes of the trainings that end a recipe of a defence that is no variant."""
-    steps = [plan.models[defence] for _, defence, _ in plain_runs(plan)]
-    return list(dict.fromkeys(TRAININGS[step.settings["kind"]] for step in steps if step.stage == "train"))
+def classes(plan: Plan) -> list[type[Defence]]:
+    """The classes of the trainings and repairs that end a recipe of a defence that is no variant."""
+    return list(dict.fromkeys(class_of(plan, defence) for _, defence, _ in plain_runs(plan)))
 
 
 def panels_of(defence: type[Defence]) -> dict[str, tuple[str, ...]]:
