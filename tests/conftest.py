@@ -95,9 +95,10 @@ def poisoned(scenes, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def few(poisoned, tmp_path_factory) -> Path:
-    """A folder as that of the attack, with the last 136 of its pairs, for trainings of two steps an epoch."""
+    """A folder as that of the attack, with the last 136 of its pairs, for trainings of two steps an epoch, and one template."""
     out = tmp_path_factory.mktemp("few")
     for name, columns in (("train.csv", PAIRS), ("truth.csv", TRUTH)):
         write_table(out / name, tuple(columns), read_table(poisoned / name, tuple(columns))[-136:])
     shutil.copy(poisoned / "targets.csv", out)
+    (out / "templates.txt").write_text("a picture of a {}\n")
     return out

@@ -110,7 +110,7 @@ def settings_of(setting: str) -> dict[str, str]:
 def write_plan(path: Path, plan: Plan) -> None:
     """Write plan.json, unless it says the same already: what depends on it would seem out of date."""
     text = json.dumps(asdict(plan), indent=2) + "\n"
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+    if not path.is_file() or path.read_bytes() != text.encode():
         with atomic(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 

@@ -30,6 +30,17 @@ OWNER = re.compile(r"process \d+ on .*")
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
+def folder_of(experiment: str) -> str:
+    """The folder of an experiment. Raises UserError where something else than a folder is in its place."""
+    results = Path("results", experiment)
+    for path in (results.parent, results):
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"{path}: is a link to nothing; remove it, or name the experiment otherwise")
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path}: is no folder; remove it, or name the experiment otherwise")
+    return str(results)
+
+
 def begin(results: Path, config: Mapping[str, Any], plan: Plan, logger: logging.Logger) -> None:
     """What comes before the first job: the experiment is held, config and plan are written, the terminal may go away.
 
@@ -44,7 +55,7 @@ def write_down(results: Path, config: Mapping[str, Any], plan: Plan) -> None:
     """Write the complete config and the plan of a run beside its results, where they say something else yet."""
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
     path = results / "config.yaml"
-    if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
+    if not path.is_file() or path.read_bytes() != text.encode():
         with atomic(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     write_plan(results / "plan.json", plan)
@@ -57,9 +68,6 @@ def claim(results: Path) -> None:
     """
     try:
         results.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        kind = "a link to nothing" if results.is_symlink() else "no folder"
-        raise UserError(f"{results}: is {kind}; remove it, or name the experiment otherwise") from None
     except OSError as error:
         raise UserError(f"{results}: cannot be made ({error.strerror})") from None
     _lock(results)

@@ -119,7 +119,7 @@ class Targets:
     @cached_property
     def planned(self) -> dict[str, str]:
         """For what reads the plan: where it is, and what changes with it, for the file is no input of a rule."""
-        return {"results": self.results, "plan": f"{self.results}/plan.json", "version": fingerprint(asdict(self.plan))}
+        return {"plan": f"{self.results}/plan.json", "version": fingerprint(asdict(self.plan))}
 
     @cached_property
     def drawings(self) -> list[str]:
@@ -132,12 +132,19 @@ class Targets:
 
     # what jobs read
 
+    def pairs(self, wildcards: Any) -> str:
+        """What is trained on: the pairs of the attack or, in a repair, those of the data set, which are clean."""
+        is_repair = self.plan.models[wildcards.step].stage == "repair"
+        folder = "data" if is_repair else f"attacks/{wildcards.attack}/seed{wildcards.seed}"
+        return f"{self.results}/{folder}/train.csv"
+
     def files_of_step(self, wildcards: Any) -> list[str]:
-        """The files of a user that a training's settings name, such as weights to start from."""
+        """The files of a user that a training's settings name: of its model, and such as weights to start from."""
         step = self.plan.models[wildcards.step]
         options = fields(KINDS[step.stage][step.settings["kind"]].Settings)
-        named = (step.settings.get(option.name) for option in options if option.metadata["role"] == "files")
-        return [file for file in named if file]
+        named = [step.settings.get(option.name) for option in options if option.metadata["role"] == "files"]
+        model = self.config["train"]["model"]
+        return [file for file in (model if model.endswith(".json") else None, *named) if file]
 
     def steps_before(self, wildcards: Any) -> list[str]:
         """The rows that a training's filter keeps and the weights that it starts from, where there are such steps."""
@@ -158,17 +165,16 @@ class Targets:
 
     def evaluation_set(self, wildcards: Any) -> dict[str, str]:
         """The tables and lists of an evaluation set, by their flags, and the record of its images where there is one."""
-        own = {"classes": self.config["data"]["classes"], "templates": self.config["data"]["templates"]}
-        if wildcards.set == OWN:
-            folder, record = f"{self.results}/data", f"download{SUFFIX}"
-        elif wildcards.set.startswith(attack_set("")):
-            folder = f"{self.results}/attacks/{wildcards.set.removeprefix(attack_set(''))}/seed{wildcards.seed}"
-            return {"test": f"{folder}/targets.csv", **own, "record": f"{folder}/attack{SUFFIX}"}
-        else:
-            folder, record = f"{self.results}/data/downstream/{wildcards.set}", None
-            own = {"classes": f"{folder}/classes.txt", "templates": f"{folder}/templates.txt"}
+        lists = {key: self.config["data"][key] for key in ("classes", "templates")}
+        adversary = wildcards.set.removeprefix(attack_set(""))
+        if adversary != wildcards.set:
+            folder = f"{self.results}/attacks/{adversary}/seed{wildcards.seed}"
+            return {"test": f"{folder}/targets.csv", **lists, "record": f"{folder}/attack{SUFFIX}"}
+        folder = f"{self.results}/data" if wildcards.set == OWN else f"{self.results}/data/downstream/{wildcards.set}"
         tables = {"test": f"{folder}/test.csv", "probe": f"{folder}/probe.csv"}
-        return tables | own | ({"record": f"{folder}/{record}"} if record else {})
+        if wildcards.set == OWN:
+            return {**tables, **lists, "record": f"{folder}/download{SUFFIX}"}
+        return {**tables, **{key: f"{folder}/{key}.txt" for key in lists}}
 
     def export_inputs(self, wildcards: Any) -> list[str]:
         return self.measures_of(wildcards.attack, wildcards.defence, int(wildcards.seed))

@@ -12,7 +12,7 @@ import pytest
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, write_json
 from roclip.experiment.plan import read_plan
-from roclip.experiment.run_lock import claim, write_down
+from roclip.experiment.run_lock import claim, folder_of, write_down
 from tests.conftest import ROOT
 from tests.fixtures.plans import planned
 
@@ -91,13 +91,25 @@ def test_a_lock_that_is_not_ours_is_refused_and_stays_as_it_is(tmp_path, how):
 
 def test_what_cannot_be_a_folder_of_results_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    assert "is no folder; remove it" in refused(tmp_path / "file")
-    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    assert "is a link to nothing; remove it" in refused(tmp_path / "dangling")
-    assert not (tmp_path / "nowhere").exists()
+    assert "cannot be made (File exists)" in refused(tmp_path / "file")
     assert "cannot be made (Not a directory)" in refused(tmp_path / "file/results")
     (tmp_path / "read_only").symlink_to("/sys")  # where root may not write either
     assert "cannot be written to (" in refused(tmp_path / "read_only")
+
+
+def test_something_else_in_place_of_the_folder_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert folder_of("mine") == "results/mine"
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/file").write_text("")
+    (tmp_path / "results/dangling").symlink_to(tmp_path / "nowhere")
+    for name, kind in (("file", "no folder"), ("dangling", "a link to nothing")):
+        with pytest.raises(UserError, match=rf"^results/{name}: is {kind}; remove it, or name the experiment otherwise$"):
+            folder_of(name)
+    (tmp_path / "results").rename(tmp_path / "aside")
+    (tmp_path / "results").write_text("")
+    with pytest.raises(UserError, match=r"^results: is no folder"):
+        folder_of("mine")
 
 
 def test_a_link_to_a_folder_is_a_folder(tmp_path):

@@ -22,7 +22,7 @@ from roclip.training.settings import TrainSettings
 from tests.conftest import ROOT
 from tests.fixtures.configs import CONFIG, merge
 
-WEIGHTS = "config/models/small.json"  # any file that is there
+MODEL, WEIGHTS = "config/models/small.json", "config/test.yaml"  # any files that are there
 CHANGES = {
     "experiment": "x",
     "attacks": ["clean", "targeted", "patch"],
@@ -102,9 +102,11 @@ def test_a_training_reads_what_its_filter_keeps_and_the_weights_that_it_starts_f
     assert wanted.steps_before(job(step="chosen")) == ["results/x/filters/patch/chosen/seed3/kept.csv"]
     assert wanted.steps_before(job(step="from_clip")) == ["results/x/models/patch/clip/seed3/weights"]
     assert wanted.steps_before(job(step="cleaned")) == ["results/x/models/patch/cleaned.train/seed3/weights"]
+    assert wanted.pairs(job(step="cleaned")) in wanted.data
+    assert wanted.pairs(job(step="cleaned.train")) in wanted.attack_tables
     assert wanted.scored_by(job(step="chosen")) == ["results/x/models/patch/chosen.scored_by/seed3/weights"]
-    assert wanted.files_of_step(job(step="theirs")) == [WEIGHTS]
-    assert wanted.files_of_step(job(step="clip")) == []
+    assert wanted.files_of_step(job(step="theirs")) == [MODEL, WEIGHTS]
+    assert wanted.files_of_step(job(step="clip")) == [MODEL]
 
 
 def test_no_step_is_of_two_stages_and_a_stage_without_steps_matches_nothing(wanted):
@@ -222,6 +224,11 @@ def test_what_the_plan_says_is_part_of_what_reads_it(wanted):
 def test_sets_that_are_not_there_are_named():
     absent = targets({"experiment": "x", "downstream": {"sets": ["pets"], "root": "nowhere"}})
     assert absent.absences() == ["No model is judged on pets: there is no folder nowhere/oxford-iiit-pet."]
+
+
+def test_a_model_of_open_clip_s_is_no_file():
+    named = targets({"experiment": "x", "train": {"model": "RN50"}, "attacks": ["clean"], "defences": ["clip"]})
+    assert named.files_of_step(job(attack="clean", step="clip")) == []
 
 
 def test_a_config_is_put_on_top_of_the_default():

@@ -17,7 +17,7 @@ from roclip.evaluation import MEASURES, OWN, attack_set
 from roclip.experiment.config import check
 from roclip.experiment.files import read_config
 from roclip.experiment.plan import VARIANT
-from roclip.experiment.run_lock import begin, write_down
+from roclip.experiment.run_lock import begin, folder_of, write_down
 from roclip.experiment.run_times import expected_time, run_times
 from roclip.experiment.targets import Targets
 from roclip.reporting.figures import figures_of
@@ -27,16 +27,16 @@ STARTED = time.time()
 HERE = Path() if HOME == Path.cwd() else HOME  # how the paths of the workflow's own files begin
 try:
     CONFIG, PLAN = check(read_config(HERE, config, workflow.configfiles), ATTACKS)
+    RESULTS = folder_of(PLAN.experiment)
 except UserError as error:
     sys.exit(f"config: {error}")
-RESULTS = f"results/{PLAN.experiment}"
 TARGETS = Targets(CONFIG, PLAN, RESULTS, HERE, paper_tables(PLAN), figures_of(PLAN))
 
-# `roclip` in the rules is this folder's, run by the interpreter that runs Snakemake, in an activated environment or not
-commands = [str(HOME / "workflow/bin"), str(Path(sys.executable).parent)]
-os.environ["PATH"] = os.pathsep.join([*commands, *(folder for folder in os.get_exec_path() if folder not in commands)])
+# `roclip` in the rules is this folder's, run by the interpreter that runs Snakemake, in an activated environment or not;
 # jobs end with the Snakemake that runs them, on a cluster the one in their own job
-os.environ[STARTER] = starter()
+commands = [str(HOME / "workflow/bin"), str(Path(sys.executable).parent)]
+search = os.pathsep.join([*commands, *(folder for folder in os.get_exec_path() if folder not in commands)])
+os.environ.update({"PATH": search, STARTER: starter()})
 
 
 wildcard_constraints:

@@ -23,6 +23,7 @@ rule gather:
         "../../environment.yml"
     params:
         **TARGETS.planned,
+        results=subpath(output[0], ancestor=2),
     shell:
         """
         roclip logged {log:q} roclip gather --plan {params.plan:q} \
@@ -72,6 +73,7 @@ rule paper_tables:
         "../../environment.yml"
     params:
         **TARGETS.planned,
+        results=subpath(output[0], ancestor=2),
     shell:
         """
         roclip logged {log:q} roclip paper_tables --plan {params.plan:q} \
@@ -96,6 +98,7 @@ rule figure:
         "../../environment.yml"
     params:
         **TARGETS.planned,
+        results=subpath(output[0], ancestor=2),
     shell:
         """
         roclip logged {log:q} roclip figure --figure {wildcards.figure:q} --plan {params.plan:q} \
@@ -119,7 +122,7 @@ rule report:
     conda:
         "../../environment.yml"
     params:
-        results=RESULTS,
+        results=subpath(output.html, parent=True),
         config=CONFIG,  # what config.yaml says
     shell:
         """

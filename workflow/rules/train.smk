@@ -38,7 +38,7 @@ rule filter:
 rule train:
     """Train a model on the pairs of an attack, with a defence or without."""
     input:
-        pairs=rules.attack.output.train,
+        pairs=TARGETS.pairs,
         truth=rules.attack.output.truth,
         targets=rules.attack.output.targets,
         validation=rules.download.output.probe,
@@ -82,8 +82,6 @@ rule train:
 
 use rule train as repair with:
     """Repair a trained model by a further training on clean pairs."""
-    input:
-        pairs=rules.download.output.train,
     log:
         f"{RESULTS}/logs/repair/{{attack}}/{{step}}/seed{{seed}}.log",
     benchmark:
