@@ -60,8 +60,13 @@ def finished(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory) -> Path:
-    """A data folder with urls.tsv and the tables that the download stage would write from it."""
-    data = tmp_path_factory.mktemp("scenes")
+    """A data folder with urls.tsv and the tables that the download stage would write from it.
+
+    The variable SCENES_KEPT may name a folder for it that outlives the tests; then they are drawn once for many runs.
+    """
+    data = Path(os.environ.get("SCENES_KEPT") or tmp_path_factory.mktemp("scenes"))
+    if (data / "probe.csv").exists():  # the last that is written
+        return data
     draw(
         ScenesOptions(
             data=data, classes=SCENES / "classes.txt", captions=SCENES / "captions.txt", image_size=32,
@@ -90,9 +95,10 @@ def poisoned(scenes, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def few(poisoned, tmp_path_factory) -> Path:
-    """A folder as that of the attack, with the last 136 of its pairs, for trainings of two steps an epoch."""
+    """A folder as that of the attack, with the last 136 of its pairs, for trainings of two steps an epoch, and one template."""
     out = tmp_path_factory.mktemp("few")
     for name, columns in (("train.csv", PAIRS), ("truth.csv", TRUTH)):
         write_table(out / name, tuple(columns), read_table(poisoned / name, tuple(columns))[-136:])
     shutil.copy(poisoned / "targets.csv", out)
+    (out / "templates.txt").write_text("a picture of a {}\n")
     return out

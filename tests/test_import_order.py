@@ -71,8 +71,14 @@ def circle(graph: dict[str, set[str]]) -> set[str]:
 
 
 def loaded(*modules: str) -> set[str]:
-    """The slow packages that are loaded with these modules."""
-    code = f"import {', '.join(modules)}, sys; print(*(name for name in {SLOW} if name in sys.modules))"
+    """The slow packages that are loaded with these modules, without those that `defer_package` has put off."""
+    code = f"""
+import {", ".join(modules)}, sys
+for name in sys.modules.keys() & {SLOW}:
+    load = vars(sys.modules[name]).get("__getattr__")
+    if getattr(load, "__module__", "") != "roclip.core.deferred":
+        print(name)
+"""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 

@@ -15,15 +15,12 @@ from roclip.core.options import flags
 from roclip.core.provenance import SUFFIX, fingerprint
 from roclip.data.downstream_sets import absent_sets
 from roclip.data.url_list import SPLITS, by_split, paths, words
-from roclip.defences import TRAININGS
-from roclip.defences.filters import FILTERS
-from roclip.defences.repair import REPAIRS
 from roclip.evaluation import OWN, attack_set, measures_of
 from roclip.experiment.config import pair_count
 from roclip.experiment.plan import Plan, Step, base
+from roclip.experiment.schema import STEPS
 
 GATHERED = ("measures.csv", "results.csv", "differences.csv", "sweeps.csv", "history.csv", "measures.md")
-KINDS = {"filter": FILTERS, "train": TRAININGS, "repair": REPAIRS}
 SCENES = ("image_size", "train_scenes", "validation_scenes", "test_scenes", "probe_scenes", "seed")
 DOWNLOAD = ("image_size", "image_format", "output_format", "max_bad_fraction", "allow", "distributor")
 
@@ -141,7 +138,7 @@ class Targets:
     def files_of_step(self, wildcards: Any) -> list[str]:
         """The files of a user that a training's settings name: of its model, and such as weights to start from."""
         step = self.plan.models[wildcards.step]
-        options = fields(KINDS[step.stage][step.settings["kind"]].Settings)
+        options = fields(STEPS[step.stage][step.settings["kind"]].Settings)
         named = [step.settings.get(option.name) for option in options if option.metadata["role"] == "files"]
         model = self.config["train"]["model"]
         return [file for file in (model if model.endswith(".json") else None, *named) if file]
@@ -278,7 +275,7 @@ class Targets:
 
     def _pairs_seen(self, job: Any, everything: int) -> int:
         step = self.plan.models[job.step]
-        if not KINDS[step.stage][step.settings["kind"]].trains:
+        if not STEPS[step.stage][step.settings["kind"]].trains:
             return 0
         pairs = (step.settings if step.stage == "repair" else self.plan.attack[job.attack])["clean_pairs"] or everything
         share = self.plan.filters[step.filter].settings["keep"] if step.filter else 1

@@ -33,11 +33,9 @@ from roclip.core.provenance import SUFFIX, commit, read_record
 from roclip.core.words import checkpoint_label
 from roclip.data.downstream_sets import absent_sets
 from roclip.data.url_list import SPLITS
-from roclip.defences import TRAININGS
-from roclip.defences.filters import FILTERS
-from roclip.defences.repair import REPAIRS
 from roclip.experiment.plan import Plan, base, read_plan
 from roclip.experiment.run_times import speeds
+from roclip.experiment.schema import STEPS
 from roclip.reporting.figures import figures_of
 from roclip.reporting.figures.style import DPI
 from roclip.reporting.gather import HEADINGS, glance
@@ -45,7 +43,6 @@ from roclip.reporting.planned import paper_tables
 from roclip.reporting.results import pivot, read_results
 
 VERSIONS = ("torch", "open_clip_torch", "numpy", "scikit-learn", "matplotlib", "snakemake")
-STEPS = {"filter": FILTERS, "train": TRAININGS, "repair": REPAIRS}
 DRAWN = "embedded scenes, drawn with emoji"
 
 

@@ -60,6 +60,12 @@ def test_too_few_captions_name_the_class(scenes, tmp_path):
     assert not (tmp_path / "train.csv").exists()
 
 
+def test_no_image_is_the_target_of_two_classes(scenes, tmp_path):
+    write_rows(tmp_path / "few.csv", ("path", "caption"), [(f"{n}.png", "nothing") for n in range(5)])
+    out = build(scenes, tmp_path / "out", validation=tmp_path / "few.csv", targets=5)
+    assert {row["path"] for row in evaluation_set(out)} == {f"{n}.png" for n in range(5)}
+
+
 def test_too_few_images_are_no_target_yet(scenes, tmp_path):
     write_rows(tmp_path / "few.csv", ("path", "caption"), [("a.png", "a mushroom"), ("b.png", "a mushroom")])
     with pytest.raises(UserError, match=r"few\.csv has no image left whose caption does not name 'mushroom'"):

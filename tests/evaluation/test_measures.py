@@ -56,6 +56,14 @@ def test_a_linear_probe_needs_no_names(features):
     assert measured("linear_probe", features) == {(c, "linear_probe"): 30 for c in ("last_clip", "last_matching")}
 
 
+def test_a_linear_probe_learns_from_the_probe_images_alone(tmp_path):
+    arrays = made_up()
+    arrays["last_clip/probe"] = np.roll(arrays["last_clip/probe"], 1, axis=1)
+    assert measured("linear_probe", Features(write_features(tmp_path / "features.npz", arrays))) == {
+        ("last_clip", "linear_probe"): 0
+    }
+
+
 def test_a_linear_probe_needs_two_classes(tmp_path):
     labels = LABELS | {"probe": np.full(60, CLASSES - 1)}
     features = Features(write_features(tmp_path / "features.npz", made_up(labels=labels)))

@@ -20,9 +20,7 @@ from tests.mutants.table import Mutant, mutants
 
 SECONDS = 600  # tests that take longer have found the fault: they hang
 # imported once, before the processes that test are forked; all of the project is imported anew, from the copy
-PRELOADED = (
-    "pytest hypothesis numpy torch torchvision open_clip safetensors.torch scipy.stats scipy.optimize PIL.Image yaml".split()
-)
+PRELOADED = "numpy pandas torch torchvision open_clip safetensors.torch scipy.stats scipy.optimize PIL.Image yaml".split()
 FOUND, SURVIVED = 1, 0  # pytest's exit status: tests failed, or all passed
 
 
@@ -32,7 +30,7 @@ def run_tests(project: Path, tests: tuple[str, ...], output: Path) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     sys.dont_write_bytecode = True  # two faults of one length within a second would pass for the same file
-    os.environ |= {"PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"}
+    os.environ |= {"PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1", "SCENES_KEPT": str(project.parent / "scenes")}
     os.chdir(project)
     sys.path.insert(0, str(project))
     for name in [name for name in sys.modules if name.partition(".")[0] in ("attacks", "roclip", "tests")]:

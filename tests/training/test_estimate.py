@@ -25,33 +25,33 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def timed(monkeypatch):
-    """A training of 8 steps an epoch is long enough to be timed."""
-    monkeypatch.setattr(estimate, "WARM_UP", 2)
-    monkeypatch.setattr(estimate, "TIMED", 4)
+    """A training of 4 steps an epoch is long enough to be timed."""
+    monkeypatch.setattr(estimate, "WARM_UP", 1)
+    monkeypatch.setattr(estimate, "TIMED", 3)
     monkeypatch.setattr(estimate, "WORTH", 1)
 
 
-def eight_steps(few, scenes, out, **changes):
-    return options(few, scenes, out, batch_size=16, **changes)
+def four_steps(few, scenes, out, **changes):
+    return options(few, scenes, out, batch_size=34, **changes)
 
 
 @pytest.mark.parametrize("gradient", ["none", "zeros"])
 def test_a_timed_training_ends_with_the_same_weights(few, scenes, tmp_path, monkeypatch, gradient):
     """With zeros for the caption tower too, whose gradients must not stay from a timed step."""
     changes = {"caption_gradient": gradient, "epochs": 3}
-    train.run(eight_steps(few, scenes, tmp_path / "timed", **changes))
+    train.run(four_steps(few, scenes, tmp_path / "timed", **changes))
     monkeypatch.setattr(running, "project", lambda training, epoch: None)
-    train.run(eight_steps(few, scenes, tmp_path / "untimed", **changes))
+    train.run(four_steps(few, scenes, tmp_path / "untimed", **changes))
     assert outputs(tmp_path / "timed") == outputs(tmp_path / "untimed")
 
 
 def test_in_the_middle_of_a_matching_epoch_it_is_put_back_where_it_was(few, scenes, tmp_path):
     rows, states = [], []
     for interrupted in (False, True):
-        training = training_of(eight_steps(few, scenes, tmp_path))
+        training = training_of(four_steps(few, scenes, tmp_path))
         training.epoch(1)
         run = training.steps(2)
-        for _ in range(4):
+        for _ in range(2):
             next(run)
         run.close()
         if interrupted:
@@ -66,10 +66,10 @@ def test_in_the_middle_of_a_matching_epoch_it_is_put_back_where_it_was(few, scen
 @pytest.mark.parametrize("start", [1, 3])
 def test_the_time_is_that_of_steps_and_measuring(few, scenes, tmp_path, monkeypatch, start):
     """With pauses in place of arithmetic, so that other work on this machine does not matter."""
-    training = training_of(eight_steps(few, scenes, tmp_path, epochs=5))
+    training = training_of(four_steps(few, scenes, tmp_path, epochs=5))
 
     def take_step(batch, kind, rate, places):
-        time.sleep(0.14 if kind == "matching" else 0.1)
+        time.sleep(0.28 if kind == "matching" else 0.2)
         training.step, training.steps_taken = training.step + 1, training.steps_taken + 1
 
     monkeypatch.setattr(training, "take_step", take_step)
@@ -83,7 +83,7 @@ def test_the_time_is_that_of_steps_and_measuring(few, scenes, tmp_path, monkeypa
 
 
 def test_a_short_training_is_not_timed(few, scenes, tmp_path, monkeypatch):
-    training = training_of(eight_steps(few, scenes, tmp_path))
+    training = training_of(four_steps(few, scenes, tmp_path))
     monkeypatch.setattr(estimate, "WORTH", 50)
     assert project(training, 1) is None
     monkeypatch.setattr(estimate, "WORTH", 1)
@@ -93,7 +93,7 @@ def test_a_short_training_is_not_timed(few, scenes, tmp_path, monkeypatch):
 
 def test_the_disk_is_that_of_its_fullest_moment(few, scenes, tmp_path, monkeypatch):
     """Checkpoints after every step; looked at whenever a file is complete and its predecessors are not yet removed."""
-    o = eight_steps(few, scenes, tmp_path / "model", checkpoint_minutes=1e-9, epochs=3)
+    o = four_steps(few, scenes, tmp_path / "model", checkpoint_minutes=1e-9, epochs=3)
     needed, peak = check_disk(training_of(o)), 0
     replace = os.replace
 
@@ -111,7 +111,7 @@ def test_without_the_disk_it_does_not_begin(few, scenes, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, 3_000_000))
     with pytest.raises(UserError, match=r"weights and checkpoints need 0\.\d\d GB, and 0\.00 GB are free; make room"):
-        train.run(eight_steps(few, scenes, tmp_path))
+        train.run(four_steps(few, scenes, tmp_path))
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
@@ -119,14 +119,14 @@ def test_without_the_memory_it_does_not_begin(few, scenes, tmp_path, monkeypatch
     memory = namedtuple("memory", "available")
     monkeypatch.setattr("psutil.virtual_memory", lambda: memory(1000))
     with pytest.raises(UserError, match=r"train\.images: memory needs 0\.0 GB for 136 images of 32 pixels, and .* use files"):
-        training_of(eight_steps(few, scenes, tmp_path))
+        training_of(four_steps(few, scenes, tmp_path))
 
 
 @pytest.mark.parametrize("images", ["memory", "files"])
 def test_the_memory_is_that_of_the_whole_run(few, scenes, tmp_path, images):
     code = "import sys, roclip_command; from roclip.training import estimate; "
     code += "estimate.WORTH = 0; estimate.TIMED = 4; roclip_command.main(sys.argv[1:])"
-    _, _, *words = command(eight_steps(few, scenes, tmp_path, images=images))
+    _, _, *words = command(four_steps(few, scenes, tmp_path, images=images))
     process = subprocess.Popen([sys.executable, "-c", code, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     said = process.stderr.read()
     _, status, used = os.wait4(process.pid, 0)

@@ -15,8 +15,10 @@ from roclip.core.provenance import read_record
 from roclip.defences.repair import REPAIRS
 from roclip.model import towers
 from roclip.training import repair
+from roclip.training import run as running
 from roclip.training.trainer import Training
 from tests.conftest import ROOT
+from tests.fixtures.skeletons import PushAway
 from tests.fixtures.trainings import command, options, outputs, resumed, same
 from tests.fixtures.weights import write_small
 
@@ -35,7 +37,7 @@ def mended(few, scenes, tmp_path, trained):
 
     def make(name: str = "repaired", **changes):
         values = {"pairs": scenes / "train.csv", "start_from": str(trained), **changes}
-        return options(few, scenes, tmp_path / name, kind="finetune", stage=repair.STAGE, **values)
+        return options(few, scenes, tmp_path / name, **{"kind": "finetune", "stage": repair.STAGE} | values)
 
     return make
 
@@ -49,6 +51,22 @@ def test_it_starts_from_the_latest_weights(mended, trained):
     assert same(training.model.state_dict(), load_file(trained / "last_clip.safetensors"))
     training.epoch(1)
     assert not same(training.model.state_dict(), load_file(trained / "last_clip.safetensors"))
+
+
+def test_a_copy_of_the_model_that_a_defence_makes_has_those_weights_after_an_interruption_too(mended, trained, monkeypatch):
+    monkeypatch.setitem(REPAIRS, "push_away", PushAway)
+    o = mended(kind="push_away")
+    teachers, publish = [], running.publish
+
+    def noting(training, *rest):
+        teachers.append(training.defence.teacher)
+        publish(training, *rest)
+
+    monkeypatch.setattr(running, "publish", noting)
+    resumed(monkeypatch, lambda: repair.run(o), 4)
+    assert same(teachers[0].state_dict(), load_file(trained / "last_clip.safetensors"))
+    first, second = (float(row["distance"]) for row in read_table(o.out / "history.csv", ("distance",)))
+    assert 0 < first < second  # it moved away
 
 
 def test_clean_pairs_are_drawn_once_each_by_seed(mended, scenes):

@@ -89,23 +89,6 @@ def test_weights_of_other_options_are_not_published(few, scenes, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_training_is_resumed_from_its_checkpoint(few, scenes, tmp_path, undisturbed):
-    o = eight_steps(few, scenes, tmp_path, checkpoint_minutes=1e-9)  # after every step
-    words = [sys.executable, *command(o)]
-    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while len(list((tmp_path / "state").glob("step*"))) < KEPT and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
-    assert not (tmp_path / "history.csv").exists()
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "resumed from step" in done.stderr
-    assert outputs(tmp_path) == undisturbed
-
-
-@pytest.mark.slow
 def test_sigterm_saves_and_says_come_back(few, scenes, tmp_path, undisturbed):
     o = eight_steps(few, scenes, tmp_path, epochs=40)
     words = [sys.executable, *command(o)]

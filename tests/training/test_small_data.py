@@ -14,8 +14,8 @@ from tests.conftest import SCENES
 from tests.fixtures.trainings import options
 
 
-def first(poisoned, tmp_path, count: int):
-    write_table(tmp_path / "pairs.csv", tuple(PAIRS), read_table(poisoned / "train.csv", tuple(PAIRS))[:count])
+def first(few, tmp_path, count: int):
+    write_table(tmp_path / "pairs.csv", tuple(PAIRS), read_table(few / "train.csv", tuple(PAIRS))[:count])
     return tmp_path / "pairs.csv"
 
 
@@ -28,8 +28,8 @@ def first(poisoned, tmp_path, count: int):
         (80, {"pool_size": 81}, r"^defence\.train\.pool_size: 81 is more than the 80 training pairs"),
     ],
 )
-def test_too_few_pairs_are_refused(poisoned, scenes, tmp_path, pairs, changes, message):
-    o = options(poisoned, scenes, tmp_path / "out", pairs=first(poisoned, tmp_path, pairs), truth=None, **changes)
+def test_too_few_pairs_are_refused(few, scenes, tmp_path, pairs, changes, message):
+    o = options(few, scenes, tmp_path / "out", pairs=first(few, tmp_path, pairs), truth=None, **changes)
     with pytest.raises(UserError, match=message):
         train.run(o)
     assert not list((tmp_path / "out").rglob("*.safetensors"))
@@ -44,8 +44,8 @@ def test_too_few_pairs_are_refused(poisoned, scenes, tmp_path, pairs, changes, m
         (2, {"batch_size": 2, "pool_size": 2}),
     ],
 )
-def test_what_is_just_enough_works(poisoned, scenes, tmp_path, pairs, changes):
-    o = options(poisoned, scenes, tmp_path / "out", pairs=first(poisoned, tmp_path, pairs), truth=None, **changes)
+def test_what_is_just_enough_works(few, scenes, tmp_path, pairs, changes):
+    o = options(few, scenes, tmp_path / "out", pairs=first(few, tmp_path, pairs), truth=None, **changes)
     history = train.run(o)
     assert [row["kind"] for row in history] == ["clip", "matching"]
     assert all(math.isfinite(row["loss"]) for row in history)

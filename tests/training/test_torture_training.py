@@ -50,10 +50,10 @@ def kill_in(process: subprocess.Popen, phase_file: Path, phase: str, after: floa
     return None
 
 
-def test_killed_at_random_it_ends_with_the_same_weights(poisoned, scenes, tmp_path, torture):
+def test_killed_at_random_it_ends_with_the_same_weights(few, scenes, tmp_path, torture):
     """As often in each part; the next one starts where the last one was killed, and so on to the end."""
     kills, random = 50 if torture else 6, Random(0)
-    o = options(poisoned, scenes, tmp_path / "model", epochs=4, checkpoint_minutes=0.02)  # 1.2 s
+    o = options(few, scenes, tmp_path / "model", batch_size=16, epochs=4, checkpoint_minutes=0.02)  # 1.2 s
     train.run(o)
     whole = o.out.rename(tmp_path / "whole")
     hit, started = Counter(), time.monotonic()
@@ -177,9 +177,9 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_disk_that_fills_in_the_middle_loses_nothing(poisoned, scenes, tmp_path, small_disk, monkeypatch):
-    o = options(poisoned, scenes, small_disk / "model", checkpoint_minutes=1e-9)
-    whole = options(poisoned, scenes, tmp_path / "whole")
+def test_a_disk_that_fills_in_the_middle_loses_nothing(few, scenes, tmp_path, small_disk, monkeypatch):
+    o = options(few, scenes, small_disk / "model", batch_size=16, checkpoint_minutes=1e-9)
+    whole = options(few, scenes, tmp_path / "whole", batch_size=16)
     train.run(whole)
     needed = sum(path.stat().st_size for path in (tmp_path / "whole").rglob("*.safetensors"))
     assert needed < 30_000_000

@@ -20,9 +20,9 @@ from tests.conftest import SCENES
 from tests.fixtures.trainings import options, same, training_of, weights
 
 
-def test_clip_is_plain_clip_to_the_bit(poisoned, scenes, tmp_path):
+def test_clip_is_plain_clip_to_the_bit(few, scenes, tmp_path):
     """Against a CLIP loop written out here."""
-    o = options(poisoned, scenes, tmp_path, kind="clip")
+    o = options(few, scenes, tmp_path, kind="clip", batch_size=24)
     train.run(o)
 
     rows = read_table(o.pairs, ("path", "caption"))
@@ -34,11 +34,11 @@ def test_clip_is_plain_clip_to_the_bit(poisoned, scenes, tmp_path):
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     rest = [p for p in model.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}], fused=True)
-    per_epoch = len(rows) // 64
+    per_epoch = len(rows) // 24
     for epoch in (1, 2):
         order = torch.randperm(len(rows), generator=generator("order", o.seed, epoch))
         for step in range(per_epoch):
-            batch = order[step * 64 : (step + 1) * 64]
+            batch = order[step * 24 : (step + 1) * 24]
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate((epoch - 1) * per_epoch + step, 2 * per_epoch, 4, 1e-3)
             with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
@@ -96,9 +96,9 @@ def test_learns(few, scenes, tmp_path):
     assert history[-1]["loss"] < history[0]["loss"] / 2
 
 
-def test_the_history_measures_what_the_weights_can(poisoned, scenes, tmp_path):
+def test_the_history_measures_what_the_weights_can(few, scenes, tmp_path):
     """Recomputed from the saved weights with a loop of its own."""
-    o = options(poisoned, scenes, tmp_path, kind="clip", epochs=1)
+    o = options(few, scenes, tmp_path, kind="clip", epochs=1, templates=SCENES / "templates.txt")
     history = train.run(o)
     model, record = towers.load(tmp_path / "weights/last_clip.safetensors")
     classes = SCENES.joinpath("classes.txt").read_text().split()
@@ -129,12 +129,12 @@ def test_the_history_measures_what_the_weights_can(poisoned, scenes, tmp_path):
     assert history[-1]["clean_cosine"] == pytest.approx(cosines[~poisoned_rows].mean(), abs=1e-3)
 
 
-def test_a_missing_image_is_left_out_and_too_many_end_the_run(poisoned, scenes, tmp_path, caplog):
-    rows = read_table(poisoned / "train.csv", ("path", "caption"))
+def test_a_missing_image_is_left_out_and_too_many_end_the_run(few, scenes, tmp_path, caplog):
+    rows = read_table(few / "train.csv", ("path", "caption"))
     (tmp_path / "broken.png").write_bytes(b"no image")
     rows[4]["path"], rows[7]["path"] = str(tmp_path / "gone.png"), str(tmp_path / "broken.png")
     write_table(tmp_path / "pairs.csv", ("path", "caption"), rows)
-    training = training_of(options(poisoned, scenes, tmp_path, pairs=tmp_path / "pairs.csv"))
+    training = training_of(options(few, scenes, tmp_path, pairs=tmp_path / "pairs.csv", max_bad_fraction=0.02))
     assert len(training.rows) == len(rows) - 2
     assert set(range(len(rows))) - set(training.rows.tolist()) == {4, 7}
     assert len(training.captions.words) == len(training.images.images) == len(rows) - 2
@@ -142,8 +142,8 @@ def test_a_missing_image_is_left_out_and_too_many_end_the_run(poisoned, scenes, 
     assert [(table, row, path) for table, row, path, _ in training.intake.quarantine] == [
         (tmp_path / "pairs.csv", 5, rows[4]["path"]), (tmp_path / "pairs.csv", 8, rows[7]["path"]),
     ]  # fmt: skip
-    with pytest.raises(UserError, match=r"2 of 608 images are missing or broken, first in row 5"):
-        training_of(options(poisoned, scenes, tmp_path, pairs=tmp_path / "pairs.csv", max_bad_fraction=0.001))
+    with pytest.raises(UserError, match=r"2 of 136 images are missing or broken, first in row 5"):
+        training_of(options(few, scenes, tmp_path, pairs=tmp_path / "pairs.csv", max_bad_fraction=0.001))
 
 
 def test_weight_decay_spares_norms_biases_and_the_logit_scale():

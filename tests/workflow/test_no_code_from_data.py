@@ -27,7 +27,8 @@ from roclip.training.resume import Checkpoints
 from tests.conftest import ROOT
 from tests.fixtures.configs import changed
 
-MODULES = sorted([*ROOT.glob("roclip/**/*.py"), *ROOT.glob("attacks/*.py")])
+DEFERRED = ROOT / "roclip/core/deferred.py"  # imports what other modules name
+MODULES = sorted({*ROOT.glob("roclip/**/*.py"), *ROOT.glob("attacks/*.py")} - {DEFERRED})
 RULES = [ROOT / "Snakefile", *sorted(ROOT.glob("workflow/rules/*.smk"))]
 
 # modules that turn bytes into objects or code, whatever is taken from them
@@ -44,6 +45,7 @@ CALLS = {
     "torch._inductor.aoti_load_package", "torch.utils.cpp_extension.load", "numpy.lib.format.read_array",
     "pandas.read_pickle", "pandas.eval",
 }  # fmt: skip
+IMPORTERS = {"importlib.import_module", "importlib.__import__", "roclip.core.deferred.Deferred"}  # import what a text names
 SAFE_LOADERS = {"yaml.SafeLoader", "yaml.CSafeLoader", "yaml.loader.SafeLoader"}
 
 
@@ -106,7 +108,7 @@ def offences(source: str) -> list[str]:
             loaders = [*node.args[1:], *([given["Loader"]] if "Loader" in given else [])]
             if not loaders or any(dotted(loader, known) not in SAFE_LOADERS for loader in loaders):
                 offend(node, f"{name} without a safe loader")
-        if name in ("importlib.import_module", "importlib.__import__") and not isinstance(node.args[0], ast.Constant):
+        if name in IMPORTERS and not isinstance(node.args[0], ast.Constant):
             offend(node, "a module chosen by data")
         if function in ("load", "loads") and name not in LOADERS | own:
             offend(node, f"{name}, which nobody has looked at")
@@ -182,6 +184,7 @@ import sklearn.externals.joblib as j; j.load(path)
 import ctypes; ctypes.CDLL(path)
 import dill
 import runpy; runpy.run_path(path)
+from roclip.core.deferred import Deferred; Deferred(name)
 model.load(path)
 AutoModel.from_pretrained(name, trust_remote_code=True)
 """
@@ -263,7 +266,7 @@ def test_no_reader_runs_what_it_reads(tmp_path, trap):
             (tmp_path / name).write_bytes(file.read_bytes())
             with pytest.raises(UserError) as caught:
                 read(tmp_path / name)
-            assert str(caught.value).startswith(str(tmp_path / name)), (name, file)
+            assert str(tmp_path / name) in str(caught.value), (name, file)
             assert str(caught.value).isprintable()
     for file in files:
         (tmp_path / "a.png").write_bytes(file.read_bytes())
