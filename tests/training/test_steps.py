@@ -3,9 +3,7 @@
 import math
 
 import pytest
-import torch
 
-from roclip.core.files import read_table
 from roclip.defences.base import Defence
 from roclip.training.train import read
 from roclip.training.trainer import Training
@@ -39,33 +37,19 @@ class Pulling(Pushing):
     sign = 1
 
 
-@pytest.fixture(scope="module")
-def watched(poisoned, scenes, tmp_path_factory) -> Training:
-    o = options(poisoned, scenes, tmp_path_factory.mktemp("out"), **PLAIN)
+def test_every_pair_is_seen_at_most_once_in_an_epoch(few, scenes, tmp_path):
+    o = options(few, scenes, tmp_path, **PLAIN)
     training = Training(o, Watching, read(o))
     training.epoch(1)
-    return training
-
-
-def test_every_pair_is_seen_at_most_once_in_an_epoch(watched):
-    seen = [number for _, ids, _, _ in watched.defence.shown for number in ids]
-    assert len(seen) == len(set(seen)) == 9 * 64  # of 608 pairs; a batch that is not full is left out
-    assert set(seen) < set(range(608))
-    assert {(kind, pixels, captions) for kind, _, pixels, captions in watched.defence.shown} == {("clip", (64, 3, 32, 32), 64)}
-
-
-def test_ids_say_nothing_of_the_place_in_the_table(watched, poisoned):
-    poison = [row["is_poison"] == "1" for row in read_table(poisoned / "truth.csv", ("is_poison",))]
-    ids = watched.ids[torch.tensor(poison)]  # by place, where the poisoned pairs come last
-    assert len(ids) == 8
-    assert ids.min() < 400
-    assert torch.equal(watched.ids[watched.places], torch.arange(608))
-    assert abs(torch.corrcoef(torch.stack([watched.ids, torch.arange(608)]).float())[0, 1]) < 0.15
+    seen = [number for _, ids, _, _ in training.defence.shown for number in ids]
+    assert len(seen) == len(set(seen)) == 2 * 64  # of 136 pairs; a batch that is not full is left out
+    assert set(seen) < set(range(136))
+    assert {(kind, *sizes) for kind, _, *sizes in training.defence.shown} == {("clip", (64, 3, 32, 32), 64)}
 
 
 @pytest.mark.parametrize(("defence", "scale"), [(Pushing, 100), (Pulling, 1)])
-def test_the_scale_of_the_logits_stays_between_1_and_100(poisoned, scenes, tmp_path, defence, scale):
-    o = options(poisoned, scenes, tmp_path, **PLAIN, learning_rate=5.0)
+def test_the_scale_of_the_logits_stays_between_1_and_100(few, scenes, tmp_path, defence, scale):
+    o = options(few, scenes, tmp_path, **PLAIN, learning_rate=5.0)
     training = Training(o, defence, read(o))
     training.epoch(1)
     assert training.model.logit_scale.item() == pytest.approx(math.log(scale), abs=1e-6)
