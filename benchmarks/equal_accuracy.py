@@ -1,6 +1,6 @@
 """Draws attack success against clean accuracy along the epochs, from benchmarks/photos.csv: docs/images/equal_accuracy.png.
 
-    python -m benchmarks.equal_accuracy
+python -m benchmarks.equal_accuracy
 """
 
 import csv

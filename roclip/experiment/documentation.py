@@ -100,10 +100,11 @@ def page(attacks: Mapping[str, type]) -> str:
 
 
 def contents(attacks: Mapping[str, type]) -> str:
-    """What there is, by registry: a Markdown table."""
-    groups = {"attack": attacks, **STEPS, "measure": MEASURES}
-    rows = [("what", "kind", "in a sentence"), ("---",) * 3]
-    rows += [(group, f"`{kind}`", summary_of(owner)) for group, registry in groups.items() for kind, owner in registry.items()]
+    """What there is, by registry: a Markdown table of the kinds, in the order in which they were registered."""
+    steps = {"filters": STEPS["filter"], "trainings": STEPS["train"], "repairs": STEPS["repair"]}
+    groups = {"attacks": attacks, **steps, "measures": MEASURES}
+    rows = [("what", "kinds"), ("---",) * 2]
+    rows += [(group, ", ".join(f"`{kind}`" for kind in registry)) for group, registry in groups.items()]
     return "\n".join(map(_cells, rows)) + "\n"
 
 
