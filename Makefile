@@ -4,7 +4,7 @@ PYTHON ?= python3
 CORES ?= all
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: reproduce report test torture test-slurm lint bench clean
+.PHONY: reproduce report test torture mutants test-slurm lint bench clean
 
 reproduce: .venv/installed
 	snakemake --cores $(CORES)
@@ -15,12 +15,16 @@ report: .venv/installed
 	snakemake --cores $(CORES) report
 
 test: .venv/installed lint
-	pytest
+	pytest -n 2 --dist loadfile
 
 # the long form of the tests that kill, fill disks and make files fail; 30 minutes at most
 torture: .venv/installed
 	timeout 1800 pytest --torture tests/data/test_hostile_images.py tests/training/test_torture_training.py tests/workflow/test_torture_workflow.py
 	python -m benchmarks.page
+
+# puts small faults into a copy of the code, one at a time, and sees whether the tests find them (tests/mutants/); 15 minutes at most
+mutants: .venv/installed
+	python -m tests.mutants.run
 
 # on a Slurm of one node that is installed (as root, from Debian's packages), started and stopped for it; 5 minutes or so
 test-slurm: .venv/installed

@@ -5,57 +5,62 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-configfile: "config/config.yaml"
-
-
 include: "workflow/rules/common.smk"
 
 
 rule all:
+    """Tables, figures and the report, and all that they are made of."""
     default_target: True
     input:
-        TABLES,
-        FIGURES,
-        REPORT,
+        TARGETS.tables,
+        TARGETS.drawings,
+        TARGETS.report,
 
 
 rule data:
+    """The tables of the data set and their images."""
     input:
-        DATA,
+        TARGETS.data,
 
 
 rule attacks:
+    """The poisoned tables and the evaluation sets of all attacks."""
     input:
-        ATTACKS,
+        TARGETS.attack_tables,
 
 
 rule models:
+    """All trained and repaired models."""
     input:
-        MODELS,
+        TARGETS.models,
 
 
 rule measures:
+    """What every model gets right on every evaluation set."""
     input:
-        MEASURES,
+        TARGETS.measures,
 
 
 rule exports:
+    """The models in the forms that others read."""
     input:
-        EXPORTS,
+        TARGETS.exports,
 
 
 rule tables:
+    """All tables and what they show in sentences."""
     input:
-        TABLES,
+        TARGETS.tables,
 
 
 rule figures:
+    """All figures."""
     input:
-        FIGURES,
+        TARGETS.drawings,
 
 
 include: "workflow/rules/download.smk"
 include: "workflow/rules/attack.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"

@@ -1,8 +1,11 @@
-"""The console command `roclip`: every stage by its name, with its flags. The only module that knows defences and attacks both."""
+"""The console command `roclip`: every stage by its name, with its flags. Only it and the workflow know defences and attacks."""
 
+import ast
 import sys
+import textwrap
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 from roclip.core.errors import UserError
 from roclip.core.options import run_stage
@@ -38,23 +41,38 @@ STAGES = {
 # what is no stage: a module with `main(arguments)`, which gives an exit status
 TOOLS = {
     "verify": "roclip.core.verify",
+    "logged": "roclip.experiment.logged",
     "gpus": "roclip.experiment.gpus",
     "leaderboard": "roclip.reporting.leaderboard",
+    "docs": "roclip.experiment.documentation",
 }
+WIDTH = 120  # columns of the usage
 
 
 def summary(module: str) -> str:
-    """What a stage does: the first sentence of its module, without `Stage: `."""
-    doc = import_module(module).__doc__.partition("\n\n")[0]
-    return " ".join(doc.removeprefix("Stage: ").split())
+    """What a stage does: the first sentence of its module, which is read and not imported."""
+    path = Path(__file__).parent.joinpath(*module.split(".")).with_suffix(".py")
+    doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    sentence = " ".join(doc.partition("\n\n")[0].split()).partition(". ")[0]
+    what = sentence.removeprefix("Stage: ").rstrip(".")
+    return what[:1].upper() + what[1:]
 
 
 def usage() -> str:
-    """The stages by group, with what each does."""
-    lines = ["usage: roclip STAGE --help, roclip STAGE FLAGS", ""]
+    """The stages by group, with a sentence on each."""
+    lines = ["usage: roclip STAGE FLAGS, roclip STAGE --help", ""]
     for group, modules in {**STAGES, "tools": TOOLS}.items():
-        lines += [f"{group}:", *(f"  {name:<13} {summary(module)}" for name, module in modules.items()), ""]
-    return "\n".join(lines)
+        lines.append(f"{group}:")
+        for name, module in modules.items():
+            lines += textwrap.wrap(summary(module), WIDTH, initial_indent=f"  {name:<14}", subsequent_indent=" " * 16)
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def run_tool(name: str, arguments: Sequence[str]) -> int | None:
+    """Run a tool. `docs` is told of the attacks, which the package roclip never imports."""
+    run = import_module(TOOLS[name]).main
+    return run(arguments, import_module("attacks").ATTACKS) if name == "docs" else run(arguments)
 
 
 def main(argv: Sequence[str] | None = None) -> int | None:
@@ -69,12 +87,12 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         return run_stage(name, module.STAGE, module.__doc__, rest)
     if name in TOOLS:
         try:
-            return import_module(TOOLS[name]).main(rest)
+            return run_tool(name, rest)
         except UserError as error:
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:
             sys.exit(130)
-    sys.exit(f"error: '{name}' is no stage; stages are {', '.join([*stages, *TOOLS])}")
+    sys.exit(f"error: '{name}' is no stage and no tool; there are {', '.join([*stages, *TOOLS])}")
 
 
 if __name__ == "__main__":

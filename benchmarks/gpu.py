@@ -1,168 +1,282 @@
-"""Pairs/s on one GPU: RN50 at 224 pixels, batches of 512, bfloat16 autocast, channels last, with and without torch.compile.
+"""Pairs/s on one GPU through the real loop: RN50 at 224 pixels, batches of 512, bfloat16 autocast, channels last.
 
-Resident: batches of random uint8 images that lie on the device. Fed: whole epochs in which worker processes decode JPEGs with a
-shorter side of 256 pixels. Beside them open_clip's own training of the same files, model and batch, with as many workers; its
-first epoch, and ours, is a warm-up. CLIP epochs of CLIP, CLIP and matching epochs of RoCLIP; the first of them also with
-`train.deterministic`. Share of the limit: FLOPs of the towers, of what the device does in products of large bfloat16 matrices.
+Images are made up (uint8 noise of 2048 images, again and again): in the host's memory, on the device, or as JPEGs of 256 x 341
+pixels that workers decode. Modes add up: `loop` is the project's; `cut` with tokens cut to the batch's longest caption, rounded
+up; `cudnn` with cuDNN's search for the fastest kernel.
+Beside them open_clip's own train_one_epoch. Share of the limit: FLOPs of a CLIP step, of what the device does in products of
+large bfloat16 matrices. Rows are appended to --out as they come.
 
-Prints a table and writes benchmarks/gpu.csv. It also runs on a CPU, smaller, as its test shows: --device cpu, --model
-config/models/small.json, --pairs 256, --batch 64, --pool 64, --files 64, --workers 1.
+To see that it runs on a CPU: --device cpu --model config/models/small.json --pairs 640 --batch 32 --pool 64 --steps 2
+--workers 1 --side 64 --files 20.
 """
 
 import argparse
+import csv
 import time
+import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import torch
 
-from benchmarks import limits
-from benchmarks.loader import write_photographs
+from benchmarks import limits, patches
+from benchmarks.made_up import WARM_UP, MadeUp, timed, write_pairs
 from benchmarks.peer import OpenClip
-from benchmarks.words import captions
-from roclip.core.files import write_table
-from roclip.defences import augmentation
 from roclip.model import towers
-from roclip.model.pixels import to_pixels
-from roclip.training.trainer import Training, TrainOptions
+from roclip.training import train
+from roclip.training.distributed import Ranks
+from roclip.training.trainer import Training
 
-COLUMNS = ("device", "loop", "compiled", "images", "method", "epoch", "pairs_per_second", "share_of_limit")
-
-
-def rate(work: Callable[[], object], pairs: int, device: torch.device) -> float:
-    """Pairs/s of `work`, which trains on so many pairs, after a warm-up."""
-
-    def clock() -> float:
-        limits.wait(device)
-        return time.perf_counter()
-
-    return pairs / min(limits.in_turn({"work": work}, 1, clock)["work"])
+COLUMNS = (
+    "device", "loop", "mode", "compiled", "images", "method", "epoch", "pairs_per_second", "second_half", "share_of_limit",
+    "peak_gb", "first_steps_s", "note",
+)  # fmt: skip
+MODES = ("loop", "cut", "cudnn")
+PARTS = ("limits", "eager", "profile", "fed", "compiled", "deterministic", "open_clip")
 
 
-def write_pairs(folder: Path, files: int, pairs: int) -> None:
-    """Tables of `pairs` pairs that share so many JPEGs, an empty exam, and ten labelled images."""
-    paths = write_photographs(folder, files)
-    rows = [{"path": paths[n % files], "caption": caption} for n, caption in enumerate(captions(pairs, 0))]
-    write_table(folder / "pairs.csv", ("path", "caption"), rows)
-    write_table(folder / "targets.csv", ("path", "label"), [])
-    write_table(folder / "validation.csv", ("path", "label"), [{"path": path, "label": "photograph"} for path in paths[:10]])
-    (folder / "classes.txt").write_text("photograph\n")
-    (folder / "templates.txt").write_text("a {}\n")
+@contextmanager
+def as_in(mode: str, training: Training) -> Iterator[None]:
+    """The changes of a mode and of those before it."""
+    place = MODES.index(mode)
+    with ExitStack() as stack:
+        if place >= MODES.index("cut"):
+            stack.enter_context(patches.cut_tokens(training))
+        if place >= MODES.index("cudnn"):
+            stack.enter_context(patches.cudnn_search())
+        yield
 
 
-def resident(training: Training, matching: bool, steps: int) -> Callable[[], None]:
-    """So many steps on one batch of random images and captions that lie on the device."""
-    options, device = training.options, training.runtime.device
-    rows = torch.arange(options.batch_size, device=device)
-    tokens = training.tokens(1, rows.cpu()).to(device)
-    size = training.config["vision_cfg"]["image_size"]
-    images = torch.randint(0, 256, (options.batch_size, 3, size, size), dtype=torch.uint8, device=device)
-    draws = augmentation.epoch_draws(options.batch_size, 0, 1).to(device) if options.augment_images else None
-    if matching:
-        training.fill_pool(1)
+class Bench:
+    """The measurements of one process."""
 
-    def run() -> None:
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments, self.started = arguments, time.monotonic()
+        folder = arguments.folder
+        write_pairs(folder, arguments.files, arguments.pairs)
+        self.options = {
+            "pairs": folder / "pairs.csv", "targets": folder / "targets.csv", "validation": folder / "validation.csv",
+            "classes": folder / "classes.txt", "templates": folder / "templates.txt", "out": folder, "seed": 0,
+            "roots": (str(folder),), "model": arguments.model, "epochs": 2, "batch_size": arguments.batch,
+            "learning_rate": 1e-6,
+            "weight_decay": 0.2, "warmup_steps": 0, "crop_area": 0.08, "validation_images": 10, "device": arguments.device,
+            "workers": arguments.workers,
+        }  # fmt: skip
+        self.device = towers.Runtime.choose("bf16", 1, arguments.device).device
+        on_gpu = self.device.type == "cuda"
+        self.name = torch.cuda.get_device_name(self.device) if on_gpu else limits.processor()
+        self.limit = self.work = 0.0
+        self.trainings: dict = {}
+        new = not arguments.out.exists()
+        self.file = open(arguments.out, "a", newline="", buffering=1)  # noqa: SIM115
+        self.table = csv.DictWriter(self.file, COLUMNS, restval="", lineterminator="\n")
+        if new:
+            self.table.writeheader()
+
+    def left(self) -> float:
+        return self.arguments.seconds - (time.monotonic() - self.started)
+
+    def note(self, **cells) -> None:
+        if rate := cells.get("pairs_per_second"):
+            if self.limit and cells.get("epoch") == "clip":
+                cells["share_of_limit"] = f"{rate * self.work / self.limit:.3f}"
+            cells["pairs_per_second"] = f"{rate:.0f}"
+        if self.device.type == "cuda":
+            cells.setdefault("peak_gb", f"{torch.cuda.max_memory_allocated() / 1e9:.1f}")
+            torch.cuda.reset_peak_memory_stats()
+        self.table.writerow({"device": self.name, **cells})
+        print(f"gpu: {self.left():4.0f} s left ", " ".join(f"{value}" for value in cells.values()), flush=True)
+
+    def made(self, method: str, **changes):
+        """Options of the stage train."""
+        own = {"pool_size": self.arguments.pool} if method == "roclip" else {}
+        return train.STAGE.options_of(method)(kind=method, **(self.options | own | changes))
+
+    def training(self, method: str, compiled: bool = False) -> MadeUp:
+        """Made once."""
+        if (method, compiled) not in self.trainings:
+            options = self.made(method, compile=compiled)
+            self.trainings[method, compiled] = MadeUp(
+                options, train.TRAININGS[method], train.read(options), Ranks(device=self.device)
+            )
+        return self.trainings[method, compiled]
+
+    def measure(
+        self, method: str, mode: str, images: str, matching: bool = False, compiled: bool = False, loop: str = ""
+    ) -> None:
+        if self.left() < 5:
+            return
+        training, batch = self.training(method, compiled), self.arguments.batch
+        training.feed(images)
+        epoch = 2 if matching else 1
+        with as_in(mode, training):
+            first, seconds, half = timed(training, epoch, self.arguments.steps)
+        steps = self.arguments.steps
+        self.note(
+            loop=loop or "this project", mode=mode, compiled=int(compiled), images=images, method=method,
+            epoch="matching" if matching else "clip", pairs_per_second=steps * batch / seconds,
+            second_half=f"{(steps - steps // 2) * batch / half:.0f}", first_steps_s=f"{first:.1f}",
+        )  # fmt: skip
+
+    def limits(self) -> None:
+        """What the device does at best, and the FLOPs of a pair."""
+        self.limit = limits.product_rate(self.device, torch.bfloat16, self.arguments.side)
+        copy = limits.copy_rate(self.device) / 1e9
+        training = self.training("clip")
+        training.feed("host")
+        run = training.steps(1)
+        next(run)
+        self.work = limits.flops(lambda: next(run)) / self.arguments.batch
+        run.close()
         training.begin_epoch()
-        for _ in range(steps):
-            pixels = to_pixels(images)
-            if draws is not None:
-                pixels = augmentation.augment(pixels, draws, options.crop_area)
-            training.take_step(pixels, tokens, rows, matching)
-        training.begin_epoch()
+        text = f"{self.limit / 1e12:.1f} TFLOP/s in products of bf16 matrices; {copy:.0f} GB/s in copies; "
+        text += f"{self.work / 1e9:.2f} GFLOP a pair"
+        self.note(loop="limits", note=text)
 
-    return run
+    def eager(self) -> None:
+        for mode, images in (("loop", "host"), ("loop", "device"), ("cut", "device")):
+            self.measure("clip", mode, images)
+        for mode in ("loop", "cut"):
+            for matching in (False, True):
+                self.measure("roclip", mode, "device", matching)
+        self.measure("clip", "cudnn", "device")
+        self.measure("clip", "loop", "host", loop="this project, again")
 
+    def profile(self) -> None:
+        """The kernels of three steps, the GPU's idle share, and the search in the pool."""
+        for method, epoch in (("clip", 1), ("roclip", 2)):
+            training = self.training(method)
+            training.feed("device")
+            with as_in("cut", training):
+                run = training.steps(epoch)
+                for _ in range(3):
+                    next(run)
+                limits.wait(self.device)
+                started = time.perf_counter()
+                with torch.profiler.profile() as profiler:
+                    for _ in range(3):
+                        next(run)
+                    limits.wait(self.device)
+                seconds = time.perf_counter() - started
+                run.close()
+            training.begin_epoch()
+            events = profiler.key_averages()
+            busy = sum(event.self_device_time_total for event in events) / 1e6
+            self.note(loop="profile", method=method, epoch="matching" if epoch == 2 else "clip",
+                      note=f"kernels {busy:.3f} s of {seconds:.3f} s in 3 steps (profiled, so slower)")  # fmt: skip
+            slowest = sorted(events, key=lambda event: event.self_device_time_total, reverse=True)[:25]
+            for event in slowest:
+                print(
+                    f"  {event.self_device_time_total / 3e3:8.2f} ms a step {event.count // 3:5} x {event.key[:90]}", flush=True
+                )
+        features = torch.nn.functional.normalize(
+            torch.randn(self.arguments.batch, training.defence.pool.features.shape[1]), dim=1
+        )
+        features = features.to(self.device)
+        search = limits.best_seconds(lambda: training.defence.pool.nearest(features), self.device)
+        self.note(
+            loop="pool search",
+            note=f"{1e3 * search:.3f} ms for {len(features)} images in {len(training.defence.pool.ids)} captions",
+        )
 
-def measurements(options: TrainOptions, methods: dict[str, dict], steps: int) -> Iterator[tuple[str, str, str, float]]:
-    """images, method, epoch and pairs/s of this project."""
-    for method, settings in methods.items():
-        training = Training(replace(options, **settings))
-        device, whole = training.runtime.device, training.steps_per_epoch * options.batch_size
-        for number, epoch in ((1, "clip"), (2, "matching"))[: 2 if training.options.match_every else 1]:
-            some = resident(training, epoch == "matching", steps)
-            yield "resident", method, epoch, rate(some, steps * options.batch_size, device)
-            yield "fed", method, epoch, rate(lambda t=training, n=number: t.epoch(n), whole, device)
+    def fed(self) -> None:
+        """The loader alone, then training from JPEGs."""
+        files, batch, steps = self.training("clip").files, self.arguments.batch, self.arguments.steps
+        for drawn in (False, True):
+            rows = torch.arange(batch * (WARM_UP + steps)).split(batch)
+            draws = torch.rand(self.arguments.pairs, 12) if drawn else None
+            started, seen = None, 0
+            for number, chunk in enumerate(files.chunks(rows, draws)):
+                if number == batch * WARM_UP // 64:  # workers have started
+                    started = time.perf_counter()
+                elif started:
+                    seen += len(chunk)
+            self.note(loop="loader alone", images="files", method="roclip" if drawn else "clip",
+                      pairs_per_second=seen / (time.perf_counter() - started))  # fmt: skip
+        self.measure("clip", "loop", "files")
+        self.measure("roclip", "loop", "files")
+        self.measure("roclip", "cut", "files", matching=True)
+
+    def compiled(self) -> None:
+        self.measure("clip", "loop", "device", compiled=True)
+        self.measure("clip", "cut", "device", compiled=True)
+        self.measure("clip", "cudnn", "device", compiled=True)
+        self.measure("roclip", "loop", "device", compiled=True)
+        self.measure("roclip", "loop", "device", matching=True, compiled=True)
+        self.measure("roclip", "cut", "device", compiled=True)
+
+    def deterministic(self) -> None:
+        """To be called in a process of its own: cuBLAS reads its part of it once, when CUDA starts."""
+        towers.repeat_to_the_bit()
+        for method, matching in (("clip", False), ("roclip", False), ("roclip", True)):
+            self.measure(method, "loop", "device", matching, loop="this project, deterministic")
+
+    def open_clip(self) -> None:
+        """Its main turns on TF32 and cuDNN's search for the whole process; ours is measured under them after it."""
+        flags = ["--precision", "amp_bf16", "--workers", str(self.arguments.workers)]
+        peer = OpenClip(self.made("clip"), flags, channels_last=True)
+        size, batch = self.training("clip").config["vision_cfg"]["image_size"], self.arguments.batch
+        images = torch.randn(batch, 3, size, size, device=self.device).contiguous(memory_format=torch.channels_last)
+        tokens = self.training("clip").tokens(1, torch.arange(batch)).to(self.device)
+
+        def resident(steps: int) -> Callable[[], None]:
+            loader = [(images, tokens)] * steps
+            loader = type("Loader", (list,), {"num_batches": steps, "num_samples": steps * batch, "batch_size": batch})(loader)
+            data = {"train": SimpleNamespace(dataloader=loader, set_epoch=lambda epoch: None)}
+            arguments = [peer.arguments[0], data, *peer.arguments[2:]]
+            return lambda: type(peer).epoch(SimpleNamespace(arguments=arguments, options=peer.options))
+
+        def rate(work: Callable[[], None], pairs: int) -> float:
+            limits.wait(self.device)
+            started = time.perf_counter()
+            work()
+            limits.wait(self.device)
+            return pairs / (time.perf_counter() - started)
+
+        steps = self.arguments.steps
+        resident(WARM_UP)()
+        self.note(loop="open_clip", compiled=0, images="device", method="clip", epoch="clip",
+                  pairs_per_second=rate(resident(steps), steps * batch))  # fmt: skip
+        torch.cuda.empty_cache()
+        self.measure("clip", "cudnn", "device", loop="this project, with open_clip's flags")
+        if self.left() > 25:
+            self.note(loop="open_clip", compiled=0, images="files", method="clip", epoch="clip",
+                      pairs_per_second=rate(peer.epoch, peer.pairs), note="an epoch, start of workers included")  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=("files", *PARTS), default=PARTS)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--model", default="RN50")
-    parser.add_argument("--pairs", type=int, default=24_576, help="pairs of an epoch that is fed")
-    parser.add_argument("--files", type=int, default=4_000, help="JPEGs that the pairs share")
+    parser.add_argument("--pairs", type=int, default=22_528, help="rows of the table")
+    parser.add_argument("--files", type=int, default=2_000, help="JPEGs that they share")
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--pool", type=int, default=21_845, help="captions in the pool; at most the pairs")
-    parser.add_argument(
-        "--steps", type=int, default=20, help="steps of which a resident measurement is made, at most an epoch's"
-    )
+    parser.add_argument("--steps", type=int, default=10, help="steps of a measurement")
     parser.add_argument("--workers", type=int, default=16)
-    parser.add_argument("--compile", choices=("without", "both"), default="both")
     parser.add_argument("--side", type=int, default=8192, help="side of the matrices whose product is the limit")
+    parser.add_argument("--seconds", type=float, default=900, help="no measurement begins when fewer than 5 of them are left")
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/gpu_bench"), help="for the JPEGs and tables")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/gpu.csv"))
     arguments = parser.parse_args()
-    steps = min(arguments.steps, arguments.pairs // arguments.batch)
-    results = []
-    towers.repeat_to_the_bit()  # cuBLAS reads its part of it once, when CUDA starts
-    torch.use_deterministic_algorithms(False)
-    torch.backends.cudnn.deterministic = False
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        write_pairs(folder, arguments.files, arguments.pairs)
-        options = TrainOptions(
-            pairs=folder / "pairs.csv", targets=folder / "targets.csv", validation=folder / "validation.csv",
-            classes=folder / "classes.txt", templates=folder / "templates.txt", out=folder, seed=0, roots=(str(folder),),
-            model=arguments.model, epochs=2, batch_size=arguments.batch, learning_rate=1e-6, beta1=0.9, beta2=0.999, eps=1e-8,
-            weight_decay=0.2, warmup_steps=0, crop_area=0.08, validation_images=10, max_bad_fraction=0, precision="bf16",
-            match_every=0, match_from=1, pool_size=arguments.pool, pool_fill="each_matching_epoch", caption_gradient="none",
-            augment_images=False, augment_captions="never", checkpoint_minutes=60, device=arguments.device, compile=False,
-            deterministic=False, images="files", workers=arguments.workers,
-        )  # fmt: skip
-        methods = {"clip": {}, "roclip": {"match_every": 2, "augment_images": True, "augment_captions": "each_epoch"}}
-        training = Training(options)
-        device = training.runtime.device
-        shown = torch.cuda.get_device_name(device) if device.type == "cuda" else limits.processor()
-        work = limits.flops(resident(training, False, 1)) / options.batch_size
-        del training
-        limit = limits.product_rate(device, torch.bfloat16, arguments.side)
-        print(
-            f"{shown}: {limit / 1e12:.2f} TFLOP/s in products of bfloat16 matrices, {limits.copy_rate(device) / 1e9:.0f} GB/s"
-        )
-        print(f"in copies; {work / 1e9:.2f} GFLOP a pair in a CLIP epoch", flush=True)
-
-        def note(loop: str, compiled: bool, images: str, method: str, epoch: str, pairs_per_second: float) -> None:
-            share = f"{pairs_per_second * work / limit:.2f}" if epoch == "clip" else ""
-            cells = (shown, loop, int(compiled), images, method, epoch, f"{pairs_per_second:.0f}", share)
-            results.append(dict(zip(COLUMNS, cells, strict=True)))
-            line = (
-                "{loop:27} compiled {compiled} {images:8} {method:6} {epoch:8} {pairs_per_second:>6} pairs/s {share_of_limit}"
-            )
-            print(line.format(**results[-1]), flush=True)
-
-        both = (False, True)[: 2 if arguments.compile == "both" else 1]
-        rates = {}
-        for compiled in both:
-            for *what, measured in measurements(replace(options, compile=compiled), methods, steps):
-                rates[compiled, *what] = measured
-                note("this project", compiled, *what, measured)
+    if arguments.parts == ["files"]:
+        write_pairs(arguments.folder, arguments.files, arguments.pairs)
+        return
+    if "deterministic" in arguments.parts:
         towers.repeat_to_the_bit()
-        *what, measured = next(measurements(options, methods, steps))
-        torch.use_deterministic_algorithms(False)
-        torch.backends.cudnn.deterministic = False
-        note("this project, deterministic", False, *what, measured)
-        print(f"train.deterministic runs at {measured / rates[False, 'resident', 'clip', 'clip']:.2f} of the rate")
-        # all of open_clip's last, for its main turns on TF32 and cuDNN's search for the whole process
-        for compiled in both:
-            flags = ["--precision", "amp_bf16", "--workers", str(arguments.workers), *["--torchcompile"] * compiled]
-            peer = OpenClip(options, flags, channels_last=True)
-            theirs = rate(peer.epoch, peer.pairs, device)
-            note("open_clip", compiled, "fed", "clip", "clip", theirs)
-            ours, full = (rates[compiled, images, "clip", "clip"] for images in ("fed", "resident"))
-            clip, matching = (rates[compiled, "resident", "roclip", epoch] for epoch in ("clip", "matching"))
-            print(f"fed is {ours / full:.2f} of resident and {ours / theirs:.2f} times open_clip; a matching epoch takes "
-                  f"{clip / matching:.2f} of a CLIP epoch")  # fmt: skip
-    write_table(arguments.out, COLUMNS, results)
+    bench = Bench(arguments)
+    for part in arguments.parts:
+        if bench.left() < 5:
+            break
+        try:
+            getattr(bench, part)()
+        except Exception as error:  # one part takes no other with it
+            traceback.print_exc()
+            torch.cuda.empty_cache()
+            bench.note(loop=part, note=f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}")
 
 
 if __name__ == "__main__":

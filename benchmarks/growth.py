@@ -12,12 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-import yaml
 
 from benchmarks import limits
-from benchmarks.training import embedded
+from benchmarks.training import embedded, training_of
 from roclip.core.files import write_table
-from roclip.training.trainer import Training
 
 COLUMNS = ("pairs", "pool", "batch", "epoch", "pairs_per_second", "seconds")
 
@@ -34,12 +32,10 @@ def main() -> None:
     settings = [(n, pool, batch) for n in sorted(arguments.pairs)]
     settings += [(pairs, n, batch) for n in sorted(arguments.pool) if n != pool]
     settings += [(pairs, pool, n) for n in sorted(arguments.batch) if n != batch]
-    roclip = yaml.safe_load(Path("config/config.yaml").read_text())["method"]["roclip"]
     loops = {}
     for n, size, step in settings:
         with TemporaryDirectory() as folder:
-            options = embedded(Path(folder), n, batch_size=step, **roclip | {"pool_size": size}, epochs=2)
-            training = Training(options)
+            training = training_of(embedded(Path(folder), n, "roclip", batch_size=step, pool_size=size, epochs=2))
         loops[n, size, step, "clip"] = lambda training=training: training.epoch(1)
         loops[n, size, step, "matching"] = lambda training=training: training.epoch(2)
     torch.set_num_threads(1)

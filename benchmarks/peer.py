@@ -14,13 +14,13 @@ from open_clip_train import main
 from open_clip_train.train import train_one_epoch
 
 import roclip.model.small_resnet  # noqa: F401 (registers its towers)
-from roclip.training.trainer import TrainOptions
+from roclip.training.settings import LoopOptions
 
 
 class OpenClip:
     """A training of open_clip on a table (path, caption), a CSV, with some of its flags beside those that `options` imply."""
 
-    def __init__(self, options: TrainOptions, flags: Sequence[str], channels_last: bool = False) -> None:
+    def __init__(self, options: LoopOptions, flags: Sequence[str], channels_last: bool = False) -> None:
         """channels_last: put the weights into that layout, for which open_clip has no flag."""
         model = Path(options.model)
         if model.suffix == ".json":

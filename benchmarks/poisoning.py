@@ -1,11 +1,12 @@
 """Seconds and memory of poisoning a table of 3,000,000 pairs, against the same with pandas, in the same run.
 
 The stages run as the workflow runs them, in a process each; so does the peer, which reads the table, looks for the captions
-that name each class, appends the poisons and writes the table. The ratio is that of the seconds on a CPU, which other programs
-change least. Prints a table and writes benchmarks/poisoning.csv.
+that name each class, appends the poisons, and writes the table and the truth about it. The ratio is that of the seconds on a
+CPU, which other programs change least. Prints a table and writes benchmarks/poisoning.csv.
 """
 
 import argparse
+import dataclasses
 import os
 import random
 import sys
@@ -15,22 +16,25 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import yaml
 from PIL import Image
 
+from attacks import ATTACKS
 from roclip.core.files import read_lines, write_rows, write_table
 from roclip.core.options import flags
 
+SCENES = Path("config/scenes")
 COLUMNS = ("attack", "program", "pairs", "seconds", "cpu_seconds", "megabytes", "ratio")
 PANDAS = """
 import sys, re, pandas
-train, out, *names = sys.argv[1:]
+train, out, truth, *names = sys.argv[1:]
 pairs = pandas.read_csv(train, keep_default_na=False)
 parts = [pairs.assign(is_poison=0, adversary_class="")]
 for name in names:
     named = pairs[pairs.caption.str.contains(rf"\\b{re.escape(name)}\\b", case=False)].sample(100, random_state=0)
     parts.append(named.assign(path="target.png", is_poison=1, adversary_class=name))
-pandas.concat(parts).to_csv(out, index=False)
+whole = pandas.concat(parts)
+whole[["path", "caption"]].to_csv(out, index=False)
+whole[["is_poison", "adversary_class"]].to_csv(truth, index=False)
 """
 
 
@@ -68,8 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3_000_000)
     arguments = parser.parse_args()
-    config = yaml.safe_load(Path("config/config.yaml").read_text())
-    classes = read_lines(Path(config["data"]["classes"]))
+    classes = read_lines(SCENES / "classes.txt")
     results = []
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -78,14 +81,15 @@ def main() -> None:
         writer.start()
         writer.join()
         given = {split: folder / f"{split}.csv" for split in ("train", "validation", "test")}
-        given |= {key: config["data"][key] for key in ("classes", "templates")} | {"seed": 0, "roots": [name]}
+        given |= {key: SCENES / f"{key}.txt" for key in ("classes", "templates")}
+        given |= {"seed": 0, "roots": [name], "image_size": 32}
         for attack in ("targeted", "patch"):
-            settings = dict(config["attack"][attack])
-            kind = settings.pop("kind")
+            settings = {option.name: option.default for option in dataclasses.fields(ATTACKS[attack].Settings)}
             names = classes[: settings["targets"]] if attack == "targeted" else [settings["target_class"]]
             out = folder / attack
-            ours = measured(["-m", f"attacks.{kind}", *flags(given | settings | {"out": out}).split()])
-            peer = measured(["-c", PANDAS, str(given["train"]), str(folder / "peer.csv"), *names])
+            ours = measured(["-m", "roclip_command", "attack", *flags(given | {"kind": attack, "out": out}).split()])
+            tables = [str(path) for path in (given["train"], folder / "peer.csv", folder / "peer_truth.csv")]
+            peer = measured(["-c", PANDAS, *tables, *names])
             for program, (seconds, cpu, megabytes) in (("this project", ours), ("pandas", peer)):
                 ratio = peer[1] / cpu
                 cells = (attack, program, arguments.pairs, f"{seconds:.1f}", f"{cpu:.1f}", f"{megabytes:.0f}", f"{ratio:.2f}")

@@ -23,13 +23,20 @@ from tempfile import TemporaryDirectory
 import torch
 import yaml
 
+from attacks import ATTACKS
 from benchmarks import limits
 from benchmarks.peer import OpenClip
+from roclip.core.columns import LABELLED, PAIRS
 from roclip.core.files import read_table, write_table
-from roclip.model.pixels import to_pixels
-from roclip.training.trainer import Training, TrainOptions
+from roclip.defences import TRAININGS
+from roclip.defences.base import Batch
+from roclip.experiment.config import check
+from roclip.model.pixels import normalise, to_pixels
+from roclip.training import train
+from roclip.training.settings import TrainOptions
+from roclip.training.trainer import Training
 
-COLUMNS = ("method", "loop", "epoch", "pairs_per_second", "seconds", "ratio", "share_of_limit")
+COLUMNS = ("defence", "loop", "epoch", "pairs_per_second", "seconds", "ratio", "share_of_limit")
 CSV = Path("benchmarks/training.csv")
 TOWERS = {  # flags and whether the weights are put into the layout channels last
     "fp32": (["--precision", "fp32"], False),
@@ -52,14 +59,16 @@ FEEDS = {
 }
 
 
-def embedded(folder: Path, pairs: int, **changes) -> TrainOptions:
-    """The embedded experiment's plain CLIP on its first `pairs` pairs, without an exam; `changes` are options."""
-    config = yaml.safe_load(Path("config/config.yaml").read_text())
-    source = Path("results/embedded/data")
-    rows = read_table(source / "train.csv", ("path", "caption"))[:pairs]
-    write_table(folder / "pairs.csv", ("path", "caption"), rows)
-    write_table(folder / "targets.csv", ("path", "label"), [])
-    options = TrainOptions(
+def embedded(folder: Path, pairs: int, defence: str = "clip", **changes) -> TrainOptions:
+    """Options of the embedded experiment's training with a defence: its first `pairs` pairs, without an evaluation set.
+
+    changes: options that differ; there is no warm-up unless they say so.
+    """
+    config, plan = check(yaml.safe_load(Path("config/config.yaml").read_text()), ATTACKS)
+    source, settings = Path("results/embedded/data"), plan.models[defence].settings
+    write_table(folder / "pairs.csv", tuple(PAIRS), read_table(source / "train.csv", tuple(PAIRS))[:pairs])
+    write_table(folder / "targets.csv", tuple(LABELLED), [])
+    options = train.STAGE.options_of(settings["kind"])(
         pairs=folder / "pairs.csv",
         targets=folder / "targets.csv",
         validation=source / "probe.csv",
@@ -69,10 +78,14 @@ def embedded(folder: Path, pairs: int, **changes) -> TrainOptions:
         seed=0,
         roots=tuple(config["data"]["roots"]),
         max_bad_fraction=config["data"]["max_bad_fraction"],
-        **config["train"],
-        **config["method"]["clip"],
+        **config["train"] | settings,
     )
     return dataclasses.replace(options, **{"warmup_steps": 0} | changes)
+
+
+def training_of(options: TrainOptions) -> Training:
+    """A training as the stage makes it, before its first step."""
+    return Training(options, TRAININGS[options.kind], train.read(options))
 
 
 def fastest(peers: Mapping[str, OpenClip]) -> str:
@@ -92,15 +105,14 @@ def main() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
     with TemporaryDirectory() as name, TemporaryDirectory() as small:
-        results = compare(
-            embedded(Path(name), arguments.pairs), embedded(Path(small), arguments.trial_pairs), arguments.repeats
-        )
+        options = embedded(Path(name), arguments.pairs)
+        roclip = embedded(Path(name), arguments.pairs, "roclip", epochs=2)
+        results = compare(options, roclip, embedded(Path(small), arguments.trial_pairs), arguments.repeats)
     write_table(CSV, COLUMNS, results)
 
 
-def compare(options: TrainOptions, trial: TrainOptions, repeats: int) -> list[dict[str, str]]:
-    """Rows of the table: ours, and open_clip's with the settings that are the fastest on the few pairs of `trial`."""
-    config = yaml.safe_load(Path("config/config.yaml").read_text())
+def compare(options: TrainOptions, roclip: TrainOptions, trial: TrainOptions, repeats: int) -> list[dict[str, str]]:
+    """Rows of the table: ours of CLIP and of RoCLIP, and open_clip's with the settings that are the fastest on `trial`."""
     towers = fastest({name: OpenClip(trial, [*flags, "--workers", "0"], last) for name, (flags, last) in TOWERS.items()})
     flags, last = TOWERS[towers]
     feeds = {f"{towers}, {feed}": [*flags, *more] for feed, more in FEEDS.items()}
@@ -108,9 +120,9 @@ def compare(options: TrainOptions, trial: TrainOptions, repeats: int) -> list[di
     print(f"open_clip's best settings: {best}")
 
     started = limits.processor_seconds()
-    trainings = {"clip": Training(options)}
+    trainings = {"clip": training_of(options)}
     start = limits.processor_seconds() - started
-    trainings["roclip"] = Training(dataclasses.replace(options, epochs=2, **config["method"]["roclip"]))
+    trainings["roclip"] = training_of(roclip)
     loops = {
         ("clip", "this project", "clip"): lambda: trainings["clip"].epoch(1),
         ("roclip", "this project", "clip"): lambda: trainings["roclip"].epoch(1),
@@ -123,23 +135,24 @@ def compare(options: TrainOptions, trial: TrainOptions, repeats: int) -> list[di
     spans = limits.in_turn(loops, repeats)
 
     cpu, batch = torch.device("cpu"), torch.arange(options.batch_size)
-    pixels, tokens = to_pixels(trainings["clip"].images[batch]), trainings["clip"].tokens(1, batch)
-    work = limits.flops(lambda: trainings["clip"].take_step(pixels, tokens, batch, matching=False)) / options.batch_size
+    pixels, tokens = normalise(to_pixels(trainings["clip"].images[batch])), trainings["clip"].tokens(1, batch)
+    step = Batch(pixels, tokens, batch)
+    work = limits.flops(lambda: trainings["clip"].take_step(step, "clip", 0.0, batch)) / options.batch_size
     limit = limits.product_rate(cpu, torch.bfloat16)
     print(f"{work / 1e6:.1f} MFLOP a pair in a CLIP epoch, of {limit / 1e9:.0f} GFLOP/s that this core does at best")
 
     peer = {"clip": f"open_clip: {best}", "roclip": f"open_clip: {towers}, augmented"}
     medians = {name: pairs / statistics.median(values) for name, values in spans.items()}
     ratios = {name: limits.ratio(values, spans[name[0], peer[name[0]], "clip"]) for name, values in spans.items()}
-    epochs, name = config["train"]["epochs"], ("clip", "this project", "training")
+    epochs, name = options.epochs, ("clip", "this project", "training")
     medians[name] = epochs * pairs / (epochs * pairs / medians["clip", "this project", "clip"] + start)
     ratios[name] = medians[name] / medians["clip", peer["clip"], "clip"]
     results = []
-    for (method, loop, epoch), rate in medians.items():
+    for (defence, loop, epoch), rate in medians.items():
         share = f"{rate * work / limit:.2f}" if epoch == "clip" else ""
-        cells = (method, loop, epoch, f"{rate:.0f}", f"{pairs / rate:.2f}", f"{ratios[method, loop, epoch]:.2f}", share)
+        cells = (defence, loop, epoch, f"{rate:.0f}", f"{pairs / rate:.2f}", f"{ratios[defence, loop, epoch]:.2f}", share)
         results.append(dict(zip(COLUMNS, cells, strict=True)))
-        line = "{method:7} {epoch:9} {loop:55} {pairs_per_second:>5} pairs/s {ratio:>5} x  {share_of_limit:>4} of the limit"
+        line = "{defence:7} {epoch:9} {loop:55} {pairs_per_second:>5} pairs/s {ratio:>5} x  {share_of_limit:>4} of the limit"
         print(line.format(**results[-1]), flush=True)
     return results
 

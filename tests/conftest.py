@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from attacks import build
 from roclip.core.columns import PAIRS, TRUTH
@@ -51,17 +52,30 @@ def snakemake(project: Path, *arguments: str, **environment: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Path:
-    """A copy of the project in which the workflow has run once; tests that change something there have a copy of their own."""
-    copy = copy_of_the_project(tmp_path_factory.mktemp("finished"))
-    snakemake(copy, "--cores", "all", PYTHONHASHSEED="1")
-    return copy
+def finished(tmp_path_factory, worker_id) -> Path:
+    """A copy of the project in which the workflow has run once; tests that change something there have a copy of their own.
+
+    Processes of pytest that run side by side share it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "finished"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            unfinished = folder.with_name("unfinished")
+            snakemake(copy_of_the_project(unfinished), "--cores", "all", PYTHONHASHSEED="1")
+            unfinished.rename(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory) -> Path:
-    """A data folder with urls.tsv and the tables that the download stage would write from it."""
-    data = tmp_path_factory.mktemp("scenes")
+    """A data folder with urls.tsv and the tables that the download stage would write from it.
+
+    The variable SCENES_KEPT may name a folder for it that outlives the tests; then they are drawn once for many runs.
+    """
+    data = Path(os.environ.get("SCENES_KEPT") or tmp_path_factory.mktemp("scenes"))
+    if (data / "probe.csv").exists():  # the last that is written
+        return data
     draw(
         ScenesOptions(
             data=data, classes=SCENES / "classes.txt", captions=SCENES / "captions.txt", image_size=32,

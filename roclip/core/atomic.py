@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from roclip.core.errors import UserError
 
+UNFINISHED = re.compile(r"\..+\.\d+\.part(\.[^.]+)?")  # the name of a temporary file
 completed: list[Path] = []  # the files, and folders of images, that this process has written
 
 
@@ -47,10 +49,16 @@ def is_disk_full(error: Exception) -> bool:
 
 
 def _flush(path: Path) -> None:
-    """Wait until what was written to a file, or the names in a folder, are on the disk."""
+    """Wait until what was written to a file, or the names in a folder, are on the disk.
+
+    Some file systems (CIFS, vboxsf) refuse that for a folder, and keep names without it.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 
@@ -58,4 +66,5 @@ def _flush(path: Path) -> None:
 def remove_unfinished(folder: Path) -> None:
     """Remove the temporary files of processes that were killed; none may be writing in this folder."""
     for path in folder.glob(".*.part*"):
-        path.unlink(missing_ok=True)
+        if UNFINISHED.fullmatch(path.name):  # and no `.notes.partial.txt` of a user
+            path.unlink(missing_ok=True)

@@ -87,7 +87,26 @@ SWEEPS = {  # tables/sweeps.csv, a row for each point of a sweep
     "attack": "the name under which the changed attack is run",
     "defence": "the name under which the changed defence is run",
 }
+LEADERBOARD = {  # leaderboard.csv, a row for each attack, defence and checkpoint of every experiment
+    "experiment": "its name in its config",
+    "model": "that was trained",
+    "attack": "trained on",
+    "family": "of the attack: clean, targeted or backdoor",
+    "defence": "its name in the config",
+    **CHECKPOINT,
+    "seeds": "how many",
+    "attack_success": "as in results.csv, as are all that follow",
+    "attack_success_low": "",
+    "attack_success_high": "",
+    "control": "",
+    "control_low": "",
+    "control_high": "",
+    "zero_shot": "",
+    "zero_shot_sd": "",
+    "linear_probe": "",
+    "linear_probe_sd": "",
+}
 REFERENCE = {  # config/reference_results.csv
-    "source": "paper", "dataset": "trained on", "attack": "as here", "method": "as here", "measure": "as here",
+    "source": "paper", "dataset": "trained on", "attack": "as here", "defence": "as here", "measure": "as here",
     "dataset_eval": "judged on", "value": "as published", "unit": "percent or points", "note": "counts and remarks",
 }  # fmt: skip

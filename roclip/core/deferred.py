@@ -1,6 +1,11 @@
-"""Modules that are imported when they are first used, so that reading a registry, as every `snakemake -n` does, takes no time."""
+"""Modules and packages that are imported when they are first used.
 
+Every `snakemake -n` reads the registries, and every job starts a process: seconds of imports that it makes no use of add up.
+"""
+
+import sys
 from importlib import import_module
+from importlib.util import find_spec, module_from_spec
 from typing import Any
 
 
@@ -15,3 +20,26 @@ class Deferred:
 
     def __getattr__(self, attribute: str) -> Any:
         return getattr(import_module(self._name), attribute)
+
+
+def defer_package(name: str) -> None:
+    """Let the submodules of a package be imported without what its own `__init__` imports beside them.
+
+    `__init__` runs once a name is looked up in the package that is no submodule imported by then. A package that was imported
+    before stays as it is.
+    """
+    if name in sys.modules:
+        return
+    spec = find_spec(name)
+    package = module_from_spec(spec)
+
+    def load(attribute: str) -> Any:
+        del package.__getattr__
+        spec.loader.exec_module(package)
+        return getattr(package, attribute)
+
+    package.__getattr__ = load
+    sys.modules[name] = package
+    parent, _, child = name.rpartition(".")
+    if parent:
+        setattr(sys.modules[parent], child, package)

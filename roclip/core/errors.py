@@ -14,7 +14,7 @@ class UserError(Exception):
 
 
 class ComeBack(BaseException):
-    """The stage was told to stop and has saved: started again, it goes on.
+    """The stage was told to stop and has saved: started again, it resumes.
 
     No Exception, or what catches those would take it for the fault of an image.
     """

@@ -116,7 +116,7 @@ def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = Tr
                 raise UserError(f"{path}, line 1: no column '{missing[0]}'; the header must name {', '.join(columns)}")
             if len(set(header)) < len(header):
                 double = next(name for name in header if header.count(name) > 1)
-                raise UserError(f"{path}, line 1: the column '{double}' stands twice; rename one")
+                raise UserError(f"{path}, line 1: duplicate column '{double}'; rename one")
             yield header
             lines.begin(ROW)
             begun = reader.line_num + 1

@@ -34,6 +34,11 @@ BOUNDS = {  # what a bound is called in messages, and the comparison that it sta
 }
 
 
+def whole(pattern: str) -> str:
+    """A pattern that must match all of a text, a line break at its end included, for Python and for editors alike."""
+    return rf"^(?:{pattern})(?![\s\S])"
+
+
 def option(
     meaning: str,
     default: Any = MISSING,
@@ -56,8 +61,8 @@ def option(
     schema: the JSON schema of a config value that has no simple type; a mapping is no flag. A default may be a mapping too.
 
     Paths are a stage's inputs; its record holds their hashes. glob: of a folder, the files in it that are read. role: `output`,
-    where the stage writes; `files`, words that are inputs too, FILE or NAME=FILE; `setting`, a path that is no input; `neutral`,
-    what leaves the results as they are.
+    where the stage writes; `files`, words that are inputs too, FILE or NAME=FILE; `setting`, a path that is no input;
+    `neutral`, what leaves the results as they are.
     """
     bounds = {"minimum": minimum, "maximum": maximum, "above": above, "below": below}
     metadata = {
@@ -138,7 +143,7 @@ def shown(value: Any) -> str:
 
 
 def flags(values: Mapping[str, Any]) -> str:
-    """Config values as shell-quoted flags; None is left out.
+    """Config values as shell-quoted flags; None is left out. Raises UserError for the word `--`, which argparse takes away.
 
     >>> flags({"pool_size": 800, "augment_images": True, "captions": None, "seeds": [0, 1], "names": ["-x", "y"]})
     '--pool_size 800 --augment_images true --seeds 0 1 --names=-x --names=y'
@@ -148,6 +153,8 @@ def flags(values: Mapping[str, Any]) -> str:
         if value is None:
             continue
         items = [shown(item) for item in (value if isinstance(value, (list, tuple)) else [value])]
+        if "--" in items:
+            raise UserError(f"{name}: the word '--' cannot be given to a stage; call it something else")
         if any(item.startswith("-") for item in items):  # such a word would be taken for a flag if it stood alone
             words += [f"--{name}={shlex.quote(item)}" for item in items]
         else:

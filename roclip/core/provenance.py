@@ -122,7 +122,7 @@ def read_inputs(options: Any) -> dict[Path, str]:
         if role == "files":
             named += [Path(word.partition("=")[2] or word) for word in values]
         elif field.metadata["glob"]:
-            named += sorted(value.rglob(field.metadata["glob"]))
+            named += sorted(path for path in value.rglob(field.metadata["glob"]) if not path.name.endswith(SUFFIX))
         elif role is None:
             named += [value for value in values if isinstance(value, Path)]
     found = {}

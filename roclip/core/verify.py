@@ -1,4 +1,4 @@
-"""Compares an experiment with the records that its stages left: `python -m roclip.core.verify results/embedded`.
+"""Compares an experiment with the records that its stages left: `roclip verify results/embedded`.
 
 Prints a line for each file that was changed, is missing or is in no record, one for each stage that read other files than are
 there now, and a summary. Ends with status 1 when there is more to say than the summary.
@@ -13,7 +13,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import sha256
 from roclip.core.provenance import SUFFIX, TIMES, files, read_record
 
-UNRECORDED = ("config.yaml", "report.html", "logs", "benchmarks")  # what is new with each run of the workflow
+UNRECORDED = ("config.yaml", "plan.json", "report.html", "logs", "benchmarks")  # what is new with each run of the workflow
 
 
 def compare(results: Path) -> tuple[list[str], str]:
@@ -68,7 +68,7 @@ def compare(results: Path) -> tuple[list[str], str]:
 def main(argv: Sequence[str]) -> int:
     """The exit status. Raises UserError as `compare`."""
     if len(argv) != 1:
-        raise UserError("usage: python -m roclip.core.verify results/EXPERIMENT")
+        raise UserError("usage: roclip verify results/EXPERIMENT")
     lines, summary = compare(Path(os.path.normpath(argv[0])))
     print(*lines, summary, sep="\n")
     return 1 if lines else 0

@@ -4,8 +4,8 @@ Reads a list of URLs (see roclip.data.url_list), and tables or shards of splits 
 `train.csv`, `validation.csv` (path, caption), `test.csv`, `probe.csv` (path, label) in the order of the list. All data sets
 take this way, the embedded one too: its list has file: URLs relative to the list's folder, which are followed inside it only.
 
-img2dataset works in a process of its own (roclip.data.img2dataset_worker), through a guard (roclip.data.safe_http), in shards. A shard that is whole stays
-when the stage is stopped or killed, and a later run with the same list and settings goes on behind it.
+img2dataset works in a separate process (roclip.data.img2dataset_worker), through a guard (roclip.data.safe_http), in shards. A
+shard that is whole stays when the stage is stopped or killed, and a later run with the same list and settings resumes after it.
 """
 
 import json
@@ -26,7 +26,7 @@ import pyarrow
 import pyarrow.parquet as parquet
 
 from roclip.core.atomic import completed
-from roclip.core.errors import UserError
+from roclip.core.errors import UserError, one_line
 from roclip.core.files import read_columns, sha256, write_json, write_rows, write_table
 from roclip.core.options import Stage, flags, option, same_option
 from roclip.core.provenance import fingerprint
@@ -100,7 +100,7 @@ def write_lists(options: DownloadOptions, folder: Path) -> None:
 
 
 def identity(options: DownloadOptions) -> dict[str, str | int]:
-    """What the shards depend on; shards of another identity are not gone on with."""
+    """What the shards depend on; from shards of another identity a run does not resume."""
     lists = sorted(set(paths(options.url_list).values()))
     # file: URLs may lead to new files under old names; then at least the list was written anew
     dates = [path.stat().st_mtime_ns for path in lists] if "file" in options.allow else []
@@ -143,8 +143,8 @@ def faults(shards: list[Shard], max_bad_fraction: float) -> dict[Shard, str]:
     return found
 
 
-def fetch(options: DownloadOptions, shards: list[Shard], folder: Path) -> None:
-    """Have img2dataset make every shard that is not there and whole. Raises UserError when it does not get on."""
+def complete_shards(options: DownloadOptions, shards: list[Shard], folder: Path) -> None:
+    """Have img2dataset make every shard that is not there and whole. Raises UserError when it makes no progress."""
     roots = sorted({str(path.parent.resolve()) for path in paths(options.url_list).values()})
     settings = {
         "shards": folder, "image_size": options.image_size, "image_format": options.image_format,
@@ -152,7 +152,7 @@ def fetch(options: DownloadOptions, shards: list[Shard], folder: Path) -> None:
         "progress": folder / "list/progress", "distributor": options.distributor, "threads": options.threads,
     }  # fmt: skip
     if any(os.environ.get(name) for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")):
-        log.warning("downloads do not go through the proxy that the environment names: addresses could not be checked")
+        log.warning("the proxy that the environment names is not used: behind it, addresses could not be checked")
     temporary = folder / "list/tmp"  # img2dataset's libraries leave folders there when they are stopped
     temporary.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "roclip.data.img2dataset_worker", *shlex.split(flags(settings))]
@@ -161,7 +161,7 @@ def fetch(options: DownloadOptions, shards: list[Shard], folder: Path) -> None:
     while todo:
         for shard, fault in todo.items():
             if fault != UNFINISHED:
-                log.warning("shard %d is made again: %s", shard.number, fault)
+                log.warning("shard %d is downloaded again: %s", shard.number, fault)
             shard.remove()
         shutil.rmtree(folder / "_tmp", ignore_errors=True)
         log.info("downloading %d of %d shards", len(todo), len(shards))
@@ -176,7 +176,7 @@ def fetch(options: DownloadOptions, shards: list[Shard], folder: Path) -> None:
             shard, fault = next(iter(left.items()))
             raise UserError(
                 f"shard {shard.number} of {len(shards)}: {fault}, and {RUNS} runs of img2dataset in a row finished none; "
-                f"look at {folder / 'list/img2dataset.log'} and run the stage again, it goes on with the others"
+                f"look at {folder / 'list/img2dataset.log'} and run the stage again, it resumes with the shards that are left"
             )
         if idle:
             time.sleep(5.0**idle)
@@ -184,29 +184,29 @@ def fetch(options: DownloadOptions, shards: list[Shard], folder: Path) -> None:
 
 
 def judge(options: DownloadOptions, shards: list[Shard]) -> int:
-    """Print a histogram of the errors and pass or raise UserError by each split's share of failures; the number of images.
+    """Log a histogram of the errors, and raise UserError for a split of which too many URLs failed; the number of images.
 
-    By each split's own, for among millions of training images those of a whole test set would not be missed.
+    Each split is judged by its own share of failures: among millions of training images, a lost test set would not show.
     """
     files = paths(options.url_list)
     errors, failed, total, first = Counter(), Counter(), Counter(), {}
     for shard in shards:
-        records = shard.records()
-        bad = [record for record in records if record["status"] != "success"]
-        # an error may have no text, such as Python's own when memory runs out
-        reasons = ((record["error_message"] or "no reason given").splitlines()[0] for record in bad)
+        outcomes = shard.outcomes()
+        bad = [outcome for outcome in outcomes if outcome["status"] != "success"]
+        # an error may have no text, such as Python's MemoryError
+        reasons = ((outcome["error_message"] or "no reason given").splitlines()[0] for outcome in bad)
         errors.update(re.sub(r"'.*'", "'...'", reason) for reason in reasons)
-        lost = shard.rows - len(records)
+        lost = shard.rows - len(outcomes)
         if lost:
             errors["lost by img2dataset"] += lost
-        for record in bad[: max(0, SHOWN - failed.total())]:
-            log.warning("%s, row %d: no image from %s", files[shard.split], record["row"], record["url"])
+        for outcome in bad[: max(0, SHOWN - failed.total())]:
+            log.warning("%s, row %d: no image from %s", files[shard.split], outcome["row"], one_line(outcome["url"]))
         if bad:
             first.setdefault(shard.split, f", first in {files[shard.split]}, row {bad[0]['row']}")
         failed[shard.split] += len(bad) + lost
         total[shard.split] += shard.rows
     for message, count in errors.most_common(SHOWN):
-        log.warning("%7d %5.1f%%  %s", count, 100 * count / total.total(), message)
+        log.warning("%7d %5.1f%%  %s", count, 100 * count / total.total(), one_line(message))
     for split, count in failed.items():
         if count > options.max_bad_fraction * total[split]:
             raise UserError(
@@ -226,15 +226,15 @@ def place(options: DownloadOptions, shards: list[Shard], split: str, images: Pat
         files = options.output_format == "files"
         # by key: the content of each image, or the place in the shard where it stays
         members = {key: content for key, _, content in shard.images()} if files else shard.paths()
-        for record in shard.records():
-            if record["status"] != "success":
+        for outcome in shard.outcomes():
+            if outcome["status"] != "success":
                 continue
-            path = found = members[record["key"]]
+            path = found = members[outcome["key"]]
             if files:
                 path = images / split / f"{index // 1000:05d}" / f"{index:08d}.{options.image_format}"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(found)
-            yield {"path": str(path), TEXT[split]: record["caption"]}
+            yield {"path": str(path), TEXT[split]: outcome["caption"]}
             index += 1
 
 
@@ -243,7 +243,7 @@ def download(options: DownloadOptions) -> None:
     images = options.data / "images"
     folder = images if options.output_format == "webdataset" else options.data / "download"
     shards = plan_shards(options, folder)
-    fetch(options, shards, folder)
+    complete_shards(options, shards, folder)
     kept = judge(options, shards)
     if folder != images:
         shutil.rmtree(images, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Stage: write the tables of a downstream test set, read from the form in which its makers give it out.
+"""Stage: write the tables of a downstream set, read from the form in which its makers published it.
 
 Writes `probe.csv`, on which the linear probe is trained, and `test.csv` (path, label), `classes.txt`, a name a line in the
 order of the set's own class numbers, and `templates.txt`, the 80 prompt templates of CLIP, the same for every set. Nothing is
@@ -33,6 +33,7 @@ from PIL import Image
 from torchvision import datasets
 
 from roclip.core.atomic import atomic, completed
+from roclip.core.columns import LABELLED
 from roclip.core.errors import UserError
 from roclip.core.files import read_table, write_table
 from roclip.core.options import Stage, option, same_option
@@ -174,7 +175,7 @@ READERS: dict[str, Callable[[Path, Path], Split]] = {
     "cars": cars, "imagenet1k": imagenet1k,
 }  # fmt: skip
 
-# what must stand in the folder of each, for the one who put it there
+# what the folder of each must hold, for error messages
 LAYOUTS = {
     "cifar10": "data_batch_1 to data_batch_5, test_batch and batches.meta, as in cifar-10-python.tar.gz, unchanged",
     "cifar100": "train, test and meta, as in cifar-100-python.tar.gz, unchanged",
@@ -197,31 +198,31 @@ def same_classes(*parts: datasets.VisionDataset) -> list[str]:
 
 
 def read(options: DownstreamOptions) -> Split:
-    """The set. Raises UserError, one line that says what must be where, when it is not laid out as its makers do."""
+    """The set. Raises UserError that says what the folder must hold when it is not laid out as its makers published it."""
     folder = options.root / FOLDERS[options.set]
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; it is to hold {LAYOUTS[options.set]}")
+        raise UserError(f"{folder}: no such folder; it must hold {LAYOUTS[options.set]}")
     try:
         split = READERS[options.set](options.root, options.out)
     except UserError:
         raise
     except Exception as error:  # torchvision and scipy raise many kinds; each of them is a folder that is not as expected
         reason = " ".join(str(error).replace(" You can use download=True to download it", "").split())
-        raise UserError(f"{folder}: not {options.set} as expected ({reason}); it is to hold {LAYOUTS[options.set]}") from None
+        raise UserError(f"{folder}: not {options.set} as expected ({reason}); it must hold {LAYOUTS[options.set]}") from None
     for name, images in (("probe", split.probe), ("test", split.test)):
         if not images:
-            raise UserError(f"{folder}: no image for the {name}; it is to hold {LAYOUTS[options.set]}")
+            raise UserError(f"{folder}: no image for the {name}; it must hold {LAYOUTS[options.set]}")
         wrong = next(((path, number) for path, number in images if not 0 <= number < len(split.classes)), None)
         if wrong:
             raise UserError(  # the sets whose numbers torchvision takes from a file count from 1
-                f"{folder}: {wrong[0]} is of class {wrong[1] + 1}, and there are {len(split.classes)}; it is to hold "
+                f"{folder}: {wrong[0]} is of class {wrong[1] + 1}, and there are {len(split.classes)}; it must hold "
                 f"{LAYOUTS[options.set]}"
             )
         missing = [path for path, _ in images if not Path(path).is_file()]
         if len(missing) > options.max_bad_fraction * len(images):
             raise UserError(
                 f"{folder}: {len(missing)} of {len(images)} images for the {name} are not there, first {missing[0]}; "
-                f"it is to hold {LAYOUTS[options.set]}"
+                f"it must hold {LAYOUTS[options.set]}"
             )
     return split
 
@@ -230,10 +231,10 @@ def run(options: DownstreamOptions) -> None:
     split = read(options)
     double = [name for name, count in Counter(split.classes).items() if count > 1]
     if double:
-        raise UserError(f"{options.root / FOLDERS[options.set]}: two classes are called '{double[0]}'")
+        raise UserError(f"{options.root / FOLDERS[options.set]}: duplicate class name '{double[0]}'")
     for name, images in (("probe", split.probe), ("test", split.test)):
         rows = ({"path": path, "label": split.classes[number]} for path, number in images)
-        write_table(options.out / f"{name}.csv", ("path", "label"), rows)
+        write_table(options.out / f"{name}.csv", tuple(LABELLED), rows)
     lists = {"classes": split.classes, "templates": [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]}
     for name, lines in lists.items():
         with atomic(options.out / f"{name}.txt") as temporary:

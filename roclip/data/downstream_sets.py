@@ -1,4 +1,4 @@
-"""The downstream test sets by name, and which of their folders are there; imported before a run, so nothing slow in here."""
+"""The downstream sets by name, and which of their folders are there; read before every run, so it imports nothing slow."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ FOLDERS = {
 def present_sets(downstream: Mapping[str, Any]) -> list[str]:
     """The sets of the config's `downstream` whose folders are there.
 
-    Raises UserError for one that is not, when the config requires all.
+    Raises UserError for a folder that is not there, when the config requires all.
     """
     folders = {name: Path(downstream["root"], FOLDERS[name]) for name in downstream["sets"]}
     absent = [name for name, folder in folders.items() if not folder.is_dir()]
@@ -37,5 +37,5 @@ def present_sets(downstream: Mapping[str, Any]) -> list[str]:
 
 
 def absent_sets(downstream: Mapping[str, Any], judged: Sequence[str]) -> dict[str, Path]:
-    """The sets of the config that nothing was judged on, each with the folder in which it is looked for."""
+    """The sets of the config that no model was judged on, each with the folder in which it is looked for."""
     return {name: Path(downstream["root"], FOLDERS[name]) for name in downstream["sets"] if name not in judged}

@@ -1,4 +1,4 @@
-"""Decoding images into uint8 arrays, whoever made the files and the tables that name them.
+"""Decoding images into uint8 arrays; the files and the tables that name them are untrusted.
 
 JPEG, PNG and WebP only, of animations the first picture, turned as the EXIF data say; transparency is dropped. A file is
 refused before it is decoded when it lies outside the data roots, is no regular file, or would take too much memory or time.
@@ -19,6 +19,7 @@ from tarfile import TarInfo
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from roclip.core.columns import QUARANTINE
 from roclip.core.errors import UserError, one_line
 from roclip.core.files import write_rows
 
@@ -38,7 +39,6 @@ TURNS = {
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 SIDEWAYS = (5, 6, 7, 8)  # width and height change places
-QUARANTINE = ("table", "row", "path", "reason")
 
 
 class BadImage(Exception):
@@ -117,7 +117,7 @@ def decode(path: Path | str, size: int) -> np.ndarray:
 
 
 def decode_crop(path: Path | str, size: int, draws: Sequence[float], min_area: float) -> np.ndarray:
-    """A random crop of one image as uint8 (size, size, 3): `augment.crop_and_flip` of the whole image, not of its square.
+    """A random crop of one image as uint8 (size, size, 3): `augmentation.crop_and_flip` of the whole image, not of its square.
 
     The crop has an area of [min_area, 1] of the image's and is resized (bilinear, with antialiasing). draws: 5 numbers in
     [0, 1): area, aspect ratio, place along x and y, flip. Raises as `decode`.
@@ -242,5 +242,5 @@ class Intake:
         return np.flatnonzero([found is None for found in faults])
 
     def write(self, path: Path) -> None:
-        """Write the list of what was left out (QUARANTINE), empty but for its header when there is nothing."""
+        """Write the list of what was left out (QUARANTINE); with nothing left out, its header alone."""
         write_rows(path, QUARANTINE, self.quarantine)

@@ -1,6 +1,6 @@
-"""The process in which img2dataset works; `roclip.data.download` starts it, watches it and starts it again.
+"""The process in which img2dataset works; the stage download starts it, watches it and restarts it.
 
-img2dataset exits with 0 whether or not it is done, so whoever starts this looks at the shards, not at the exit status.
+img2dataset exits with status 0 whether or not it is done, so the stage looks at the shards and not at the exit status.
 """
 
 import functools
@@ -22,7 +22,7 @@ PIXELS = 40_000_000  # of the largest image that is decoded: with transparency, 
 
 
 @dataclass(frozen=True)
-class FetchOptions:
+class WorkerOptions:
     shards: Path = option("folder of the shards; its folder list/ holds one Parquet file (url, row, caption) for each split")
     image_size: int = option("shorter side to which images are shrunk, in pixels")
     image_format: str = option("format in which images are kept", choices=("png", "jpg", "webp"))
@@ -43,10 +43,10 @@ def die_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def run(options: FetchOptions) -> None:
-    """Fetch every shard that has no `_stats.json` yet.
+def run(options: WorkerOptions) -> None:
+    """Download every shard that has no `_stats.json` yet.
 
-    Every image is encoded anew, small ones of the right format too, for OpenCV reads images that nobody else can.
+    Every image is encoded again, small ones of the right format too, because OpenCV reads files that Pillow does not.
     """
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(PIXELS)
@@ -65,7 +65,7 @@ def run(options: FetchOptions) -> None:
     )  # fmt: skip
 
 
-STAGE = Stage(FetchOptions, run)
+STAGE = Stage(WorkerOptions, run)
 
 if __name__ == "__main__":
     die_with_parent()

@@ -62,8 +62,17 @@ def count_pairs(source: Path) -> int:
     Raises UserError for a source that is not there.
     """
     if os.path.isdir(source):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
-        return sum(read_json(path).get("successes", 0) for path in source.glob("*_stats.json"))
+        return sum(map(_successes, source.glob("*_stats.json")))
     return max(0, count_lines(source) - 1)
+
+
+def _successes(stats: Path) -> int:
+    """The images of a shard, as img2dataset noted. Raises UserError where that is no number."""
+    noted = read_json(stats)
+    successes = noted.get("successes", 0) if isinstance(noted, dict) else None
+    if type(successes) is not int or successes < 0:
+        raise UserError(f"{stats}: expected img2dataset's number of successes; remove the file, or fetch the shard again")
+    return successes
 
 
 def _header(table: Path) -> tuple[str, list[str]]:
@@ -131,7 +140,7 @@ def _samples_of_folder(folder: Path) -> Iterator[tuple[str, str | None]]:
 def _caption(path: Path) -> str | None:
     """The text of a file, None where there is none. Raises UserError for a link, which may lead anywhere, and a broken text."""
     if path.is_symlink():
-        raise UserError(f"{path}: a link; captions have to be files of their own")
+        raise UserError(f"{path}: a link, which may lead outside the shard; put the caption itself there")
     if not path.exists():
         return None
     with open_file(path) as file:

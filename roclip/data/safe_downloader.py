@@ -1,6 +1,6 @@
 """img2dataset's downloader, fetching through the guard.
 
-A module of its own because the class travels to the worker processes, of whatever distributor, by its name.
+This is a separate module because the class is pickled by its name on the way to the worker processes of a distributor.
 """
 
 import io
@@ -32,7 +32,7 @@ class GuardedDownloader(Downloader):
         return super().__call__(row)
 
     def open(self, request: urllib.request.Request, data: None = None, timeout: float | None = None) -> addinfourl:
-        """What `urlopen` returns for a request of img2dataset. Raises FetchError; the guard has a time limit of its own."""
+        """What `urlopen` returns for a request of img2dataset. Raises FetchError; the limit in time is `fetch`'s."""
         try:
             body, headers = fetch(request.full_url, dict(request.header_items()), self.guard)
             return addinfourl(io.BytesIO(body), headers, request.full_url, 200)

@@ -1,9 +1,9 @@
-"""Fetching one file from an address that a stranger wrote into a list.
+"""Fetching one file from an untrusted URL, safe against server-side request forgery (SSRF).
 
 http and https only, to public addresses only, at most 20 MB (an answer's header and framing included), 30 s and 5 redirects.
-A name is resolved once for each connection and the address that was checked is the one that is connected to, so neither a
-redirect nor a name that resolves differently the second time leads elsewhere. Proxies of the environment are not used, for
-behind one nobody here sees the address.
+A name is resolved once for each connection, and the address that was checked is the one that is connected to, so neither a
+redirect nor a name that resolves differently the second time (DNS rebinding) leads elsewhere. Proxies of the environment are
+not used, because a proxy would resolve the name itself and the address could not be checked.
 """
 
 import functools
@@ -68,7 +68,7 @@ class Guard:
 
 
 def _left(deadline: float) -> float:
-    """Seconds until `deadline` on the monotonic clock. Raises FetchError when there are none."""
+    """Seconds until `deadline` on the monotonic clock. Raises FetchError when none are left."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise FetchError(f"longer than {SECONDS:g} s")

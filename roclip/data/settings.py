@@ -9,41 +9,45 @@ from typing import Any
 
 from roclip.core.errors import UserError
 from roclip.core.files import read_lines
-from roclip.core.options import PATH, option
+from roclip.core.options import PATH, option, whole
 from roclip.data.downstream_sets import FOLDERS, present_sets
 from roclip.data.images import BadImage, Roots
 from roclip.data.url_list import SPLITS, paths, words
 
 NAMED = ("object", "other", "ground", "size", "side")  # what a sentence pattern of the embedded scenes may hold in braces
-_PATH = {"type": "string", "pattern": rf"^(?:{PATH})(?![\s\S])"}
+_PATH = {"pattern": whole(PATH)}  # of a text; what is no text, it lets pass
 _BY_SPLIT = {
-    "type": "object",
     "additionalProperties": False,
-    "properties": {split: {**_PATH, "description": f"source of the split {split}"} for split in SPLITS},
+    "properties": {
+        split: {"type": "string", **_PATH, "description": f"source of the split {split}, a path"} for split in SPLITS
+    },
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
     url_list: str | Mapping[str, str] | None = option(
-        "what is downloaded. null: nothing, the embedded scenes are drawn. TSV: a list with a header (split, url, caption, label). "
-        "{ train: TSV, ... }, as CC3M is published: lists without a header, a text and a URL a line, where the text is the caption "
-        "for train and validation and the label for test and probe",
+        "what is downloaded. null: nothing, the embedded scenes are drawn. TSV: a list with a header (split, url, caption, "
+        "label). { train: TSV, ... }, as CC3M is published: lists without a header, a text and a URL a line, where the text is "
+        "the caption for train and validation and the label for test and probe",
         None,
-        schema={"anyOf": [_PATH, _BY_SPLIT | {"minProperties": 1}, {"type": "null"}]},
+        schema={"type": ["string", "object", "null"], "minProperties": 1, **_PATH, **_BY_SPLIT},
     )
     tables: Mapping[str, str] = option(
-        "splits that are on this disk already, in place of the list's: { train: SOURCE, ... }. For train and validation a table "
-        "(path, caption), CleanCLIP's or open_clip's, or a folder of img2dataset's shards; for test and probe a table (path, label)",
+        "splits that are on this disk already, in place of the list's: { train: SOURCE, ... }. For train and validation a "
+        "table (path, caption), CleanCLIP's or open_clip's, or a folder of img2dataset's shards; for test and probe a table "
+        "(path, label)",
         {},
-        schema=_BY_SPLIT,
+        schema={"type": "object", **_BY_SPLIT},
     )
     classes: Path = option(
         "file with one class name a line; for embedded scenes, Unicode short names of emoji",
         Path("config/scenes/classes.txt"), pattern=PATH,
     )  # fmt: skip
     templates: Path = option(
-        "file with one prompt template a line, {} standing for the class name", Path("config/scenes/templates.txt"), pattern=PATH
+        "file with one prompt template a line, {} standing for the class name",
+        Path("config/scenes/templates.txt"),
+        pattern=PATH,
     )
     captions: Path = option(
         "file with one sentence pattern a line, for embedded scenes", Path("config/scenes/captions.txt"), pattern=PATH
@@ -56,8 +60,8 @@ class DataSettings:
         choices=("files", "webdataset"),
     )
     allow: tuple[str, ...] = option(
-        "what is allowed beyond public web addresses. file: file: URLs inside the folder of their list; loopback: servers on this "
-        "machine",
+        "what is allowed beyond public web addresses. file: file: URLs inside the folder of their list; loopback: servers on "
+        "this machine",
         ("file",),
         choices=("file", "loopback"),
     )
@@ -72,8 +76,8 @@ class DataSettings:
     probe_scenes: int = option("embedded scenes in the split probe", 4000, minimum=1)
     seed: int = option("seed of the embedded scenes", 0, minimum=0)
     roots: tuple[str, ...] = option(
-        "folders in which images may lie, links followed; none outside them is opened, whatever a table names. Add the folder of a "
-        "data set that lies elsewhere",
+        "folders in which images may lie, links followed; none outside them is opened, whatever a table names. Add the folder "
+        "of a data set that lies elsewhere",
         ("results", "data"),
         fewest=1,
         pattern=PATH,
@@ -127,7 +131,9 @@ class DownstreamSettings:
         pattern=PATH,
     )
     sets: tuple[str, ...] = option(
-        "downstream sets: zero-shot accuracy, with the 80 prompt templates of CLIP, and linear probe", (), choices=tuple(FOLDERS)
+        "downstream sets: zero-shot accuracy, with the 80 prompt templates of CLIP, and linear probe",
+        (),
+        choices=tuple(FOLDERS),
     )
     require_all: bool = option(
         "true: a set that is not there is an error; false: it is left out, and the report says so", False
@@ -146,7 +152,7 @@ class DownstreamSettings:
 
 
 def pattern_faults(file: Path) -> Iterator[str]:
-    """What is wrong with sentence patterns: they may hold plain `{object}` and the like, and nothing that `format` would run."""
+    """What is wrong with sentence patterns: they may hold plain `{object}` and the like, nothing that `format` would run."""
     for number, pattern in enumerate(read_lines(file), 1):
         try:
             fields = [part[1:] for part in Formatter().parse(pattern) if part[1] is not None]

@@ -49,14 +49,14 @@ class Shard:
         for path in (self.stats, self.tar, self.table):
             path.unlink(missing_ok=True)
 
-    def records(self) -> list[dict]:
-        """A dict of COLUMNS for each URL, in the order of the list."""
+    def outcomes(self) -> list[dict]:
+        """What became of each URL, a dict of COLUMNS, in the order of the list."""
         table = parquet.read_table(self.table, columns=COLUMNS)
-        return sorted(table.to_pylist(), key=lambda record: record["key"])
+        return sorted(table.to_pylist(), key=lambda outcome: outcome["key"])
 
     def failures(self) -> int:
         """How many of its URLs gave no image."""
-        return self.rows - sum(record["status"] == "success" for record in self.records())
+        return self.rows - sum(outcome["status"] == "success" for outcome in self.outcomes())
 
     def images(self) -> Iterator[tuple[str, str, bytes]]:
         """(key, suffix, content) of each image, in the order in which they came."""
@@ -79,14 +79,14 @@ class Shard:
         try:
             if json.loads(self.stats.read_text())["count"] != self.rows:
                 return f"made of another list than one of {self.rows} URLs"
-            records = self.records()
-            keys = {record["key"] for record in records}
-            if len(keys) < len(records):
-                return "a URL twice"
-            promised = {record["key"] for record in records if record["status"] == "success"}
+            outcomes = self.outcomes()
+            keys = {outcome["key"] for outcome in outcomes}
+            if len(keys) < len(outcomes):
+                return "duplicate keys in its table"
+            promised = {outcome["key"] for outcome in outcomes if outcome["status"] == "success"}
             for key, _, content in self.images():
                 if key not in promised:
-                    return f"image {key} twice, or not in its table"
+                    return f"image {key} is a duplicate, or not in its table"
                 promised.remove(key)
                 with Image.open(io.BytesIO(content)) as image:
                     if 0 in image.size:

@@ -31,7 +31,7 @@ def words(setting: str | Mapping[str, str]) -> list[str]:
 
 
 def by_split(words: Sequence[str], name: str) -> dict[str, Path]:
-    """The paths of `split=path` words. Raises UserError, which calls them `name`, for another form or a split twice."""
+    """The paths of `split=path` words. Raises UserError that names the option `name` for other words and duplicate splits."""
     listed = {split: Path(path) for split, _, path in (word.partition("=") for word in words)}
     if not set(listed) <= set(SPLITS) or len(words) != len(listed):
         raise UserError(f"{name}: expected split=path, each split once, of {', '.join(SPLITS)}")
@@ -84,7 +84,7 @@ def read_entries(words: Sequence[str], splits: Sequence[str] = SPLITS) -> Iterat
 def count_rows(words: Sequence[str], split: str) -> int:
     """How many rows a split has, in seconds for millions of them. Raises UserError for a list that cannot be read.
 
-    What is wrong with a row, `read_entries` tells.
+    Rows are not checked; `read_entries` does that.
     """
     path = paths(words)[split]
     if _of_all_splits(words):

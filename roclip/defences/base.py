@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from roclip.core.facts import Facts
-from roclip.core.options import option
+from roclip.core.options import PATH, option
 from roclip.defences.loss import clip_loss
 
 if TYPE_CHECKING:
@@ -34,9 +34,8 @@ class Batch:
 class Phase:
     """A pass of an epoch: over which pairs it goes, and how fast it learns.
 
-    `kind` is handed to the defence's `loss`. `ids`: (n,), the pairs, in batches, the last of which is left out where it is not
-    full; None: all. `rate` gives the learning rate by the step of the phase, counted from 0; None: the training's one schedule
-    goes on.
+    `kind` is handed to the defence's `loss`. `ids`: (n,), the pairs; None: all. A last batch that is not full is left out.
+    `rate` gives the learning rate by the step of the phase, counted from 0; None: the training's one schedule continues.
     """
 
     kind: str
@@ -82,6 +81,9 @@ class Defence:
     trains: ClassVar[bool] = True  # False: it takes weights over and makes no step
     # further columns of the history, means over an epoch, with their meaning
     telemetry_columns: ClassVar[Mapping[str, str]] = {}
+    # how they are drawn: title and columns of a panel, of which all but the first are what chance would give; where the title
+    # says `%`, shares are shown in percent. A column of no panel has one of its own
+    telemetry_panels: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @dataclass(frozen=True, kw_only=True)
     class Settings:
@@ -89,6 +91,7 @@ class Defence:
             "weights to start from: the name of a defence of this config, or a file of weights; null: from scratch",
             None,
             role="files",
+            pattern=PATH,
         )
         augment_images: bool = option("augment the images, anew each epoch", False)
         augment_captions: str = option("augment the captions", "never", choices=("never", "once", "each_epoch"))
@@ -97,6 +100,11 @@ class Defence:
     def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
         """What cannot work with such data: the option at fault, and why."""
         yield from ()
+
+    @classmethod
+    def simplest(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The settings, `kind` among them, under which the same weights come about: equal trainings are run once."""
+        return settings
 
     def __init__(self, settings: Any, trainer: Trainer) -> None:
         self.settings, self.trainer = settings, trainer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from roclip.core.options import option
+from roclip.core.options import PATH, option
 from roclip.defences.base import Defence
 
 
@@ -17,4 +17,4 @@ class Given(Defence):
 
     @dataclass(frozen=True, kw_only=True)
     class Settings:
-        weights: str = option("file of weights (safetensors), or a folder of checkpoints", role="files")
+        weights: str = option("file of weights (safetensors), or a folder of checkpoints", role="files", pattern=PATH)

@@ -41,6 +41,16 @@ class RoCLIP(Defence):
         "poisons_in_pool": "share of the pool's captions that are of poisoned pairs",
         "pool_age": "mean age of the pool's captions in steps",
     }
+    telemetry_panels: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "poisoned captions in the pool (%)": ("poisons_in_pool",),
+        "poisoned images that draw a caption\nof the adversary's class (%; dots: by chance)": (
+            "adversary_captions",
+            "adversary_captions_by_chance",
+        ),
+        "images that draw their own caption (%)": ("own_captions",),
+        "distinct captions drawn in a batch (%)": ("distinct_neighbours",),
+        "mean age of a caption in the pool (steps)": ("pool_age",),
+    }
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(Defence.Settings):
@@ -64,7 +74,22 @@ class RoCLIP(Defence):
 
     @classmethod
     def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
-        yield from ()
+        every, first = settings["match_every"], settings["match_from"]
+        if not every:
+            return
+        if settings["pool_size"] > facts.pairs:
+            yield "pool_size", f"{settings['pool_size']} is more than the {facts.pairs} training pairs"
+        last = facts.epochs - facts.epochs % every  # that may be a matching epoch
+        if not is_matching(last, every, first):
+            yield "match_every", f"none of the {facts.epochs} epochs is a multiple of {every} from epoch {first} on"
+
+    @classmethod
+    def simplest(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Without a matching epoch it is plain CLIP."""
+        if settings["match_every"]:
+            return settings
+        own = {*cls.Settings.__dataclass_fields__} - {*Defence.Settings.__dataclass_fields__}
+        return {name: value for name, value in settings.items() if name not in own} | {"kind": "clip"}
 
     def __init__(self, settings: Settings, trainer: Trainer) -> None:
         super().__init__(settings, trainer)

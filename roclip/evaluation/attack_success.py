@@ -1,24 +1,27 @@
-"""Stage: attack success, the share of an attack's exam images for which the adversary's class is among the top 1, 3 or 5.
+"""Attack success (ASR): the share of an attack's evaluation set for which the adversary's class is among the top 1, 3 or 5.
 
-A model sits the exams of all attacks; the exam of an attack that it was not trained on is the control.
+A model is judged on the evaluation sets of all attacks; that of an attack that it was not trained on is the control.
 """
 
-from roclip.core.files import write_json
-from roclip.core.options import Stage
-from roclip.evaluation.features import Features, MeasureOptions
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from roclip.evaluation.base import Measure
 from roclip.evaluation.zero_shot_classifier import ranks, top_counts
 
-
-def run(options: MeasureOptions) -> None:
-    features = Features(options.features)
-    rows = []
-    for checkpoint in features.checkpoints:
-        for exam in features.attacks():
-            found = ranks(features.images(checkpoint, exam), features.class_features(checkpoint), features.labels(exam))
-            rows += top_counts(checkpoint, exam, "attack_success", found)
-            # which images were hits, to compare models on the same images
-            rows[-3]["outcomes"] = "".join(str(int(rank == 0)) for rank in found)
-    write_json(options.out, rows)
+if TYPE_CHECKING:
+    from roclip.evaluation.features import Features
 
 
-STAGE = Stage(MeasureOptions, run)
+class AttackSuccess(Measure):
+    """Attack success (ASR): how often an image of an attack's evaluation set is taken for the adversary's class."""
+
+    of = "attack"
+
+    def rows(self, features: Features, checkpoint: str) -> list[dict[str, Any]]:
+        found = ranks(features.images(checkpoint), features.class_features(checkpoint), features.labels())
+        rows = top_counts(checkpoint, "attack_success", found)
+        # which images were hits, to compare models on the same images
+        rows[0]["outcomes"] = "".join(str(int(rank == 0)) for rank in found)
+        return rows

@@ -1,20 +1,24 @@
-"""Stage: encode every image list and the prompts with both checkpoints of a model, each image once.
+"""Stage: encode the images of one evaluation set, and the prompts of its classes, with every checkpoint of a model.
 
-Writes `features.npz`, all that the measures read: for each exam `EXAM/labels` (n,) class numbers; and for each
-checkpoint `CHECKPOINT/class_features` (c, d) and `CHECKPOINT/EXAM` (n, d), un-normalised. Exams are `test`, `probe` and
-the name of every attack that has an exam. The images that were left out are listed in a CSV.
+Writes `features.npz`, all that the measures read: `test/labels` (n,) class numbers, and where the set has probe images
+`probe/labels`; and for each checkpoint `CHECKPOINT/class_features` (c, d), `CHECKPOINT/test` (n, d) and `CHECKPOINT/probe`,
+un-normalised. Images that are left out are listed in a CSV (table, row, path, reason).
 """
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from roclip.core.atomic import atomic
+from roclip.core.columns import LABELLED
+from roclip.core.errors import UserError
 from roclip.core.files import read_lines, read_table
-from roclip.core.options import Stage, option
+from roclip.core.options import Stage, option, same_option
 from roclip.data.images import Intake
+from roclip.data.settings import DataSettings
 from roclip.evaluation.zero_shot_classifier import class_features, labels_of, prompts
 from roclip.model import towers
 from roclip.model.captions import Captions
@@ -24,50 +28,85 @@ log = logging.getLogger(__name__)
 HELD = 10_000  # images that are held at a time, 1.5 GB at 224 pixels; a multiple of the batches in which they are encoded
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EncodeOptions:
     weights: Path = option("folder with the checkpoints of a model")
-    exams: tuple[str, ...] = option("NAME=TABLE of each list of labelled images (path, label)", role="files")
+    test: Path = option("table of the test images (path, label), or of an attack's evaluation set")
+    probe: Path | None = option("images that a linear probe is trained on (path, label), where the set has some", None)
     classes: Path = option("file with one class name a line")
     templates: Path = option("file with one prompt template a line")
     out: Path = option("the .npz file to write", role="output")
     quarantine: Path = option("the CSV of the images that were left out, to write", role="setting")
-    roots: tuple[str, ...] = option("folders in which images may lie; none outside them is opened")
-    max_bad_fraction: float = option("share of images that may be missing or broken")
+    roots: tuple[str, ...] = same_option(DataSettings, "roots")
+    max_bad_fraction: float = same_option(DataSettings, "max_bad_fraction")
     precision: str = option("arithmetic of the towers", choices=("bf16", "float32"))
-    threads: int = option("CPU threads", default=1)
+    device: str = option("where to encode; auto: on the GPU when there is one", "auto", choices=("auto", "cpu", "cuda"))
+    threads: int = option("CPU threads", 1, minimum=1)
+
+
+class Encoder:
+    """The checkpoints of a model, and what they make of images and prompts."""
+
+    def __init__(self, options: EncodeOptions) -> None:
+        """Raises UserError as `towers.load_all`."""
+        self.options = options
+        self.runtime = towers.Runtime.choose(options.precision, options.threads, options.device)
+        self.models = towers.load_all(options.weights)
+        self.config = next(iter(self.models.values()))[1]["model_config"]
+        for model, _ in self.models.values():
+            model.to(self.runtime.device)
+        self.classes = read_lines(options.classes)
+        self.intake = Intake(options.roots, options.max_bad_fraction)
+
+    def encode_classes(self) -> dict[str, np.ndarray]:
+        """The features of the classes by every checkpoint, by their keys in the .npz file."""
+        texts = prompts(self.classes, read_lines(self.options.templates))
+        tokens = Captions(texts, towers.tokenizer(self.config)).tokens()
+        return {
+            f"{name}/class_features": class_features(
+                towers.encode_tokens(model, tokens, self.runtime).numpy(), len(self.classes)
+            )
+            for name, (model, _) in self.models.items()
+        }
+
+    def encode_table(self, table: Path, part: str) -> dict[str, np.ndarray]:
+        """The features and labels of a table's images, by their keys in the .npz file.
+
+        Raises UserError for a label that is no class, for too many bad images, and where no image is left.
+        """
+        rows = read_table(table, tuple(LABELLED))
+        labels = labels_of(table, rows, self.classes)
+        kept, features = [], {name: [] for name in self.models}
+        for first, images, good in self._images(table, [row["path"] for row in rows]):
+            kept.append(labels[first + good])
+            for name, (model, _) in self.models.items():
+                features[name].append(towers.encode_images(model, images, self.runtime).numpy())
+        if not sum(map(len, kept)):
+            raise UserError(f"{table}: no image to judge a model on")
+        found = {f"{name}/{part}": np.concatenate(parts) for name, parts in features.items()}
+        return {f"{part}/labels": np.concatenate(kept), **found}
+
+    def _images(self, table: Path, paths: list[str]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Parts of a table's images: the first row of the part, the images, and their places in the part."""
+        size = self.config["vision_cfg"]["image_size"]
+        for first in range(0, len(paths), HELD):
+            part = paths[first : first + HELD]
+            yield first, *self.intake.load(table, part, size, self.options.threads, range(first, first + len(part)))
 
 
 def run(options: EncodeOptions) -> None:
-    """Raises UserError as `towers.load_all`, for a label that is no class, and for too many bad images."""
-    runtime = towers.Runtime.choose(options.precision, options.threads)
-    classes = read_lines(options.classes)
-    models = towers.load_all(options.weights)
-    config = next(iter(models.values()))[1]["model_config"]
-    intake, arrays = Intake(options.roots, options.max_bad_fraction), {}
-    prompt_tokens = Captions(prompts(classes, read_lines(options.templates)), towers.tokenizer(config)).tokens()
-    for checkpoint, (model, _) in models.items():
-        model.to(runtime.device)
-        features = towers.encode_tokens(model, prompt_tokens, runtime).numpy()
-        arrays[f"{checkpoint}/class_features"] = class_features(features, len(classes))
-    for exam in options.exams:
-        name, _, table = exam.partition("=")
-        rows = read_table(Path(table), ("path", "label"))
-        size = config["vision_cfg"]["image_size"]
-        paths, labels = [r["path"] for r in rows], labels_of(Path(table), rows, classes)
-        kept, parts = [], {checkpoint: [] for checkpoint in models}
-        for first in range(0, max(1, len(paths)), HELD):
-            part = paths[first : first + HELD]
-            images, good = intake.load(Path(table), part, size, options.threads, range(first, first + len(part)))
-            kept.append(labels[first + good])
-            for checkpoint, (model, _) in models.items():
-                parts[checkpoint].append(towers.encode_images(model, images, runtime).numpy())
-        arrays[f"{name}/labels"] = np.concatenate(kept)
-        arrays |= {f"{checkpoint}/{name}": np.concatenate(features) for checkpoint, features in parts.items()}
-        log.info("encoded %d images of %s with %s", len(arrays[f"{name}/labels"]), name, " and ".join(models))
+    """Raises UserError as `Encoder` and its methods, and for weights whose features are NaN or infinite."""
+    encoder = Encoder(options)
+    arrays = encoder.encode_classes() | encoder.encode_table(options.test, "test")
+    if options.probe:
+        arrays |= encoder.encode_table(options.probe, "probe")
+    for key, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise UserError(f"{options.weights}: {key}: features are NaN or infinite; train the model again")
     with atomic(options.out) as temporary:
         np.savez(temporary, **arrays)
-    intake.write(options.quarantine)
+    encoder.intake.write(options.quarantine)
+    log.info("encoded %d images of %s with %s", len(arrays["test/labels"]), options.test, " and ".join(encoder.models))
 
 
 STAGE = Stage(EncodeOptions, run)

@@ -2,9 +2,9 @@
 
 For each checkpoint a folder that `open_clip.create_model("local-dir:FOLDER")` loads: `open_clip_model.safetensors`,
 `open_clip_config.json`, the same weights as `open_clip_model.pt` (a state dict and nothing else, for `pretrained=`) and a model
-card, `README.md`. Its measures are rows as CLIP_benchmark writes them: `results/DATASET_TASK.json` (dataset, model, pretrained,
-task, metrics, language), and gathered in `results.csv` (the metrics as columns, and model_fullname). A metric that was not
-measured is empty.
+card, `README.md`. Its measures, those that CLIP_benchmark has too, are rows as that writes them: `results/DATASET_TASK.json`
+(dataset, model, pretrained, task, metrics, language), and gathered in `results.csv` (the metrics as columns, and
+model_fullname). A metric that was not measured is empty.
 """
 
 import logging
@@ -12,72 +12,52 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 
 from roclip.core.atomic import atomic
 from roclip.core.files import read_json, write_json, write_table
 from roclip.core.options import Stage, option
-from roclip.core.provenance import files
+from roclip.core.words import checkpoint_label
+from roclip.evaluation import MEASURES, OWN
 from roclip.evaluation.features import Features
-from roclip.evaluation.zero_shot_classifier import ranks
 from roclip.model import towers
 from roclip.model.pixels import MEAN, STD
-from roclip.reporting.labels import CHECKPOINTS
 
 log = logging.getLogger(__name__)
 
-METRICS = ("acc1", "acc5", "mean_per_class_recall", "lp_acc1")
+METRICS = ("acc1", "acc5", "mean_per_class_recall", "lp_acc1")  # all that a measure's `metrics` may give
 ROW = ("dataset", "model", "pretrained", "task", "language")
 BENCHMARK_NAMES = {"aircraft": "fgvc_aircraft", "flowers102": "flowers"}  # where CLIP_benchmark has another name for a set
 WEIGHTS = "open_clip_model"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportOptions:
     weights: Path = option("folder with the checkpoints of a model")
-    measures: Path = option("folder with the model's features and measures")
+    measures: Path = option("folder with a folder of features and measures for each evaluation set")
     name: str = option("what the model is called, such as targeted/roclip/seed10")
     experiment: str = option("name of the experiment")
     out: Path = option("folder to write, one folder in it for each checkpoint", role="output")
 
 
-def set_of(path: Path) -> str:
-    """Whose test set a file of features or measures is of: `features_cifar10.npz` cifar10, `features.npz` the experiment's."""
-    return path.stem.partition("features_")[2] or path.stem.partition("linear_probe_")[2] or "test"
-
-
-def zero_shot_metrics(features: Features, checkpoint: str) -> dict[str, float]:
-    """Accuracy among the top 1 and 5, and the mean of the classes' top-1 accuracies, of the classes that have images."""
-    labels = features.labels("test")
-    found = ranks(features.images(checkpoint, "test"), features.class_features(checkpoint), labels)
-    of_class = [float((found[labels == label] < 1).mean()) for label in np.unique(labels)]
-    return {
-        "acc1": float((found < 1).mean()),
-        "acc5": float((found < 5).mean()),
-        "mean_per_class_recall": float(np.mean(of_class)),
-    }
-
-
 def benchmark_rows(options: ExportOptions, checkpoint: str, model: str) -> list[dict[str, Any]]:
-    """The measures of a checkpoint on every test set, in CLIP_benchmark's form; our own test images go by the experiment."""
+    """The measures of a checkpoint in CLIP_benchmark's form, in which our own images go by the experiment's name."""
     rows = []
-
-    def add(name: str, task: str, metrics: dict[str, float]) -> None:
-        dataset = options.experiment if name == "test" else BENCHMARK_NAMES.get(name, name)
-        pretrained = f"{options.experiment}/{options.name}/{checkpoint}"
-        rows.append(
-            {"dataset": dataset, "model": model, "pretrained": pretrained, "task": task, "metrics": metrics, "language": "en"}
-        )
-
-    measures = files(options.measures)
-    for path in [path for path in measures if path.match("features*.npz")]:
-        add(set_of(path), "zeroshot_classification", zero_shot_metrics(Features(path), checkpoint))
-    for path in [path for path in measures if path.match("linear_probe*.json")]:
-        for row in read_json(path):
-            if row["checkpoint"] == checkpoint:
-                add(set_of(path), "linear_probe", {"lp_acc1": row["hits"] / row["n"]})
+    for name, measure in MEASURES.items():
+        for path in sorted(options.measures.glob(f"*/{name}.json")) if measure.task else []:
+            measured = [row for row in read_json(path) if row["checkpoint"] == checkpoint]
+            dataset = path.parent.name
+            rows.append(
+                {
+                    "dataset": options.experiment if dataset == OWN else BENCHMARK_NAMES.get(dataset, dataset),
+                    "model": model,
+                    "pretrained": f"{options.experiment}/{options.name}/{checkpoint}",
+                    "task": measure.task,
+                    "metrics": measure.metrics(Features(path.with_name("features.npz")), checkpoint, measured),
+                    "language": "en",
+                }
+            )
     return rows
 
 
@@ -90,10 +70,10 @@ def card(options: ExportOptions, checkpoint: str, model: str, record: dict[str, 
         "tags: [clip, data-poisoning, roclip]",
         "---",
         "",
-        f"# {options.experiment}/{options.name}, {CHECKPOINTS[checkpoint]}",
+        f"# {options.experiment}/{options.name}, {checkpoint_label(checkpoint)}",
         "",
-        f"CLIP ({model}), trained from scratch in a poisoning experiment. **Its training data may hold poisoned pairs that "
-        "were put there on purpose: it is for research on attacks and defences, not for use.**",
+        f"CLIP ({model}), of a poisoning experiment. **Its training data may hold poisoned pairs that were put there on "
+        "purpose: it is for research on attacks and defences, not for use.**",
         "",
         "```python",
         "import open_clip",

@@ -1,57 +1,85 @@
-"""Reading the features that `roclip.evaluation.encode` wrote, without importing torch."""
+"""Reading the features that the stage encode wrote, without importing torch."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from __future__ import annotations
+
+import io
+import os
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import ZipFile
 
-import numpy as np
-
+from roclip.core.deferred import Deferred
 from roclip.core.errors import UserError
-from roclip.core.options import option
+from roclip.core.files import open_file
 
-NOT_ATTACKS = ("test", "probe")
-
-
-@dataclass(frozen=True)
-class MeasureOptions:
-    features: Path = option("features.npz of a model")
-    out: Path = option("the JSON file to write", role="output")
+np = Deferred("numpy")
+PARTS = ("test", "probe")
 
 
-@dataclass(frozen=True)
-class AccuracyOptions(MeasureOptions):
-    exam: str = option("what the test images are called in the rows, such as the name of a downstream set", default="test")
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file by their names, as `numpy.savez` writes them; numbers only. The file may be untrusted.
+
+    It takes as much memory as the file is long: arrays must not be compressed, and shapes must fit what is there. Raises
+    UserError for a file that is missing, and for any other file.
+    """
+    try:
+        with open_file(path) as file, ZipFile(file) as archive:
+            if sum(member.file_size for member in archive.infolist()) > os.fstat(file.fileno()).st_size:
+                raise ValueError("its arrays are compressed")
+            return {name.removesuffix(".npy"): _array(archive.read(name)) for name in archive.namelist()}
+    except UserError:
+        raise
+    except Exception as error:  # zipfile and numpy raise many kinds for what is broken
+        raise UserError(f"{path}: not a feature file ({error}); run the encode stage again") from None
+
+
+def _array(content: bytes) -> np.ndarray:
+    """An array from the bytes of a .npy file of version 1.0. Raises ValueError and others for what is none."""
+    stream = io.BytesIO(content)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("an array of another version than 1.0")
+    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
+    if dtype.kind not in "iuf":
+        raise ValueError(f"an array of {dtype}, not of numbers")
+    return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape, order="F" if by_columns else "C")
 
 
 class Features:
-    """The features of one model: its checkpoints, and the images and labels of every exam."""
+    """The features of one model on one evaluation set: of its test images, and of probe images where the set has some."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                self._arrays = dict(archive)
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file; run the encode stage first") from None
-        except (ValueError, OSError, EOFError, TypeError, BadZipFile) as error:
-            raise UserError(f"{path}: not a feature file ({error})") from None
+        """Raises UserError for a file that is missing, or not as the stage encode writes it."""
+        self.path, self._arrays = path, read_arrays(path)
         self.checkpoints = sorted(key.split("/")[0] for key in self._arrays if key.endswith("/class_features"))
-        if not self.checkpoints:
-            raise UserError(f"{path}: not a feature file (no checkpoint in it)")
-        self.exams = sorted(key.removesuffix("/labels") for key in self._arrays if key.endswith("/labels"))
+        self.has_probe = "probe/labels" in self._arrays
+        try:
+            if not self.checkpoints:
+                raise ValueError("no checkpoint in it")
+            for checkpoint in self.checkpoints:
+                for part in PARTS[: 1 + self.has_probe]:
+                    self._check(checkpoint, part)
+        except KeyError as error:
+            raise UserError(f"{path}: not a feature file (no array {error}); run the encode stage again") from None
+        except ValueError as error:
+            raise UserError(f"{path}: not a feature file ({error}); run the encode stage again") from None
+
+    def _check(self, checkpoint: str, part: str) -> None:
+        """Raises KeyError for an array that is not there, and ValueError for arrays that do not fit each other."""
+        classes, images, labels = self.class_features(checkpoint), self.images(checkpoint, part), self.labels(part)
+        if (classes.ndim, labels.ndim) != (2, 1) or images.shape != (len(labels), classes.shape[1]):
+            raise ValueError(f"the shapes of {checkpoint}/{part}, its labels and the classes do not fit")
+        if not len(labels) or labels.dtype.kind == "f" or labels.min() < 0 or labels.max() >= len(classes):
+            raise ValueError(f"{part}/labels are no numbers of its {len(classes)} classes")
+        if not np.isfinite(images).all() or not np.isfinite(classes).all():  # NaN would count as a hit
+            raise ValueError(f"features of {checkpoint} are NaN or infinite")
 
     def class_features(self, checkpoint: str) -> np.ndarray:
         """(classes, dimension), normalised."""
         return self._arrays[f"{checkpoint}/class_features"]
 
-    def images(self, checkpoint: str, exam: str) -> np.ndarray:
-        """(images, dimension), un-normalised."""
-        return self._arrays[f"{checkpoint}/{exam}"]
+    def images(self, checkpoint: str, part: str = "test") -> np.ndarray:
+        """(images, dimension), un-normalised; `part` is test or probe."""
+        return self._arrays[f"{checkpoint}/{part}"]
 
-    def labels(self, exam: str) -> np.ndarray:
-        """(images,) class numbers."""
-        return self._arrays[f"{exam}/labels"]
-
-    def attacks(self) -> Iterator[str]:
-        """The exams that an attack wrote and that have images."""
-        return (exam for exam in self.exams if exam not in NOT_ATTACKS and len(self.labels(exam)))
+    def labels(self, part: str = "test") -> np.ndarray:
+        """(images,) class numbers; of an attack's evaluation set, of the adversary's classes."""
+        return self._arrays[f"{part}/labels"]

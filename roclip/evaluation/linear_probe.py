@@ -1,15 +1,20 @@
-"""Stage: linear probe, the test accuracy of a linear classifier on the frozen, un-normalised features of the probe images."""
+"""Linear probe: the test accuracy of a linear classifier on the frozen, un-normalised features of the probe images."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from scipy.optimize import minimize
-from sklearn.preprocessing import StandardScaler
-
+from roclip.core.deferred import Deferred
 from roclip.core.errors import UserError
-from roclip.core.files import write_json
-from roclip.core.options import Stage
-from roclip.evaluation.features import AccuracyOptions, Features
+from roclip.evaluation.base import Measure
+
+if TYPE_CHECKING:
+    from roclip.evaluation.features import Features
+
+np = Deferred("numpy")
+optimize = Deferred("scipy.optimize")
+preprocessing = Deferred("sklearn.preprocessing")
 
 ITERATIONS = 200
 TOLERANCE = 1e-6  # nats an image; a bound on the gradient, which shrinks with the number of classes, stops early at 1,000
@@ -36,7 +41,7 @@ def fit(images: np.ndarray, labels: np.ndarray) -> Probe:
     features are nearer to white, which takes fewer iterations. Each is little more than two matrix products of n x d x classes.
     """
     classes, labels = np.unique(labels, return_inverse=True)
-    scaler = StandardScaler().fit(images)
+    scaler = preprocessing.StandardScaler().fit(images)
     rows = scaler.transform(images).astype(np.float32)
     n, d = rows.shape
     variances, turn = np.linalg.eigh((rows.T @ rows / n).astype(float))
@@ -67,25 +72,28 @@ def fit(images: np.ndarray, labels: np.ndarray) -> Probe:
         return (total + (shrunk * parameters[:-1]).sum() / 2) / n, np.vstack([gradient + shrunk, slope]).ravel() / n
 
     options = {"maxiter": ITERATIONS, "ftol": TOLERANCE, "gtol": 0}
-    found = minimize(loss, np.zeros((d + 1) * len(classes)), jac=True, method="L-BFGS-B", options=options)
+    found = optimize.minimize(loss, np.zeros((d + 1) * len(classes)), jac=True, method="L-BFGS-B", options=options)
     best = found.x.reshape(d + 1, -1)
     weights = turn @ best[:-1] / scaler.scale_[:, None]
     return Probe(classes, weights.astype(np.float32), (best[-1] - scaler.mean_ @ weights).astype(np.float32), found.nfev)
 
 
-def run(options: AccuracyOptions) -> None:
-    """Raises UserError when the probe images show less than two classes."""
-    features = Features(options.features)
-    if len(set(features.labels("probe"))) < 2:
-        raise UserError(f"{options.features}: the probe images must show at least two classes")
-    rows = []
-    for checkpoint in features.checkpoints:
+class LinearProbe(Measure):
+    """Linear probe: the accuracy of a logistic regression that is trained on the features of the set's probe images."""
+
+    of = "labelled"
+    needs_probe = True
+    task = "linear_probe"
+
+    def rows(self, features: Features, checkpoint: str) -> list[dict[str, Any]]:
+        """Raises UserError when the probe images show less than two classes."""
+        if len(set(features.labels("probe").tolist())) < 2:
+            raise UserError(f"{features.path}: the probe images must show at least two classes")
         probe = fit(features.images(checkpoint, "probe"), features.labels("probe"))
-        hits = probe.predict(features.images(checkpoint, "test")) == features.labels("test")
-        rows.append(
-            {"checkpoint": checkpoint, "exam": options.exam, "measure": "linear_probe", "hits": int(hits.sum()), "n": len(hits)}
-        )
-    write_json(options.out, rows)
+        hits = probe.predict(features.images(checkpoint)) == features.labels()
+        return [{"checkpoint": checkpoint, "measure": "linear_probe", "hits": int(hits.sum()), "n": len(hits)}]
 
-
-STAGE = Stage(AccuracyOptions, run)
+    @classmethod
+    def metrics(cls, features: Features, checkpoint: str, rows: list[dict[str, Any]]) -> dict[str, float]:
+        (row,) = rows
+        return {"lp_acc1": row["hits"] / row["n"]}

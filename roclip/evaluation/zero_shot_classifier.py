@@ -1,11 +1,14 @@
 """Zero-shot classification, of which attack success is a case: both ask how often the top classes hold a wanted label."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
+from roclip.core.deferred import Deferred
 from roclip.core.errors import UserError
+
+np = Deferred("numpy")
 
 
 def labels_of(table: Path, rows: list[dict[str, str]], classes: list[str]) -> np.ndarray:
@@ -39,15 +42,9 @@ def ranks(image_features: np.ndarray, class_features: np.ndarray, labels: np.nda
     return (scores >= wanted).sum(axis=1) - 1
 
 
-def top_counts(checkpoint: str, exam: str, measure: str, ranks: np.ndarray) -> list[dict[str, str | int]]:
+def top_counts(checkpoint: str, measure: str, ranks: np.ndarray) -> list[dict[str, str | int]]:
     """The hits among the top 1, 3 and 5 classes as rows of a measure's JSON."""
     return [
-        {
-            "checkpoint": checkpoint,
-            "exam": exam,
-            "measure": f"{measure}_top{k}",
-            "hits": int((ranks < k).sum()),
-            "n": len(ranks),
-        }
+        {"checkpoint": checkpoint, "measure": f"{measure}_top{k}", "hits": int((ranks < k).sum()), "n": len(ranks)}
         for k in (1, 3, 5)
     ]

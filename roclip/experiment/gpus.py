@@ -1,10 +1,12 @@
-"""Runs a command with GPUs of its own: `python -m roclip.experiment.gpus 2 COMMAND...` waits for two, names them in CUDA_VISIBLE_DEVICES
-and becomes the command. With 0 it becomes the command at once and changes nothing.
+"""Run a command with GPUs that no other job uses.
+
+`roclip gpus 2 COMMAND...` waits for two, names them in CUDA_VISIBLE_DEVICES and becomes the command. With 0 it becomes the
+command at once and changes nothing.
 
 A GPU is taken by a lock on a file in `/tmp/roclip-gpus-UID`. The lock belongs to the process, so it ends when the command
-does, by SIGKILL too; there is nothing to clean up. It binds only what is started through this module, by one user on one
-machine; between users, or in containers with a /tmp each, a scheduler must hand out the GPUs (as Slurm does, in which case the
-lock is free). Only the GPUs that an inherited CUDA_VISIBLE_DEVICES names are used; numbers there count as nvidia-smi does.
+does, by SIGKILL too; there is nothing to clean up. It binds only what is started by `roclip gpus`, by one user on one machine;
+between users, or in containers with a /tmp each, a scheduler must hand out the GPUs (as Slurm does, in which case the lock is
+free). Only the GPUs that an inherited CUDA_VISIBLE_DEVICES names are used; numbers there count as nvidia-smi does.
 """
 
 import fcntl
@@ -90,7 +92,7 @@ def take(gpus: Sequence[str], count: int, locks: Path = LOCKS) -> list[str]:
 def main(argv: Sequence[str]) -> None:
     """Becomes the command. Raises UserError when this machine has fewer GPUs than are asked for."""
     if len(argv) < 2 or not argv[0].isdecimal():
-        raise UserError("usage: python -m roclip.experiment.gpus COUNT COMMAND...")
+        raise UserError("usage: roclip gpus COUNT COMMAND...")
     count, command = int(argv[0]), argv[1:]
     if count:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")

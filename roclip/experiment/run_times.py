@@ -1,12 +1,17 @@
-"""How long the trainings of a run will take, and how long a run took and how much of that was training."""
+"""How long the trainings of a run will take, and how long a run took and how much of that was training.
 
+An estimate never stops a run: files that are missing, empty or broken count as not there.
+"""
+
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
+from roclip.core.columns import PACE
+from roclip.core.errors import UserError
 from roclip.core.files import read_table
-from roclip.training.schedule import PACE
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks/training.csv"
 
@@ -21,29 +26,63 @@ def covered(spans: Iterable[tuple[float, float]]) -> float:
 
 
 def speeds(pace: Iterable[Mapping[str, str]]) -> dict[str, float]:
-    """Pairs/s of the epochs of each kind, over rows of pace.csv."""
+    """Pairs/s of the epochs of each kind, over rows of pace.csv; rows that are broken are left out."""
     pairs, seconds = defaultdict(float), defaultdict(float)
+    for kind, its_pairs, its_seconds in _epochs(pace):
+        pairs[kind] += its_pairs
+        seconds[kind] += its_seconds
+    return {kind: pairs[kind] / seconds[kind] for kind in sorted(pairs)}
+
+
+def _number(text: str | None) -> float:
+    """A number above 0; of any other text 0."""
+    try:
+        number = float(text or 0)
+    except ValueError:
+        return 0.0
+    return number if math.isfinite(number) and number > 0 else 0.0
+
+
+def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a table; none where it cannot be read."""
+    try:
+        return read_table(path, columns)
+    except (UserError, OSError):
+        return []
+
+
+def _epochs(pace: Iterable[Mapping[str, str]]) -> Iterator[tuple[str, float, float]]:
+    """Kind, pairs and seconds of each row of pace.csv that is whole."""
     for row in pace:
-        pairs[row["kind"]] += float(row["pairs_per_second"]) * float(row["seconds"])
-        seconds[row["kind"]] += float(row["seconds"])
-    return {kind: pairs[kind] / seconds[kind] for kind in sorted(pairs) if seconds[kind]}
+        seconds, pairs_per_second = _number(row["seconds"]), _number(row["pairs_per_second"])
+        if seconds and pairs_per_second:
+            yield row["kind"], pairs_per_second * seconds, seconds
+
+
+def _trainings(results: Path) -> Iterator[tuple[Path, float, list[dict[str, str]]]]:
+    """Of each training that has ended: its benchmark file, its seconds, and the rows of its pace.csv."""
+    for stage in ("train", "repair"):
+        folder = results / "benchmarks" / stage
+        for benchmark in sorted(folder.glob("*/*/seed*.tsv")):
+            model = benchmark.relative_to(folder).with_suffix("")
+            if seconds := sum(_number(row["s"]) for row in _rows(benchmark, ("s",))[:1]):
+                yield benchmark, seconds, _rows(results / "models" / model / "pace.csv", tuple(PACE))
 
 
 def training_rate(results: Path) -> tuple[float, str]:
-    """Pairs/s of a training with its measuring, and where that is from: this experiment's trainings, or the benchmark."""
+    """Pairs/s of a training with its measuring, and where that is from: this experiment's trainings, or the benchmark.
+
+    0 where neither is known.
+    """
     pairs, seconds = 0.0, 0.0
-    for benchmark in results.glob("benchmarks/train/*/*/seed*.tsv"):
-        model = benchmark.relative_to(results / "benchmarks/train").with_suffix("")
-        pace = results / "models" / model / "pace.csv"
-        if pace.exists():
-            seconds += float(read_table(benchmark, ("s",))[0]["s"])
-            epochs = read_table(pace, PACE)
-            pairs += sum(float(epoch["pairs_per_second"]) * float(epoch["seconds"]) for epoch in epochs)
+    for _, its_seconds, pace in _trainings(results):
+        if its_pairs := sum(pairs for _, pairs, _ in _epochs(pace)):
+            pairs, seconds = pairs + its_pairs, seconds + its_seconds
     if pairs:
         return pairs / seconds, "as in this experiment's trainings so far"
-    rows = read_table(BENCHMARK, ("loop", "pairs_per_second"))
-    measured = mean(float(row["pairs_per_second"]) for row in rows if row["loop"] == "this project")
-    return measured, "as in benchmarks/training.csv, on another machine"
+    rows = _rows(BENCHMARK, ("loop", "pairs_per_second"))
+    measured = [_number(row["pairs_per_second"]) for row in rows if row["loop"] == "this project"]
+    return mean(measured) if measured else 0.0, "as in benchmarks/training.csv, on another machine"
 
 
 def expected_time(results: Path, pairs: Sequence[int], side_by_side: int) -> str:
@@ -54,11 +93,12 @@ def expected_time(results: Path, pairs: Sequence[int], side_by_side: int) -> str
     if not pairs:
         return "No training to do."
     rate, source = training_rate(results)
-    minutes = sum(pairs) / rate / min(side_by_side, len(pairs)) / 60
-    return (
-        f"{len(pairs)} trainings to do, {sum(pairs) / 1e6:.1f} million pairs in all: about {minutes:.0f} min, "
-        f"{min(side_by_side, len(pairs))} at a time with {rate:.0f} pairs/s each ({source})."
-    )
+    count = f"{len(pairs)} training{'s' if len(pairs) > 1 else ''} to do, {sum(pairs) / 1e6:.1f} million pairs in all"
+    if not rate:
+        return f"{count}."
+    at_a_time = min(side_by_side, len(pairs))
+    minutes = sum(pairs) / rate / at_a_time / 60
+    return f"{count}: about {minutes:.0f} min, {at_a_time} at a time with {rate:.0f} pairs/s each ({source})."
 
 
 def run_times(results: Path, started: float, ended: float) -> str:
@@ -67,15 +107,14 @@ def run_times(results: Path, started: float, ended: float) -> str:
     A training's span is the seconds that its benchmark file under `results` holds, up to the time when that file was written.
     """
     wall, spans, pace = ended - started, [], []
-    for benchmark in results.glob("benchmarks/train/*/*/seed*.tsv"):
+    for benchmark, seconds, its_pace in _trainings(results):
         end = benchmark.stat().st_mtime
-        if not started <= end <= ended:
-            continue
-        spans.append((max(started, end - float(read_table(benchmark, ("s",))[0]["s"])), end))
-        model = benchmark.relative_to(results / "benchmarks/train").with_suffix("")
-        pace += read_table(results / "models" / model / "pace.csv", PACE)
+        if started <= end <= ended:
+            spans.append((max(started, end - seconds), end))
+            pace += its_pace
     line = f"The run took {wall / 60:.1f} min"
     if not spans:
         return f"{line}, without any training."
     rates = ", ".join(f"{speed:.0f} pairs/s in {kind} epochs" for kind, speed in speeds(pace).items())
-    return f"{line}, {1 - covered(spans) / wall:.0%} of it without training; each of {len(spans)} trainings: {rates}."
+    trainings = f"each of {len(spans)} trainings: {rates}" if len(spans) > 1 else f"one training: {rates}"
+    return f"{line}, {1 - covered(spans) / wall:.0%} of it without training; {trainings}."

@@ -20,7 +20,7 @@ class Captions:
         # equal words are one object: a million captions take 150 MB instead of 600
         self.words = [list(map(intern, tokenizer.clean_fn(caption).split())) for caption in captions]
         self.tokenizer = copy.copy(tokenizer)
-        self.tokenizer.clean_fn = str  # cleaning twice is not the same as cleaning once
+        self.tokenizer.clean_fn = str  # words are cleaned already, and cleaning again could change them
         self.ids: dict[str, list[int]] = {}
 
     def _word_ids(self, word: str) -> list[int]:

@@ -5,7 +5,7 @@ shape of the nine-layer ResNets that are known from fast CIFAR training: four ha
 at a quarter and an eighth of it.
 """
 
-from timm.models import register_model
+from timm.models._registry import register_model  # alone: all of timm.models takes long
 from torch import Tensor, nn
 
 

@@ -1,7 +1,4 @@
-"""The image and caption towers, their tokenizer and their weight files; the networks are open_clip's.
-
-A model is named by open_clip's name (`RN50`) or by a JSON file in open_clip's format (`config/models/*.json`).
-"""
+"""The image and caption towers, their tokenizer and their weight files; the networks are open_clip's."""
 
 import json
 import math
@@ -11,44 +8,56 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open_clip
+import open_clip.timm_model
+import timm
 import torch
+from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-import roclip.model.small_resnet  # noqa: F401 (registers its towers)
 from roclip.core.atomic import atomic
 from roclip.core.errors import UserError
-from roclip.core.files import read_json
+from roclip.core.files import open_file
 from roclip.core.provenance import fingerprint
+from roclip.core.words import counted
+from roclip.model.configs import model_config
 from roclip.model.pixels import normalise, to_pixels
-from roclip.reporting.labels import counted
+from roclip.model.small_resnet import small_resnet
 
+HOME = Path(__file__).parents[2]  # the project's folder
 MAX_LOGIT_SCALE = math.log(100)
+# what a weight file says of itself, in JSON
+RECORD = {
+    "model_config": dict, "tokenizer": str, "epoch": int, "options": dict, "inputs": dict, "commit": str, "versions": dict,
+}  # fmt: skip
 
 
-def model_config(name: str) -> dict[str, Any]:
-    """The open_clip config of a model's name or JSON file. Raises UserError when there is none."""
-    if name.endswith(".json"):
-        return read_json(Path(name))
-    config = open_clip.get_model_config(name)
-    if config is None:
-        raise UserError(f"train.model: '{name}' is neither the name of an open_clip model nor a .json file")
-    return config
+class _Timm:
+    """What open_clip takes for timm: our own tower by its name, without all that timm imports, and timm for any other."""
+
+    @staticmethod
+    def create_model(name: str, **settings: Any) -> torch.nn.Module:
+        return small_resnet() if name == "small_resnet" else timm.create_model(name, **settings)
 
 
-def create(config: dict[str, Any]) -> open_clip.CLIP:
+open_clip.timm_model.timm = _Timm
+
+
+def create(config: dict[str, Any]) -> CLIP:
     """Freshly initialised towers in channels-last layout; the weights depend on torch's global random state."""
-    return open_clip.CLIP(**config).to(memory_format=torch.channels_last)
+    return CLIP(**config).to(memory_format=torch.channels_last)
 
 
 def tokenizer(config: dict[str, Any]) -> SimpleTokenizer:
     """The tokenizer of a model. A caption that is too long keeps its end token, which CLIP's caption tower pools."""
     text = config["text_cfg"]
-    return SimpleTokenizer(context_length=text.get("context_length", 77), **text.get("tokenizer_kwargs", {}))
+    settings = dict(text.get("tokenizer_kwargs", {}))
+    if (merges := settings.get("bpe_path")) and not Path(merges).exists():  # the project's own file, from another folder
+        settings["bpe_path"] = str(HOME / merges)
+    return SimpleTokenizer(context_length=text.get("context_length", 77), **settings)
 
 
 def fingerprint_of(tokenizer: SimpleTokenizer) -> str:
@@ -115,28 +124,40 @@ def encode_tokens(model: torch.nn.Module, tokens: Tensor, runtime: Runtime, batc
 
 
 def save(model: torch.nn.Module, path: Path, record: dict[str, Any]) -> None:
-    """Write the weights, and beside them in the same file a record of what they are."""
+    """Write the weights, and beside them in the same file a record of what they are, with the keys of RECORD."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with atomic(path, sum(tensor.nbytes for tensor in weights.values())) as temporary:
         save_file(weights, temporary, metadata={"record": json.dumps(record, sort_keys=True)})
 
 
-def load(path: Path) -> tuple[open_clip.CLIP, dict[str, Any]]:
-    """Towers in evaluation mode and the record that was saved with them.
-
-    Raises UserError for a file that the train stage did not write, and for one of another model or tokenizer than there is now.
-    """
+def read_record(path: Path) -> dict[str, Any]:
+    """What a weight file says of itself. Raises UserError for a file that `save` did not write."""
+    open_file(path).close()
     try:
         with safe_open(path, "pt") as file:
             record = json.loads((file.metadata() or {})["record"])
-        name, config, tokens = record["options"]["model"], record["model_config"], record["tokenizer"]
-    except (SafetensorError, KeyError):
-        raise UserError(f"{path}: not a checkpoint of roclip.training.train; train the model again") from None
-    now = model_config(name)
+        if all(isinstance(record[key], kind) for key, kind in RECORD.items()) and isinstance(record["options"]["model"], str):
+            return record
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError):  # no such record, or no JSON
+        pass
+    raise UserError(f"{path}: not a checkpoint of roclip train; train the model again")
+
+
+def load(path: Path) -> tuple[CLIP, dict[str, Any]]:
+    """Towers in evaluation mode and the record that was saved with them. The file may be untrusted.
+
+    Raises UserError for a file that `save` did not write, and for one of another model or tokenizer than there is now.
+    """
+    record = read_record(path)
+    name, config = record["options"]["model"], record["model_config"]
+    try:
+        now = model_config(name)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     if config != now:
         keys = ", ".join(sorted(key for key in {*config, *now} if config.get(key) != now.get(key)))
         raise UserError(f"{path}: trained with another model config: {name} differs in {keys} now; train the model again")
-    if tokens != fingerprint_of(tokenizer(config)):
+    if record["tokenizer"] != fingerprint_of(tokenizer(config)):
         raise UserError(f"{path}: trained with another tokenizer: vocabulary or merges differ now; train the model again")
     model = create(config)
     try:
@@ -146,7 +167,7 @@ def load(path: Path) -> tuple[open_clip.CLIP, dict[str, Any]]:
     return model.eval(), record
 
 
-def load_all(folder: Path) -> dict[str, tuple[open_clip.CLIP, dict[str, Any]]]:
+def load_all(folder: Path) -> dict[str, tuple[CLIP, dict[str, Any]]]:
     """Every checkpoint of a model by its name, as `load` gives it. Raises UserError as it does, and when there is none."""
     found = {path.stem: load(path) for path in sorted(folder.glob("*.safetensors"))}
     if not found:

@@ -1,9 +1,10 @@
 """Stage: gather all measures and histories of an experiment.
 
-Writes `measures.csv` (experiment, attack, method, seed, checkpoint, exam, measure, value, n, low, high), one row a measure,
-with rows pooled over seeds under seed `all`; `results.csv`, one row for each attack, method and checkpoint;
-`differences.csv`, every method beside each that is no variant, on the same exam images; `sweeps.csv`, one row a point of a
-sweep; `history.csv`, the histories of all models (attack, method, seed in front); and `measures.md`, the results at a glance.
+Writes `measures.csv`, a row for each measure of a model on an evaluation set, with rows pooled over seeds under seed `all`;
+`results.csv`, a row for each measure of an attack, defence and checkpoint over all seeds; `differences.csv`, every defence
+beside each that is no variant, on the same images; `sweeps.csv`, a row for each point of a sweep; `history.csv`, the histories
+of all models; and `measures.md`, the results at a glance. Their columns are in roclip/core/columns.py. Files that the plan
+does not name are not read.
 """
 
 from collections import defaultdict
@@ -12,98 +13,124 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roclip.core.atomic import atomic
+from roclip.core.columns import DIFFERENCES, HISTORY, MEASURES, MODEL, RESULTS, SWEEPS
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_table, write_table
 from roclip.core.options import Stage, option
-from roclip.experiment.plan import base
+from roclip.evaluation import measures_of
+from roclip.experiment.plan import Plan, base, read_plan
+from roclip.experiment.targets import evaluation_sets
 from roclip.reporting.intervals import clopper_pearson
-from roclip.reporting.results import DIFFERENCES, RESULTS, accuracy, differences, families, percent, results
-from roclip.training.schedule import HISTORY
+from roclip.reporting.labels import measure_label
+from roclip.reporting.results import COUNTED, MEANS, Row, accuracy, differences, percent, pivot, plain, results, written
 
-MEASURES = ("experiment", "attack", "method", "seed", "checkpoint", "exam", "measure", "value", "n", "low", "high")
-MODEL = ("attack", "method", "seed")
-SWEEPS = ("sweep", "setting", "base_attack", "base_method", "attack", "method")
+MEASURED = ("attack success (ASR)", "control", *map(measure_label, MEANS))
+HEADINGS = ("attack", "defence", "checkpoint", "seeds", *MEASURED)
+NOTE = (
+    "Percent, top 1. Attack success and control: 95% Clopper-Pearson intervals over the images of all seeds, as if every image "
+    "were an independent trial; what differs from one training to the next is not in them. Control: on the attack's evaluation "
+    "set, a model with the same defence and seed that was trained without an attack or, where there is none, on an attack of "
+    "another family (targeted, backdoor). Zero-shot and linear probe: means ± standard deviations over seeds; of one seed "
+    "nothing is said of their spread."
+)
 
 
 @dataclass(frozen=True)
-class TableOptions:
-    experiment: str = option("name of the experiment")
-    kinds: tuple[str, ...] = option("NAME=KIND of every attack")
-    sweeps: tuple[str, ...] = option("SWEEP|SETTING|BASE_ATTACK|BASE_METHOD|ATTACK|METHOD of every point of a sweep")
-    measures: tuple[Path, ...] = option("the measures' JSON files, in ATTACK/METHOD/seedN/")
-    histories: tuple[Path, ...] = option("the models' history.csv files, in ATTACK/METHOD/seedN/")
+class GatherOptions:
+    plan: Path = option("plan.json of the experiment")
+    measures: Path = option("folder of the measures, with ATTACK/DEFENCE/seedN/SET/MEASURE.json in it", glob="*.json")
+    models: Path = option("folder of the models, with ATTACK/DEFENCE/seedN/history.csv in it", glob="history.csv")
     out: Path = option("folder of the tables", role="output")
 
 
-def model_of(path: Path) -> dict[str, str]:
-    """Whose file it is, by the folders that it lies in: ATTACK/METHOD/seedN/FILE."""
-    attack, method, seed = path.parts[-4:-1]
-    return {"attack": attack, "method": method, "seed": seed.removeprefix("seed")}
+def read_measures(folder: Path, plan: Plan) -> list[Row]:
+    """The rows of all measures that the plan names, with attack, defence and seed.
+
+    Raises UserError for a file that is missing, is empty, or is of another evaluation set than its folder says.
+    """
+    rows = []
+    for attack, defence, seed in plan.runs:
+        for name in evaluation_sets(plan, attack, defence, seed):
+            for measure in measures_of(name):
+                path = folder / attack / defence / f"seed{seed}" / name / f"{measure}.json"
+                found = read_json(path)
+                if not found or any(row["evaluation_set"] != name for row in found):
+                    raise UserError(f"{path}: no measures of the evaluation set {name}; remove it and measure again")
+                rows += [{"attack": attack, "defence": defence, "seed": str(seed)} | row for row in found]
+    return rows
 
 
-def pooled(rows: Sequence[dict]) -> list[dict]:
-    """The rows, and for each attack, method, checkpoint, exam and measure one of seed `all`: hits and n added up."""
+def read_histories(folder: Path, plan: Plan) -> tuple[list[str], list[Row]]:
+    """The histories of all models of the plan: the columns, which are those that any defence has, and the rows."""
+    rows = [
+        {"attack": attack, "defence": defence, "seed": str(seed)} | row
+        for attack, defence, seed in plan.runs
+        for row in read_table(folder / attack / defence / f"seed{seed}/history.csv", tuple(HISTORY))
+    ]
+    return list(dict.fromkeys([*MODEL, *HISTORY, *(column for row in rows for column in row)])), rows
+
+
+def pooled(rows: Sequence[Row]) -> list[Row]:
+    """The rows, and for each model, checkpoint, evaluation set and measure one of seed `all`: hits and n added up."""
+    names = ("attack", "defence", "checkpoint", "evaluation_set", "measure")
     sums: dict[tuple, list[int]] = defaultdict(lambda: [0, 0])
     for row in rows:
-        total = sums[row["attack"], row["method"], row["checkpoint"], row["exam"], row["measure"]]
+        total = sums[tuple(row[name] for name in names)]
         total[0] += row["hits"]
         total[1] += row["n"]
-    names = ("attack", "method", "checkpoint", "exam", "measure")
     return [*rows, *({**dict(zip(names, key, strict=True)), "seed": "all", "hits": h, "n": n} for key, (h, n) in sums.items())]
 
 
-def with_interval(row: dict, experiment: str) -> dict:
+def with_interval(row: Row, experiment: str) -> Row:
     """A row of measures.csv: value and Clopper-Pearson interval of hits among n."""
     low, high = clopper_pearson(row["hits"], row["n"])
     shares = {"value": row["hits"] / row["n"], "low": low, "high": high}
-    named = {key: row[key] for key in (*MODEL, "checkpoint", "exam", "measure", "n")}
+    named = {key: row[key] for key in (*MODEL, "checkpoint", "evaluation_set", "measure", "n")}
     return {"experiment": experiment, **named, **{key: f"{value:.6f}" for key, value in shares.items()}}
 
 
-def point(word: str) -> dict[str, str]:
-    """A row of sweeps.csv. Raises UserError for a word with too few or too many fields."""
-    fields = word.split("|")
-    if len(fields) != len(SWEEPS):
-        raise UserError(f"--sweeps '{word}': expected {'|'.join(SWEEPS)}")
-    return dict(zip(SWEEPS, fields, strict=True))
+def measured(row: Row) -> list[str]:
+    """Cells under MEASURED of a row of `pivot`: shares with intervals, means with standard deviations, and dashes."""
+    cells = [percent(row, name) for name in COUNTED] + [accuracy(row, name) for name in MEANS]
+    return [cell or "–" for cell in cells]
 
 
-def markdown(rows: Iterable[dict]) -> str:
-    """Rows of results.csv as a Markdown table; attacks and methods that sweeps vary are left to the other tables."""
-    lines = [
-        "| attack | method | checkpoint | seeds | attack success | control | zero-shot | linear probe |",
-        "|---|---|---|---|---|---|---|---|",
+def glance(rows: Iterable[Row]) -> list[list[str]]:
+    """Cells under HEADINGS for each row of `pivot`, of attacks and defences that are no variants."""
+    return [[row["attack"], row["defence"], row["checkpoint"], str(row["seeds"]), *measured(row)] for row in plain(rows)]
+
+
+def markdown(rows: Iterable[Row]) -> str:
+    """Rows of `pivot` as a Markdown table; attacks and defences that sweeps vary are left to the other tables."""
+    lines = [HEADINGS, ["---"] * len(HEADINGS), *glance(rows)]
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", NOTE]) + "\n"
+
+
+def sweep_rows(plan: Plan) -> list[Row]:
+    """The rows of sweeps.csv."""
+    return [
+        {"sweep": name, "setting": point.setting(), **{key: getattr(point, key) for key in list(SWEEPS)[2:]}}
+        for name, points in plan.sweeps.items()
+        for point in points
     ]
-    for row in rows:
-        if row["attack"] == base(row["attack"]) and row["method"] == base(row["method"]):
-            shares = [percent(row, name) for name in ("success", "control")]
-            accuracies = [accuracy(row, name) for name in ("zero_shot", "linear_probe")]
-            model = [row["attack"], row["method"], row["checkpoint"], str(row["seeds"])]
-            lines.append(f"| {' | '.join([*model, *(cell or '–' for cell in shares + accuracies)])} |")
-    lines += [
-        "",
-        "Percent, top 1. Attack success and control: 95% Clopper-Pearson intervals over the exam images of all seeds, as if "
-        "every image were an independent trial; what differs from one training to the next is not in them. Control: the same "
-        "exam sat by a model of the same method and seed that was trained without an attack or, where there is none, on an "
-        "attack of another family (targeted, backdoor). Zero-shot and linear probe: means ± standard deviations over seeds; of "
-        "one seed nothing is said of their spread.",
-    ]
-    return "\n".join(lines) + "\n"
 
 
-def run(options: TableOptions) -> None:
-    rows = [model_of(path) | row for path in options.measures for row in read_json(path)]
-    gathered = results(rows, families(options.kinds))
-    write_table(options.out / "measures.csv", MEASURES, [with_interval(row, options.experiment) for row in pooled(rows)])
-    write_table(options.out / "results.csv", RESULTS, gathered)
-    baselines = dict.fromkeys(row["method"] for row in rows if row["method"] == base(row["method"]))
-    paired = [row for baseline in baselines for row in differences(rows, baseline)]
-    write_table(options.out / "differences.csv", DIFFERENCES, paired)
-    write_table(options.out / "sweeps.csv", SWEEPS, [point(word) for word in options.sweeps])
-    histories = [model_of(path) | row for path in options.histories for row in read_table(path, HISTORY)]
-    write_table(options.out / "history.csv", (*MODEL, *HISTORY), histories)
+def run(options: GatherOptions) -> None:
+    plan = read_plan(options.plan)
+    rows = read_measures(options.measures, plan)
+    gathered = results(rows, plan.family)
+    baselines = dict.fromkeys(row["defence"] for row in rows if row["defence"] == base(row["defence"]))
+    tables = {
+        "measures": (MEASURES, [with_interval(row, plan.experiment) for row in pooled(rows)]),
+        "results": (RESULTS, written(gathered)),
+        "differences": (DIFFERENCES, [row for baseline in baselines for row in differences(rows, baseline)]),
+        "sweeps": (SWEEPS, sweep_rows(plan)),
+        "history": read_histories(options.models, plan),
+    }
+    for name, (columns, content) in tables.items():
+        write_table(options.out / f"{name}.csv", tuple(columns), content)
     with atomic(options.out / "measures.md") as temporary:
-        temporary.write_text(markdown(gathered), encoding="utf-8")
+        temporary.write_text(markdown(pivot(gathered)), encoding="utf-8")
 
 
-STAGE = Stage(TableOptions, run)
+STAGE = Stage(GatherOptions, run)

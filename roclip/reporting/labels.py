@@ -1,19 +1,18 @@
-"""What checkpoints and methods are called in sentences and headings."""
+"""What defences and measures are called in sentences and headings."""
 
-CHECKPOINTS = {"last_clip": "last CLIP epoch", "last_matching": "last matching epoch"}
-METHODS = {
-    "clip": "CLIP",
-    "roclip": "RoCLIP",
-    "clip_augmented": "CLIP with augmentation",
-    "roclip_unaugmented": "RoCLIP without augmentation",
-}
+from roclip.defences import TRAININGS
+from roclip.defences.filters import FILTERS
+from roclip.defences.repair import REPAIRS
+from roclip.evaluation import MEASURES
 
-
-def method_name(method: str) -> str:
-    """A method in a sentence; one without a name of its own as the config calls it."""
-    return METHODS.get(method, method)
+KINDS = {**FILTERS, **REPAIRS, **TRAININGS}
 
 
-def counted(n: int, noun: str) -> str:
-    """A number with its noun: `1 seed`, `3 seeds`."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+def defence_label(name: str) -> str:
+    """A defence named after a kind goes by the label of the kind, such as RoCLIP; any other by its name in the config."""
+    return vars(KINDS[name]).get("label", name) if name in KINDS else name
+
+
+def measure_label(name: str) -> str:
+    """A measure in a heading, such as linear probe for `linear_probe`."""
+    return MEASURES[name].label or name.replace("_", " ")

@@ -1,19 +1,22 @@
 """Stage: write the report of an experiment, one HTML file with its figures inside that needs neither a network nor a script.
 
-The text is in the template, workflow/report/report.html; here is gathered what it shows. Files of models and attacks that the
-config no longer names are left out.
+The text is in the template, workflow/report/report.html; here is gathered what it shows, by the plan: files of models and
+attacks that the config no longer names are left out.
 """
 
 import base64
+import html
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
@@ -22,40 +25,75 @@ import yaml
 from safetensors import safe_open
 
 from roclip.core.atomic import atomic
+from roclip.core.columns import PACE
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_lines, read_table
 from roclip.core.options import Stage, option
 from roclip.core.provenance import SUFFIX, commit, read_record
-from roclip.data.downstream_sets import FOLDERS, absent_sets
-from roclip.experiment.plan import Plan, base, plan
+from roclip.core.words import checkpoint_label
+from roclip.data.downstream_sets import absent_sets
+from roclip.data.url_list import SPLITS
+from roclip.experiment.plan import Plan, base, read_plan
 from roclip.experiment.run_times import speeds
+from roclip.experiment.schema import STEPS
+from roclip.reporting.figures import figures_of
 from roclip.reporting.figures.style import DPI
-from roclip.reporting.labels import CHECKPOINTS
-from roclip.reporting.paper_tables import plain
-from roclip.reporting.results import RESULTS, accuracy, percent
-from roclip.training.schedule import PACE
+from roclip.reporting.gather import HEADINGS, glance
+from roclip.reporting.planned import paper_tables
+from roclip.reporting.results import pivot, read_results
 
-PAPER_TABLES = ("attacks", "utility", "downstream", "strong_attack")
 VERSIONS = ("torch", "open_clip_torch", "numpy", "scikit-learn", "matplotlib", "snakemake")
+DRAWN = "embedded scenes, drawn with emoji"
 
 
 @dataclass(frozen=True)
 class ReportOptions:
-    results: Path = option("folder of the experiment, with config.yaml, tables/, attacks/, models/ and benchmarks/")
+    results: Path = option("folder of the experiment, with config.yaml, plan.json and what the other stages wrote")
     template: Path = option("the Jinja2 template of the page")
-    figures: tuple[Path, ...] = option("the figures, as PNG")
     out: Path = option("the HTML file to write")
 
 
-def result_rows(results: Iterable[dict[str, str]]) -> list[list[str]]:
-    """What the attacks and methods that are no variants can do, a row for each checkpoint."""
-    shares, accuracies = ("success", "control"), ("zero_shot", "linear_probe")
-    return [
-        [row["attack"], row["method"], CHECKPOINTS[row["checkpoint"]], row["seeds"]]
-        + [percent(row, name) or "–" for name in shares]
-        + [accuracy(row, name) or "–" for name in accuracies]
-        for row in plain(results)
-    ]
+def sources(data: Mapping[str, Any]) -> dict[str, list[str]]:
+    """By source its splits: a table on this disk, a list of URLs, or, where there is neither, the embedded scenes."""
+    lists, found = data["url_list"] or {}, defaultdict(list)
+    for split in SPLITS:
+        listed = lists.get(split) if isinstance(lists, Mapping) else lists
+        found[data["tables"].get(split) or listed or DRAWN].append(split)
+    return dict(found)
+
+
+def result_rows(rows: Iterable[Mapping[str, Any]]) -> list[list[str]]:
+    """What the attacks and defences that are no variants can do, a row for each checkpoint."""
+    return [[attack, defence, checkpoint_label(name), *cells] for attack, defence, name, *cells in glance(rows)]
+
+
+def settings_of_step(settings: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    """The settings of a step as text, those of a step within it too: `filter.scored_by.kind`, `clip`."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from settings_of_step(value, f"{prefix}.{key}")
+        else:
+            yield f"{prefix}.{key}", str(value).lower()
+
+
+def recipes(defences: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """A row for each setting of any recipe, with its value in each of them."""
+    rows = []
+    for step in STEPS:
+        columns = [dict(settings_of_step(recipe.get(step, {}), step)) for recipe in defences.values()]
+        keys = dict.fromkeys(key for column in columns for key in column)
+        rows += [[key, *(column.get(key, "–") for column in columns)] for key in keys]
+    return rows
+
+
+def kinds(defences: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Step, kind and what it does, of each kind that a recipe has."""
+    used = dict.fromkeys((step, r[step]["kind"]) for step in STEPS for r in defences.values() if step in r)
+    return [(step, kind, first_sentence(STEPS[step][kind])) for step, kind in used]
+
+
+def first_sentence(documented: type) -> str:
+    return " ".join(getdoc(documented).partition("\n\n")[0].split())
 
 
 def paper_table(tables: Path, name: str) -> dict[str, Any] | None:
@@ -63,27 +101,23 @@ def paper_table(tables: Path, name: str) -> dict[str, Any] | None:
 
     The notes are the lines of its Markdown twin that belong to no table.
     """
-    path = tables / f"{name}.csv"
-    if not path.exists():
-        return None
-    rows = read_table(path, ())
-    twin = path.with_suffix(".md")
-    lines = twin.read_text(encoding="utf-8").splitlines() if twin.exists() else []
+    rows = read_table(tables / f"{name}.csv", ())
+    lines = (tables / f"{name}.md").read_text(encoding="utf-8").splitlines()
     notes = " ".join(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("|"))
-    return {"header": list(rows[0]), "rows": [list(row.values()) for row in rows], "notes": notes} if rows else None
+    shown = {"header": list(rows[0]), "rows": [list(row.values()) for row in rows]} if rows else {}
+    return {**shown, "notes": html.unescape(notes)} if rows else None
 
 
-def attack_facts(results: Path, planned: Plan) -> list[dict[str, Any]]:
+def attack_facts(results: Path, plan: Plan) -> list[dict[str, Any]]:
     """Each attack that is no variant, by what it wrote for the first seed: counts and rates are the same for all seeds.
 
     That is its manifest, and of its record the commit and the hashes of its inputs.
     """
-    first = {attack: seed for attack, _, seed in reversed(planned.runs)}
-    attacks = [attack for attack in planned.attacks() if attack == base(attack)]
+    first = {attack: seed for attack, _, seed in reversed(plan.runs)}
     facts = []
-    for attack in attacks:
+    for attack in (attack for attack in plan.attacks() if attack == base(attack)):
         folder = results / f"attacks/{attack}/seed{first[attack]}"
-        record = read_record(folder / f"attacks{SUFFIX}")
+        record = read_record(folder / f"attack{SUFFIX}")
         inputs = {os.path.normpath(folder / path): digest for path, digest in record["inputs"].items()}
         facts.append({"name": attack, "commit": record["commit"], "inputs": inputs, **read_json(folder / "manifest.json")})
     return facts
@@ -99,13 +133,23 @@ def records(results: Path, models: Iterable[str]) -> list[dict[str, Any]]:
     return found
 
 
-def stage_times(results: Path, models: set[str], attacks: set[str]) -> list[dict[str, Any]]:
-    """By stage: its jobs, their seconds in all, the longest, and the largest peak of memory in MB, from the benchmark files."""
+def folders_of(plan: Plan) -> set[str]:
+    """The folders of attacks, models and filters that the plan names: `ATTACK/seedN`, `ATTACK/STEP/seedN`."""
+    filters = {f"{attack}/{name}/seed{seed}" for attack, _, seed in plan.runs for name in plan.filters}
+    return {*plan.attack_folders(), *plan.steps(), *plan.model_folders(), *filters}
+
+
+def stage_times(results: Path, planned: set[str]) -> list[dict[str, Any]]:
+    """By stage: its jobs, their seconds in all, the longest, and the largest peak of memory in MB, from the benchmark files.
+
+    planned: the folders of `folders_of`; jobs of others, which the config no longer names, are left out.
+    """
     stages: dict[str, list[tuple[float, float]]] = defaultdict(list)
     folder = results / "benchmarks"
     for path in sorted(folder.rglob("*.tsv")):
         stage, *of = path.relative_to(folder).with_suffix("").parts
-        if stage != "figures" and of and "/".join(of) not in (attacks if stage == "attack" else models):
+        seeds = [place for place, part in enumerate(of) if re.fullmatch(r"seed\d+", part)]
+        if seeds and "/".join(of[: seeds[0] + 1]) not in planned:
             continue
         for row in read_table(path, ("s", "max_rss")):
             memory = float(row["max_rss"]) if row["max_rss"] not in ("-", "NA", "") else 0.0  # too short to be seen
@@ -148,44 +192,58 @@ def embedded(path: Path) -> dict[str, Any]:
     return {"url": "data:image/png;base64," + base64.b64encode(content).decode("ascii"), "width": width * 96 // DPI}
 
 
-def gather(options: ReportOptions) -> dict[str, Any]:
-    """All that the template shows. Raises UserError when a file of the experiment is missing or broken."""
-    results, tables = options.results, options.results / "tables"
+def figures(results: Path, plan: Plan) -> dict[str, dict[str, Any]]:
+    """The figures of the plan, each with its caption, which is the documentation of its class."""
+    return {
+        name: embedded(results / f"figures/{name}.png") | {"caption": " ".join(getdoc(figure).split())}
+        for name, figure in figures_of(plan).items()
+    }
+
+
+def read_config(results: Path) -> dict[str, Any]:
+    """The config of the run. Raises UserError when it is missing."""
     try:
-        config = yaml.safe_load((results / "config.yaml").read_text(encoding="utf-8"))
+        return yaml.safe_load((results / "config.yaml").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{results / 'config.yaml'}: no such file; the workflow writes it when it starts") from None
-    planned = plan(config)
-    models = planned.model_folders()
-    facts = attack_facts(results, planned)
-    weights = records(results, models)
+
+
+def gather(results: Path) -> dict[str, Any]:
+    """All that the template shows. Raises UserError when a file of the experiment is missing or broken."""
+    config, plan, tables = read_config(results), read_plan(results / "plan.json"), results / "tables"
+    facts, weights = attack_facts(results, plan), records(results, plan.steps())
     claims = defaultdict(list)
     for claim in read_json(tables / "claims.json"):
         claims[claim["about"]].append(claim["text"])
-    methods = {name: planned.method[name] for name in planned.methods() if name == base(name)}
-    judged = [name for name in FOLDERS if any(results.glob(f"measures/*/*/*/zero_shot_{name}.json"))]
-    hashes = {path: digest for fact in facts for path, digest in fact["inputs"].items()}
+    defences = {name: plan.defence[name] for name in plan.defences() if name == base(name)}
+    paces = [path for model in plan.steps() if (path := results / "models" / model / "pace.csv").exists()]
     return {
         "config": config,
-        "seeds": planned.seeds(),
+        "baseline": plan.baseline,
+        "seeds": plan.seeds(),
         "claims": claims,
-        "figures": {path.stem: embedded(path) for path in options.figures},
+        "figures": figures(results, plan),
         "attacks": facts,
         "poisoned": [fact for fact in facts if fact["poisons"]],
         "classes": len(read_lines(Path(config["data"]["classes"]))),
-        "methods": methods,
-        "absent_sets": absent_sets(config["downstream"], judged),
-        "settings": list(dict.fromkeys(key for settings in methods.values() for key in settings)),
-        "results": result_rows(read_table(tables / "results.csv", RESULTS)),
-        "paper": {name: table for name in PAPER_TABLES if (table := paper_table(tables, name))},
+        "sources": sources(config["data"]),
+        "drawn": sources(config["data"]).get(DRAWN, []),
+        "defences": list(defences),
+        "kinds": kinds(defences),
+        "recipes": recipes(defences),
+        "absent_sets": absent_sets(config["downstream"], plan.sets),
+        "headings": HEADINGS,
+        "results": result_rows(pivot(read_results(tables / "results.csv"))),
+        "paper": {name: table for name in paper_tables(plan) if (table := paper_table(tables, name))},
         "commits": sorted({commit(), *(record["commit"] for record in [*facts, *weights])}),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         "trained_with": sorted({record["versions"]["torch"] for record in weights}),
         "weights": len(weights),
-        "hashes": hashes,
+        "hashes": {path: digest for fact in facts for path, digest in fact["inputs"].items()},
         "machine": machine(),
-        "stages": stage_times(results, set(models), set(planned.attack_folders())),
-        "speeds": speeds(row for model in models for row in read_table(results / "models" / model / "pace.csv", PACE)),
+        "stages": stage_times(results, folders_of(plan)),
+        "speeds": speeds(row for path in paces for row in read_table(path, tuple(PACE))),
+        "results_folder": results,
     }
 
 
@@ -204,7 +262,7 @@ def render(template: Path, content: dict[str, Any]) -> str:
 
 
 def run(options: ReportOptions) -> None:
-    page = render(options.template, gather(options))
+    page = render(options.template, gather(options.results))
     with atomic(options.out) as temporary:
         temporary.write_text(page, encoding="utf-8")
 

@@ -1,72 +1,118 @@
-"""The results of an experiment: what each attack achieved against each method, and how methods differ on the same images.
+"""The results of an experiment: what each attack achieved against each defence, and how defences differ on the same images.
 
-Rows of measures come in as dictionaries (attack, method, seed, checkpoint, exam, measure, hits, n). Shares are 0 to 1, and
-what was not counted is empty.
+Interface, for all that reads tables/results.csv:
+
+- `read_results(path)` gives its rows, one for each measure of a model's checkpoint, as dictionaries with the keys of
+  `columns.RESULTS`. value, low, high and sd are floats from 0 to 1, NaN where the cell is empty; n and seeds are integers.
+- `pivot(rows)` gives one dictionary for each attack, defence and checkpoint, in the order of the rows, with the keys `attack`,
+  `defence`, `checkpoint`, `seeds` (an integer, of the measures on the model itself), and for each measure M the floats `M`,
+  `M_low`, `M_high`, `M_sd`, `M_n`, NaN where they were not counted. The measures of `COUNTED` and `MEANS` are always there, so
+  `row["control"]` never fails; ask `is_known(row, "control")`. `pandas.DataFrame(pivot(rows))` is a table for drawing.
+- `percent(row, M)` and `accuracy(row, M)` put a measure of such a row in words, `93.8 [69.8, 99.8]` and `94.6 ± 0.3`.
+
+Rows of measures come in as dictionaries: attack, defence, seed, checkpoint, evaluation_set, measure, hits, n, and outcomes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import isnan, nan
+from pathlib import Path
 from statistics import mean, stdev
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from roclip.core.columns import RESULTS
 from roclip.core.errors import UserError
+from roclip.core.files import read_table
+from roclip.evaluation import MEASURES, OWN, attack_set
 from roclip.experiment.plan import base
 from roclip.reporting.intervals import clopper_pearson, paired_difference
 
-SUCCESS = "attack_success_top1"
-RESULTS = (
-    "attack", "method", "checkpoint", "seeds",
-    "success", "success_n", "success_low", "success_high", "control", "control_n", "control_low", "control_high",
-    "zero_shot", "zero_shot_sd", "linear_probe", "linear_probe_sd",
-)  # fmt: skip
-DIFFERENCES = (
-    "attack", "checkpoint", "baseline", "method", "n", "baseline_success", "success", "difference", "low", "high",
-)  # fmt: skip
+SUCCESS = "attack_success_top1"  # as measures call it
+COUNTED = ("attack_success", "control")  # shares of the images of all seeds, with intervals
+MEANS = tuple(name for name, measure in MEASURES.items() if measure.of == "labelled")  # means over seeds, with deviations
+SHARES = ("value", "low", "high", "sd")  # columns that are shares, and may be empty
+Row = dict[str, Any]
 Value = TypeVar("Value")
 
 
-def families(kinds: Sequence[str]) -> dict[str, str]:
-    """The family of each attack of `NAME=KIND`: targeted, clean, or backdoor.
-
-    Two attacks of one family can share target images, or trigger and target class, so one is no control for the other.
-    """
-    named = (kind.partition("=") for kind in kinds)
-    return {name: kind if kind in ("clean", "targeted") else "backdoor" for name, _, kind in named}
-
-
-def at(checkpoints: Mapping[str, Value], checkpoint: str) -> Value:
-    """What a method has at a checkpoint; at the one it has, where training had only CLIP or only matching epochs."""
-    return checkpoints[checkpoint] if checkpoint in checkpoints else next(iter(checkpoints.values()))
+def read_results(path: Path) -> list[Row]:
+    """The rows of results.csv, numbers as numbers. Raises UserError as `read_table`, and for a cell that is no number."""
+    rows = []
+    for number, row in enumerate(read_table(path, tuple(RESULTS)), 1):
+        try:
+            shares = {name: float(row[name] or "nan") for name in SHARES}
+            rows.append(row | shares | {name: int(row[name]) for name in ("n", "seeds")})
+        except ValueError as error:
+            raise UserError(f"{path}, row {number}: {error}; gather the tables again") from None
+    return rows
 
 
-def results(rows: Sequence[dict], family: Mapping[str, str]) -> list[dict]:
-    """One row for each attack, method and checkpoint, in the order of the rows.
+def pivot(rows: Iterable[Row]) -> list[Row]:
+    """One row for each attack, defence and checkpoint with the measures as columns; see the top of this module."""
+    rows = list(rows)
+    measures = dict.fromkeys([*COUNTED, *MEANS, *(row["measure"] for row in rows)])
+    parts = ("", "_low", "_high", "_sd", "_n")
+    blank = {f"{measure}{part}": nan for measure in measures for part in parts}
+    found: dict[tuple[str, str, str], Row] = {}
+    for row in rows:
+        key = row["attack"], row["defence"], row["checkpoint"]
+        names = dict(zip(("attack", "defence", "checkpoint"), key, strict=True))
+        wide = found.setdefault(key, {**names, "seeds": 0, **blank})
+        cells = (row["value"], row["low"], row["high"], row["sd"], float(row["n"]))
+        wide |= zip((f"{row['measure']}{part}" for part in parts), cells, strict=True)
+        if row["measure"] != "control":  # whose images other models saw
+            wide["seeds"] = max(wide["seeds"], row["seeds"])
+    return list(found.values())
 
-    success: the attack's own exam, its images pooled over seeds; control: the same exam sat by models of the same method and
-    checkpoint that were trained on no attack or on one of another family, see `control_of`; accuracies: on the experiment's
-    own test images, means and sample standard deviations over seeds.
+
+def plain(rows: Iterable[Row]) -> list[Row]:
+    """The rows of attacks and defences that are no variants."""
+    return [row for row in rows if row["attack"] == base(row["attack"]) and row["defence"] == base(row["defence"])]
+
+
+def is_known(row: Mapping[str, Any], measure: str) -> bool:
+    """Whether a row of `pivot` has a measure."""
+    return not isnan(row[measure])
+
+
+def results(rows: Sequence[Row], family: Mapping[str, str]) -> list[Row]:
+    """The rows of results.csv: the measures of each attack, defence and checkpoint, in the order of the rows.
+
+    attack_success: on the attack's own evaluation set, its images pooled over seeds; control: on the same set, of models with
+    the same defence and checkpoint that were trained on no attack or on one of another family, see `control_of`; accuracies: on
+    the experiment's own test images, means and sample standard deviations over seeds. What was not counted has no row.
     """
     found = []
-    for attack, method, checkpoint in dict.fromkeys((r["attack"], r["method"], r["checkpoint"]) for r in rows):
-        judged = [r for r in rows if r["method"] == method and r["checkpoint"] == checkpoint]
-        own = [r for r in judged if r["attack"] == attack]
-        exam = [r for r in judged if r["exam"] == attack and r["measure"] == SUCCESS]
-        found.append(
-            {"attack": attack, "method": method, "checkpoint": checkpoint, "seeds": len({r["seed"] for r in own})}
-            | _share("success", [r for r in exam if r["attack"] == attack])
-            | _share("control", control_of(attack, exam, family))
-            | spread("zero_shot", shares(own, "zero_shot_top1"))
-            | spread("linear_probe", shares(own, "linear_probe"))
-        )
+    for attack, defence, checkpoint in dict.fromkeys((r["attack"], r["defence"], r["checkpoint"]) for r in rows):
+        judged = [r for r in rows if r["defence"] == defence and r["checkpoint"] == checkpoint]
+        on_set = [r for r in judged if r["evaluation_set"] == attack_set(attack) and r["measure"] == SUCCESS]
+        measured = {
+            "attack_success": _share([r for r in on_set if r["attack"] == attack]),
+            "control": _share(control_of(attack, on_set, family)),
+        }
+        by_measure: dict[str, list[Row]] = {}
+        for r in judged:
+            if r["attack"] == attack and r["evaluation_set"] == OWN and (name := headline(r["measure"])):
+                by_measure.setdefault(name, []).append(r)
+        measured |= {name: _mean(own) for name, own in by_measure.items()}
+        model = {"attack": attack, "defence": defence, "checkpoint": checkpoint}
+        found += [{**model, "measure": name, **cells} for name, cells in measured.items() if cells]
     return found
 
 
-def control_of(attack: str, exam: Iterable[dict], family: Mapping[str, str]) -> list[dict]:
-    """Of the rows of an attack's exam the control: one for each seed, so that every image counts once for a seed.
+def headline(measure: str) -> str | None:
+    """The name in results.csv of a measure: `zero_shot` for `zero_shot_top1`; None for those among several classes."""
+    name, _, rank = measure.partition("_top")
+    return name if rank in ("", "1") else None
 
-    That of the model without an attack; where there is none, of the first attack of another family that is no variant.
+
+def control_of(attack: str, on_set: Iterable[Row], family: Mapping[str, str]) -> list[Row]:
+    """Of the rows on an attack's evaluation set the control: one for each seed, so that every image counts once for a seed.
+
+    That of the model without an attack; where there is none, of the first attack of another family that is no variant. Two
+    attacks of one family can share target images, or trigger and target class, so one is no control for the other.
     """
-    chosen: dict[str, dict] = {}
-    for r in exam:
+    chosen: dict[str, Row] = {}
+    for r in on_set:
         if family[r["attack"]] == family[attack] or r["attack"] != base(r["attack"]):
             continue
         if r["seed"] not in chosen or (family[r["attack"]] == "clean" != family[chosen[r["seed"]]["attack"]]):
@@ -74,44 +120,48 @@ def control_of(attack: str, exam: Iterable[dict], family: Mapping[str, str]) -> 
     return list(chosen.values())
 
 
-def _share(name: str, rows: Sequence[dict]) -> dict:
-    """Pooled share, n and Clopper-Pearson interval as cells."""
+def _share(rows: Sequence[Row]) -> Row:
+    """Pooled share with its Clopper-Pearson interval; nothing where nothing was counted."""
     hits, n = sum(r["hits"] for r in rows), sum(r["n"] for r in rows)
     if n == 0:
-        return dict.fromkeys((name, f"{name}_n", f"{name}_low", f"{name}_high"), "")
+        return {}
     low, high = clopper_pearson(hits, n)
-    return {name: f"{hits / n:.6f}", f"{name}_n": n, f"{name}_low": f"{low:.6f}", f"{name}_high": f"{high:.6f}"}
+    shares = {"value": round(hits / n, 6), "low": round(low, 6), "high": round(high, 6), "sd": nan}
+    return {**shares, "n": n, "seeds": len({r["seed"] for r in rows})}
 
 
-def shares(rows: Iterable[dict], measure: str) -> list[float]:
-    """A measure on the experiment's own test images, one a row."""
-    return [r["hits"] / r["n"] for r in rows if r["exam"] == "test" and r["measure"] == measure]
+def _mean(rows: Sequence[Row]) -> Row:
+    """Mean and standard deviation of shares, one row a seed."""
+    value, deviation = spread([r["hits"] / r["n"] for r in rows])
+    return {"value": value, "low": nan, "high": nan, "sd": deviation, "n": sum(r["n"] for r in rows), "seeds": len(rows)}
 
 
-def spread(name: str, shares: Sequence[float]) -> dict:
-    """Mean and standard deviation over seeds, one share a seed, as cells."""
-    return {
-        name: f"{mean(shares):.6f}" if shares else "",
-        f"{name}_sd": f"{stdev(shares):.6f}" if len(shares) > 1 else "",
-    }
+def spread(shares: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation of shares, one a seed, to six digits; of one seed there is no deviation."""
+    return round(mean(shares), 6), round(stdev(shares), 6) if len(shares) > 1 else nan
 
 
-def differences(rows: Iterable[dict], baseline: str) -> list[dict]:
-    """Attack success of the baseline minus that of every other method, on the same exam images of the same seeds.
+def written(rows: Iterable[Row]) -> list[Row]:
+    """Rows as they are written: shares with six digits, empty for what was not counted."""
+    return [row | {name: "" if isnan(row[name]) else f"{row[name]:.6f}" for name in SHARES} for row in rows]
 
-    Each checkpoint of a method is compared with the baseline's, or with the one that the baseline has. Raises UserError when
-    outcomes are missing or two methods were judged on different numbers of images.
+
+def differences(rows: Iterable[Row], baseline: str) -> list[Row]:
+    """Attack success (ASR) of the baseline minus that of every other defence, on the same images of the same seeds.
+
+    Each checkpoint of a defence is compared with the baseline's, or with the one that the baseline has. Raises UserError when
+    outcomes are missing or two defences were judged on different numbers of images.
     """
-    outcomes: dict[tuple[str, str], dict[str, dict[str, str]]] = {}  # (attack, method), checkpoint, seed
+    outcomes: dict[tuple[str, str], dict[str, dict[str, str]]] = {}  # (attack, defence), checkpoint, seed
     for r in rows:
-        if r["exam"] == r["attack"] and r["measure"] == SUCCESS:
+        if r["evaluation_set"] == attack_set(r["attack"]) and r["measure"] == SUCCESS:
             if len(r.get("outcomes", "")) != r["n"]:
-                model = f"{r['attack']}/{r['method']}/seed{r['seed']}"
-                raise UserError(f"{model}: no outcome for each of {r['n']} exam images; run its attack_success stage again")
-            outcomes.setdefault((r["attack"], r["method"]), {}).setdefault(r["checkpoint"], {})[r["seed"]] = r["outcomes"]
+                model = f"{r['attack']}/{r['defence']}/seed{r['seed']}"
+                raise UserError(f"{model}: no outcome for each of {r['n']} images; run its measure attack_success again")
+            outcomes.setdefault((r["attack"], r["defence"]), {}).setdefault(r["checkpoint"], {})[r["seed"]] = r["outcomes"]
     found = []
-    for (attack, method), checkpoints in outcomes.items():
-        if method == baseline or (attack, baseline) not in outcomes:
+    for (attack, defence), checkpoints in outcomes.items():
+        if defence == baseline or (attack, baseline) not in outcomes:
             continue
         for checkpoint, seconds in checkpoints.items():
             firsts = at(outcomes[attack, baseline], checkpoint)
@@ -119,16 +169,21 @@ def differences(rows: Iterable[dict], baseline: str) -> list[dict]:
             for seed in firsts.keys() & seconds.keys():
                 first, second = firsts[seed], seconds[seed]
                 if len(first) != len(second):
-                    sizes = f"{baseline} was judged on {len(first)} exam images and {method} on {len(second)}"
-                    raise UserError(f"attack {attack}, seed {seed}: {sizes}")
+                    sizes = f"{baseline} was judged on {len(first)} images and {defence} on {len(second)}"
+                    raise UserError(f"attack {attack}, seed {seed}: {sizes}; run encode and measure of both again")
                 pairs += zip(first, second, strict=True)
             if pairs:
-                row = {"attack": attack, "checkpoint": checkpoint, "baseline": baseline, "method": method, "n": len(pairs)}
+                row = {"attack": attack, "checkpoint": checkpoint, "baseline": baseline, "defence": defence, "n": len(pairs)}
                 found.append(row | _difference(pairs))
     return found
 
 
-def _difference(pairs: Sequence[tuple[str, str]]) -> dict:
+def at(checkpoints: Mapping[str, Value], checkpoint: str) -> Value:
+    """What a defence has at a checkpoint; at its first, where it has no checkpoint of that name."""
+    return checkpoints[checkpoint] if checkpoint in checkpoints else next(iter(checkpoints.values()))
+
+
+def _difference(pairs: Sequence[tuple[str, str]]) -> Row:
     """Both shares, their difference and its interval as cells; a pair is the two outcomes of an image, `1` for a hit."""
     both, first, second, neither = (pairs.count(pair) for pair in (("1", "1"), ("1", "0"), ("0", "1"), ("0", "0")))
     low, high = paired_difference(both, first, second, neither)
@@ -142,14 +197,14 @@ def _difference(pairs: Sequence[tuple[str, str]]) -> dict:
     return {name: f"{share:.6f}" for name, share in shares.items()}
 
 
-def percent(row: Mapping, name: str) -> str:
-    """A share of a row in percent with its interval, `93.8 [69.8, 99.8]`; nothing when it was not counted."""
-    if row[name] == "":
+def percent(row: Mapping[str, Any], measure: str) -> str:
+    """A share of a row of `pivot` in percent with its interval, `93.8 [69.8, 99.8]`; nothing when it was not counted."""
+    if not is_known(row, measure):
         return ""
-    share, low, high = (f"{100 * float(row[key]):.1f}" for key in (name, f"{name}_low", f"{name}_high"))
+    share, low, high = (f"{100 * row[key]:.1f}" for key in (measure, f"{measure}_low", f"{measure}_high"))
     return f"{share} [{low}, {high}]"
 
 
-def accuracy(row: Mapping, name: str) -> str:
-    """A mean accuracy of a row in percent, `94.6 ± 0.3` if there is a standard deviation; nothing when it was not counted."""
-    return " ± ".join(f"{100 * float(row[key]):.1f}" for key in (name, f"{name}_sd") if row[key] != "")
+def accuracy(row: Mapping[str, Any], measure: str) -> str:
+    """A mean of a row of `pivot` in percent, `94.6 ± 0.3` if there is a standard deviation; nothing when it was not counted."""
+    return " ± ".join(f"{100 * row[key]:.1f}" for key in (measure, f"{measure}_sd") if is_known(row, key))

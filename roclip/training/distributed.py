@@ -71,7 +71,9 @@ class Ranks:
             gradient.copy_(summed.view_as(gradient))
 
     def any(self, flag: bool) -> bool:
-        """Whether any rank says so."""
+        """Whether any rank says so. Alone, a process does not ask its device, which would hold up a GPU in every step."""
+        if self.count == 1:
+            return flag
         return bool(self._all(torch.tensor([flag], dtype=torch.uint8)).any())
 
     def agree(self, name: str, value: str) -> None:

@@ -115,7 +115,7 @@ class _Images(Dataset):
                 else:
                     image[:] = decode_crop(path, self.size, self.draws[row].tolist(), self.min_area)
             except Exception as error:  # Pillow raises many kinds
-                return torch.empty(0), f"{path} can no longer be read ({error}); bring it back and go on"
+                return torch.empty(0), f"{path} can no longer be read ({error}); bring it back and start again"
         return torch.from_numpy(images), ""
 
 

@@ -1,4 +1,4 @@
-"""The state of a training on disk, so that one that was stopped goes on where it was.
+"""The state of a training on disk, so that one that was stopped resumes where it was.
 
 A state is one safetensors file: tensors, and in its metadata a record in JSON and the fingerprint of all that decides how the
 training goes on. It is no declared output of the workflow, which removes those before it starts a job again.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from roclip.core.options import option, same_option
+from roclip.core.options import PATH, option, same_option
 from roclip.data.settings import DataSettings
 
 PER_STEP = ("epochs", "learning_rate", "warmup_steps")  # what a recipe's step `train` may set for itself
@@ -11,7 +11,9 @@ PER_STEP = ("epochs", "learning_rate", "warmup_steps")  # what a recipe's step `
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    model: str = option("open_clip's name of a model, or a .json file in its format", "config/models/small.json", role="files")
+    model: str = option(
+        "open_clip's name of a model, or a .json file in its format", "config/models/small.json", role="files", pattern=PATH
+    )
     epochs: int = option("number of epochs", 8, minimum=1)
     batch_size: int = option("pairs a step", 64, minimum=2)
     learning_rate: float = option("peak of the learning rate", 1e-3, above=0)

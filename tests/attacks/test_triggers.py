@@ -9,22 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from attacks import blended, patch, sinusoid, warped
-from attacks.blended import BlendedOptions
-from attacks.patch import PatchOptions
-from attacks.sinusoid import SinusoidOptions
-from attacks.triggers import blend, noise, warp, warp_field
-from attacks.triggers import patch as put_patch
-from attacks.triggers import sinusoid as add_wave
-from attacks.warped import WarpedOptions
+from attacks import ATTACKS
+from attacks.triggers import blend, noise, patch, sinusoid, warp, warp_field
+from tests.fixtures.attacks import BACKDOORS, names_of_settings, options_of
 
-TRIGGERS = {
-    "patch": (patch, PatchOptions, {"patch_size": 0.1875, "pattern": "fixed", "place": "corner"}),
-    "patch_per_image": (patch, PatchOptions, {"patch_size": 0.1875, "pattern": "per_image", "place": "random"}),
-    "blended": (blended, BlendedOptions, {"blend_share": 0.2, "pattern": "fixed"}),
-    "blended_per_image": (blended, BlendedOptions, {"blend_share": 0.2, "pattern": "per_image"}),
-    "sinusoid": (sinusoid, SinusoidOptions, {"amplitude": 0.235, "frequency": 6}),
-    "warped": (warped, WarpedOptions, {"warp_strength": 0.05, "warp_grid": 4}),
+# every backdoor as it is by default, and those that can draw anew for each image, doing so
+ANEW = {"pattern": "per_image", "place": "random"}
+TRIGGERS = {kind: (kind, {}) for kind in BACKDOORS} | {
+    f"{kind}_per_image": (kind, {name: ANEW[name] for name in ANEW if name in names_of_settings(kind)})
+    for kind in BACKDOORS
+    if "pattern" in names_of_settings(kind)
 }
 SIDES = (32, 224)
 IMAGES = ("black", "white", "random")
@@ -34,21 +28,9 @@ every_image = pytest.mark.parametrize("kind", IMAGES)
 
 
 def trigger(name, side, seed=0, **changes):
-    module, options_class, values = TRIGGERS[name]
-    none = dict.fromkeys(("train", "validation", "test", "classes", "templates", "out"), Path())
-    return module.trigger(
-        options_class(
-            **none,
-            seed=seed,
-            roots=(),
-            poisons=1,
-            exam_images=1,
-            target_class="",
-            captions="own",
-            image_size=side,
-            **(values | changes),
-        )
-    )
+    kind, settings = TRIGGERS[name]
+    nowhere = Path("nowhere")
+    return ATTACKS[kind](options_of(kind, nowhere, nowhere, seed, image_size=side, **settings | changes)).put
 
 
 def picture(kind, side):
@@ -142,7 +124,7 @@ def test_a_blend_is_the_weighted_mean(side, kind):
 @pytest.mark.parametrize("amplitude", [0.235, 1.0])
 def test_a_wave_is_added_and_clipped(side, kind, amplitude):
     image = picture(kind, side)
-    triggered = add_wave(image, amplitude, 6)
+    triggered = sinusoid(image, amplitude, 6)
     for x in range(side):
         wave = 255 * amplitude * math.sin(2 * math.pi * 6 * (x + 0.5) / side)
         exact = np.minimum(np.maximum(image[:, x].astype(float) + wave, 0), 255)
@@ -173,9 +155,9 @@ def test_a_constant_field_shifts_whole_pixels(down, right):
 def test_nothing_of_a_trigger_is_the_identity(side, kind):
     image, rng = picture(kind, side), np.random.default_rng(0)
     assert (blend(image, noise(side, rng), 0) == image).all()
-    assert (add_wave(image, 0, 6) == image).all()
+    assert (sinusoid(image, 0, 6) == image).all()
     assert (warp(image, warp_field(side, 4, 0, rng)) == image).all()
-    assert (put_patch(image, noise(0, rng), 0, 0) == image).all()
+    assert (patch(image, noise(0, rng), 0, 0) == image).all()
 
 
 @every_side
@@ -186,7 +168,7 @@ def test_a_blend_of_share_1_is_the_pattern(side, kind):
 
 
 def test_a_wave_is_the_same_at_every_size():
-    small, large = (add_wave(np.full((side, side, 3), 128, np.uint8), 0.235, 6) for side in SIDES)
+    small, large = (sinusoid(np.full((side, side, 3), 128, np.uint8), 0.235, 6) for side in SIDES)
     assert np.abs(small - shrunk(large, 7)).max() < 5  # the mean over a pixel is a little flatter than its centre
 
 
@@ -226,7 +208,7 @@ def test_no_value_wraps_round(level, share, other):
     assert (blend(image, pattern, share) >= min(level, other)).all()
     assert (blend(image, pattern, share) <= max(level, other)).all()
     wave = np.sin(2 * np.pi * (np.arange(8) + 0.5) / 8)
-    change = add_wave(image, share, 1).astype(int) - level
+    change = sinusoid(image, share, 1).astype(int) - level
     assert (change[:, wave > 0] >= 0).all()
     assert (change[:, wave < 0] <= 0).all()
     assert (warp(image, warp_field(8, 2, share, np.random.default_rng(other))) == level).all()
@@ -239,7 +221,7 @@ def test_patch_replaces_its_square_only(height, width, side, top, left):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (height, width, 3), np.uint8)
     before, pattern = image.copy(), noise(side, rng)
-    triggered = put_patch(image, pattern, top, left)
+    triggered = patch(image, pattern, top, left)
     assert (image == before).all()
     assert triggered.dtype == np.uint8
     inside = np.zeros((height, width), bool)
@@ -251,7 +233,7 @@ def test_patch_replaces_its_square_only(height, width, side, top, left):
 @pytest.mark.parametrize(("top", "left"), [(-1, 0), (0, -1), (29, 0), (0, 29)])
 def test_a_patch_outside_the_image_is_refused(top, left):
     with pytest.raises(ValueError, match="does not fit"):
-        put_patch(np.zeros((32, 32, 3), np.uint8), np.zeros((4, 4, 3), np.uint8), top, left)
+        patch(np.zeros((32, 32, 3), np.uint8), np.zeros((4, 4, 3), np.uint8), top, left)
 
 
 def test_a_pattern_or_a_field_of_another_shape_is_refused():

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.page import PAGES, TABLE, filled
 from roclip.core.files import read_table
 from tests.conftest import ROOT
-from tests.core.test_hostile_tables import READ, READERS, REFUSED
+from tests.fixtures.hostile_tables import READ, READERS, REFUSED
 
 TORTURE = (ROOT / "docs/torture.md").read_text()
 PAGE = (ROOT / "docs/benchmarks.md").read_text()
@@ -42,13 +42,15 @@ def cells(name: str, column: str, **where: str) -> list[float]:
 
 def test_its_sentence_about_training():
     said = re.search(r"CLIP epochs are ([\d.]+) times as fast as open_clip's, RoCLIP's ([\d.]+) times", PAGE)
-    ratios = [cells("training", "ratio", loop="this project", epoch="clip", method=method)[0] for method in ("clip", "roclip")]
+    ratios = [
+        cells("training", "ratio", loop="this project", epoch="clip", defence=defence)[0] for defence in ("clip", "roclip")
+    ]
     assert [float(number) for number in said.groups()] == ratios
 
 
 def test_its_sentence_about_matching_epochs():
     said = re.search(r"matching epoch takes ([\d.]+) of a CLIP epoch's time", PAGE)
     clip, matching = (
-        cells("training", "seconds", loop="this project", method="roclip", epoch=epoch)[0] for epoch in ("clip", "matching")
+        cells("training", "seconds", loop="this project", defence="roclip", epoch=epoch)[0] for epoch in ("clip", "matching")
     )
     assert float(said[1]) == pytest.approx(matching / clip, abs=0.005)

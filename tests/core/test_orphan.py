@@ -1,4 +1,4 @@
-"""An experiment is held until its holder ends, and a stage ends with the Snakemake that started it."""
+"""A stage ends with the Snakemake that started it, however that ends."""
 
 import os
 import platform
@@ -10,18 +10,14 @@ import time
 import psutil
 import pytest
 
-from roclip.core.errors import UserError
-from roclip.core.orphan import STARTER, claim
+from roclip.core.orphan import STARTER
 from tests.conftest import ROOT, SCENES
 from tests.fixtures.webserver import wait_until
 
 STAGE = """
 import time
 from dataclasses import dataclass
-import roclip
-from roclip.core.options import run_stage
-
-__spec__ = roclip.__spec__  # a stage is a module, started by python -m
+from roclip.core.options import Stage, run_stage
 
 @dataclass(frozen=True)
 class Options:
@@ -31,7 +27,7 @@ def run(options):
     print("begun", flush=True)
     time.sleep(30)
 
-run_stage(Options, run)
+run_stage("sleep", Stage(Options, run), "Sleeps.", [])
 """
 
 
@@ -46,31 +42,6 @@ def sleeper():
     with subprocess.Popen(["sleep", "60"]) as process:
         yield process
         process.kill()
-
-
-def test_an_experiment_has_one_holder_until_that_is_killed(tmp_path):
-    claiming = (
-        f"from pathlib import Path; from roclip.core.orphan import claim; claim(Path({str(tmp_path)!r})); print(flush=True)"
-    )
-    with start(f"{claiming}; import time; time.sleep(60)") as holder:
-        holder.stdout.readline()
-        with pytest.raises(UserError, match=rf"another snakemake runs this experiment \(process {holder.pid} on .*\); wait"):
-            claim(tmp_path)
-        holder.kill()
-    claim(tmp_path)
-    with pytest.raises(UserError, match=f"process {os.getpid()} on"):
-        claim(tmp_path)
-
-
-def test_what_a_kill_left_half_written_is_removed(tmp_path):
-    gone = ["tables/.measures.17.part.md", "attacks/patch/seed10/poisons/.000001.17.part.png", "benchmarks/report.tsv"]
-    kept = ["models/a/b/seed10/state/.step9.17.part.safetensors", "data/images/.0.17.part.png", "data/urls.tsv", "config.yaml"]
-    for name in gone + kept:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("" if name.startswith("benchmarks") else "begun")
-    claim(tmp_path)
-    assert not [name for name in gone if (tmp_path / name).exists()]
-    assert all((tmp_path / name).exists() for name in kept)
 
 
 def test_a_stage_ends_when_its_snakemake_is_killed(sleeper):
@@ -101,17 +72,8 @@ def test_a_stage_that_no_snakemake_here_started_waits_for_none(starter):
 
 @pytest.mark.slow
 def test_the_workers_that_draw_end_too(tmp_path, sleeper):
-    command = [
-        sys.executable,
-        "-m",
-        "roclip.data.scenes",
-        "--data",
-        str(tmp_path),
-        "--train_scenes",
-        "100000",
-        "--threads",
-        "2",
-    ]
+    command = [sys.executable, "-m", "roclip_command", "scenes", "--data", str(tmp_path)]
+    command += ["--train_scenes", "100000", "--threads", "2"]
     command += ["--classes", str(SCENES / "classes.txt"), "--captions", str(SCENES / "captions.txt"), "--image_size", "32"]
     command += ["--validation_scenes", "9", "--test_scenes", "9", "--probe_scenes", "9", "--seed", "0"]
     environment = {**os.environ, STARTER: f"{platform.node()} {sleeper.pid}"}

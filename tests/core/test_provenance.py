@@ -14,11 +14,11 @@ from roclip.core.atomic import atomic, completed
 from roclip.core.errors import UserError
 from roclip.core.files import sha256
 from roclip.core.options import option
-from roclip.core.provenance import PACKAGES, read_record, recorded
-from tests.conftest import ROOT
+from roclip.core.provenance import PACKAGES, read_record, recorded, write_record
+from roclip_command import STAGES
 
-STAGES = [path for path in [*ROOT.glob("roclip/**/*.py"), *ROOT.glob("attacks/*.py")] if "\n    run_stage(" in path.read_text()]
-WITHOUT = ("fetch", "report")  # part of the download; a page that shows how long all took
+MODULES = {name: module for group in STAGES.values() for name, module in group.items()}
+WITHOUT = ("report",)  # a page that shows how long all took
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ def there(tmp_path, monkeypatch) -> Options:
 
 
 def test_a_record_says_what_a_file_was_made_with(there):
-    work("roclip.stage", there, "made.csv", "weights/w.bin")
+    work("stage", there, "made.csv", "weights/w.bin")
     record = json.loads(Path("results/out/stage.record.json").read_text())
-    assert record.pop("stage") == "roclip.stage"
+    assert record.pop("stage") == "stage"
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?|unknown", record.pop("commit"))
     assert record.pop("versions").keys() == {"python", *PACKAGES}
     assert record.pop("options") == {
@@ -73,75 +73,84 @@ def test_a_record_says_what_a_file_was_made_with(there):
 
 
 def test_it_is_the_same_in_another_folder_and_whatever_leaves_the_results_as_they_are(there, monkeypatch):
-    work("roclip.stage", there, "made.csv")
+    work("stage", there, "made.csv")
     first = Path("results/out/stage.record.json").read_bytes()
     other = Path("somewhere/else")
     other.mkdir(parents=True)
     Path("in").rename(other / "in")
     monkeypatch.chdir(other)
     completed.clear()
-    work("roclip.stage", dataclasses.replace(there, threads=7), "made.csv")
+    work("stage", dataclasses.replace(there, threads=7), "made.csv")
     assert Path("results/out/stage.record.json").read_bytes() == first
 
 
-def test_a_record_lies_beside_a_single_file_and_attacks_share_a_name(there):
+def test_a_record_lies_beside_a_single_file(there):
     Path("results").mkdir()
     options = dataclasses.replace(there, out=Path("results/made.csv"))
-    with recorded("roclip.stage", options), atomic(options.out) as temporary:
+    with recorded("stage", options), atomic(options.out) as temporary:
         temporary.write_text("x")
     assert list(read_record(Path("results/made.record.json"))["outputs"]) == ["made.csv"]
-    completed.clear()
-    work("attacks.patch", there, "train.csv")
-    assert read_record(there.out / "attacks.record.json")["stage"] == "attacks.patch"
 
 
 def test_the_records_of_the_inputs_are_inputs_and_a_changed_input_is_refused(there):
-    work("roclip.parent", there, "weights/w.bin")
+    work("parent", there, "weights/w.bin")
     completed.clear()
     weights = there.out / "weights"
     child = dataclasses.replace(there, table=weights, out=Path("results/child"))
-    work("roclip.child", child, "made.csv")
+    work("child", child, "made.csv")
     record = read_record(Path("results/child/child.record.json"))
     assert list(record["inputs"]) == ["../../in/b.csv", "../out/parent.record.json", "../out/weights/w.bin"]
 
     (weights / "w.bin").write_text("other")
-    message = (
-        r"results/out/weights/w\.bin: changed after roclip\.parent wrote it, says results/out/parent\.record\.json; remove"
-    )
+    message = r"results/out/weights/w\.bin: changed after parent wrote it, says results/out/parent\.record\.json; remove"
     with pytest.raises(UserError, match=message):
-        work("roclip.child", child, "made.csv")
+        work("child", child, "made.csv")
     (there.out / "parent.record.json").unlink()
     provenance._records.cache_clear()
-    work("roclip.child", child, "made.csv")  # used as it is
+    work("child", child, "made.csv")  # used as it is
+
+
+def test_of_a_folder_that_is_searched_only_what_was_written_is_read(there):
+    """A record goes with what it tells of: one that no file found here is in is no input."""
+    work("parent", there, "found.json", "x.csv")
+    completed.clear()
+    write_record(there.out / "other.record.json", {"stage": "other", "outputs": {}})
+
+    @dataclass(frozen=True)
+    class Searching:
+        folder: Path = option("a folder", glob="*.json")
+        out: Path = option("what is written", role="output")
+
+    found = provenance.read_inputs(Searching(there.out, there.out))
+    assert [path.name for path in found] == ["found.json", "parent.record.json"]
 
 
 def test_a_record_that_was_changed_is_refused(there):
-    work("roclip.parent", there, "made.csv")
+    work("parent", there, "made.csv")
     place = there.out / "parent.record.json"
     place.write_text(place.read_text().replace('"kind": "word"', '"kind": "worm"'))
     with pytest.raises(UserError, match=r"parent\.record\.json: this record was changed"):
-        work("roclip.child", dataclasses.replace(there, table=there.out / "made.csv", out=Path("results/child")), "a.csv")
+        work("child", dataclasses.replace(there, table=there.out / "made.csv", out=Path("results/child")), "a.csv")
     with pytest.raises(UserError, match=r"none\.record\.json: no such file"):
         read_record(there.out / "none.record.json")
 
 
 def test_a_stage_that_fails_or_writes_nothing_leaves_no_record(there):
-    with pytest.raises(ValueError, match="x"), recorded("roclip.stage", there):
+    with pytest.raises(ValueError, match="x"), recorded("stage", there):
         raise ValueError("x")
-    with recorded("roclip.stage", there):
+    with recorded("stage", there):
         pass
     assert not list(Path().rglob("*.record.json"))
 
 
 def test_times_are_in_no_record(there):
-    work("roclip.training.train", there, "history.csv", "pace.csv")
+    work("train", there, "history.csv", "pace.csv")
     assert list(read_record(there.out / "train.record.json")["outputs"]) == ["history.csv"]
 
 
-@pytest.mark.parametrize("path", STAGES, ids=lambda path: f"{path.parent.name}.{path.stem}")
-def test_every_stage_has_one_output_and_its_other_paths_are_inputs(path):
-    name = re.search(r"\n    run_stage\((\w+), run\)", path.read_text())[1]
-    options = getattr(importlib.import_module(f"{path.parent.name}.{path.stem}"), name)
-    outputs = [field.name for field in dataclasses.fields(options) if field.metadata["role"] == "output"]
-    assert outputs in ([], ["out"], ["data"])
-    assert (outputs == []) == (path.stem in WITHOUT)
+@pytest.mark.parametrize("name", MODULES)
+def test_every_stage_has_one_output(name):
+    stage = importlib.import_module(MODULES[name]).STAGE
+    for kind in stage.kinds or (None,):
+        roles = [field.metadata["role"] for field in dataclasses.fields(stage.options_of(kind))]
+        assert roles.count("output") == (name not in WITHOUT)

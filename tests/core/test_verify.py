@@ -16,23 +16,24 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 MODEL = "targeted/roclip/seed10"
-KINDS = {
-    "image": "data/images/train/00001/00001003.png",
-    "scene": "data/scenes/test/00000/00000007.png",
-    "data": "data/test.csv",
-    "attack": "attacks/patch/seed10/train.csv",
-    "triggered image": "attacks/patch/seed10/exam/000003.png",
-    "manifest": "attacks/patch/seed10/manifest.json",
-    "weights": f"models/{MODEL}/weights/last_clip.safetensors",
-    "matches": f"models/{MODEL}/matches.csv",
-    "features": f"measures/{MODEL}/features.npz",
-    "measure": f"measures/{MODEL}/zero_shot.json",
-    "table": "tables/results.csv",
-    "paper's table": "tables/attacks.tex",
-    "claims": "tables/claims.json",
-    "figure": "figures/utility.pdf",
+KINDS = {  # a file, and the stage that wrote it
+    "image": ("data/images/train/00001/00001003.png", "download"),
+    "scene": ("data/scenes/test/00000/00000007.png", "scenes"),
+    "data": ("data/test.csv", "download"),
+    "attack": ("attacks/patch/seed10/train.csv", "attack"),
+    "truth": ("attacks/patch/seed10/truth.csv", "attack"),
+    "triggered image": ("attacks/patch/seed10/targets/000003.png", "attack"),
+    "manifest": ("attacks/patch/seed10/manifest.json", "attack"),
+    "weights": (f"models/{MODEL}/weights/last_clip.safetensors", "train"),
+    "history": (f"models/{MODEL}/history.csv", "train"),
+    "features": (f"measures/{MODEL}/own/features.npz", "encode"),
+    "measure": (f"measures/{MODEL}/own/zero_shot.json", "measure"),
+    "table": ("tables/results.csv", "gather"),
+    "paper's table": ("tables/attacks.tex", "paper_tables"),
+    "claims": ("tables/claims.json", "claims"),
+    "figure": ("figures/utility.pdf", "figure"),
 }
-RECORDS = f"data/scenes attacks/patch/seed10/attacks models/{MODEL}/train measures/{MODEL}/zero_shot figures/utility".split()
+RECORDS = f"data/scenes attacks/patch/seed10/attack models/{MODEL}/train measures/{MODEL}/own/zero_shot figures/utility".split()
 
 
 @pytest.fixture(scope="module")
@@ -78,17 +79,13 @@ def test_an_experiment_is_as_it_was_written(results, capsys):
     assert images + 60 < count < images + 120
 
 
-@pytest.mark.parametrize("name", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize(("name", "stage"), KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("place", [0, 0.5, 1])
-def test_a_flipped_bit_is_named(results, capsys, restored, name, place):
+def test_a_flipped_bit_is_named(results, capsys, restored, name, stage, place):
     restored(results / name)
     flip(results / name, place)
     status, lines, summary = verify(results, capsys)
-    assert status == 1
-    (line,) = lines
-    assert line.startswith(
-        f"{name}: changed after roclip." if "attacks/" not in name else f"{name}: changed after attacks.patch"
-    )
+    assert (status, lines) == (1, [f"{name}: changed after {stage} wrote it"])
     assert summary.endswith("; 1 lines above say what is not")
 
 
@@ -101,12 +98,9 @@ def test_a_flipped_bit_of_a_record_is_named(results, capsys, restored, name, pla
     assert (status, lines) == (1, [f"{name}{SUFFIX}: this record was changed; what it says is not looked at"])
 
 
-@pytest.mark.parametrize("name", [KINDS["image"], KINDS["weights"], KINDS["figure"]])
-def test_a_missing_file_and_one_too_many_are_named(results, capsys, restored, name):
+@pytest.mark.parametrize(("name", "stage"), [KINDS["image"], KINDS["weights"], KINDS["figure"]])
+def test_a_missing_file_and_one_too_many_are_named(results, capsys, restored, name, stage):
     restored(results / name)
-    stage = {"data": "roclip.data.download", "models": "roclip.training.train", "figures": "roclip.reporting.figures.draw"}[
-        name.split("/")[0]
-    ]
     other = (results / name).with_name(f"other{Path(name).suffix}")
     (results / name).rename(other)
     status, lines, _ = verify(results, capsys)
@@ -118,26 +112,24 @@ def test_a_missing_file_and_one_too_many_are_named(results, capsys, restored, na
 
 
 def test_the_files_of_a_record_that_is_gone_are_named_and_what_read_them(results, capsys, restored):
-    record = results / f"measures/{MODEL}/features{SUFFIX}"
+    folder = f"measures/{MODEL}/own"
+    record = results / f"{folder}/features{SUFFIX}"
     restored(record)
     record.unlink()
     status, lines, _ = verify(results, capsys)
     assert status == 1
-    assert lines[:2] == [f"measures/{MODEL}/{name}: no record knows it" for name in ("features.npz", "quarantine.csv")]
-    assert lines[2:] == [
-        f"measures/{MODEL}/{name}{SUFFIX}: roclip.{name} read other files than are there now: "
-        f"measures/{MODEL}/features{SUFFIX} (missing)"
-        for name in ("attack_success", "linear_probe", "zero_shot")
-    ]
+    assert lines[:2] == [f"{folder}/{name}: no record knows it" for name in ("features.npz", "quarantine.csv")]
+    read = f"measure read other files than are there now: {folder}/features{SUFFIX} (missing)"
+    assert lines[2:] == [f"{folder}/{name}{SUFFIX}: {read}" for name in ("linear_probe", "zero_shot")]
 
 
 def test_a_parent_that_was_made_again_otherwise_is_named_by_its_children(results, capsys, restored):
     """The patch of another seed: the table of the attack is the same, its images are not."""
     attack = results / "attacks/patch/seed10"
     before = {path: path.read_bytes() for path in attack.rglob("*") if path.is_file()}
-    options = read_record(attack / f"attacks{SUFFIX}")["options"]
+    options = read_record(attack / f"attack{SUFFIX}")["options"]
     root = results.parent.parent
-    command = [sys.executable, "-m", "attacks.patch", *shlex.split(flags(options | {"pattern": "per_image"}))]
+    command = [sys.executable, "-m", "roclip_command", "attack", *shlex.split(flags(options | {"pattern": "per_image"}))]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
     assert (attack / "train.csv").read_bytes() == before[attack / "train.csv"]
@@ -145,37 +137,28 @@ def test_a_parent_that_was_made_again_otherwise_is_named_by_its_children(results
     for path, content in before.items():
         path.write_bytes(content)
     assert status == 1
-    read = "read other files than are there now: attacks/patch/seed10/attacks.record.json"
-    assert {line.partition(": ")[0] for line in lines if f": roclip.training.train {read}" in line} == {
-        f"models/patch/{method}/seed10/train.record.json" for method in ("clip", "roclip")
+    read = "read other files than are there now: attacks/patch/seed10/attack.record.json"
+    assert {line.partition(": ")[0] for line in lines if f": train {read}" in line} == {
+        f"models/patch/{defence}/seed10/train.record.json" for defence in ("clip", "roclip")
     }
     assert all(line.endswith(read) for line in lines)
 
 
 def test_a_stage_refuses_what_was_changed_after_it_was_written(results, restored):
-    weights = results / KINDS["weights"]
+    weights = results / KINDS["weights"][0]
     restored(weights)
     flip(weights, 0.7)
     folder = f"results/test/models/{MODEL}/weights"
-    common = ["--weights", folder]
-    encode = [
-        "roclip.evaluation.encode",
-        *common,
-        "--exams",
-        "test=results/test/data/test.csv",
-        "--classes",
-        "config/scenes/classes.txt",
-    ]
-    encode += ["--templates", "config/scenes/templates.txt", "--max_bad_fraction", "0", "--precision", "bf16"]
-    encode += ["--out", "x.npz", "--quarantine", "x.csv", "--roots", "results"]
-    export = ["roclip.evaluation.export", *common, "--measures", f"results/test/measures/{MODEL}", "--name", MODEL]
-    export += ["--experiment", "test", "--out", "x"]
+    scenes = "--classes config/scenes/classes.txt --templates config/scenes/templates.txt"
+    encode = f"encode --test results/test/data/test.csv {scenes} --roots results --max_bad_fraction 0 --precision bf16"
+    encode += " --out x.npz --quarantine x.csv"
+    export = f"export --measures results/test/measures/{MODEL} --name {MODEL} --experiment test --out x"
     for arguments in (encode, export):
-        command = [sys.executable, "-m", *arguments]
+        command = [sys.executable, "-m", "roclip_command", *arguments.split(), "--weights", folder]
         done = subprocess.run(command, cwd=results.parent.parent, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
         assert done.returncode == 1, done.stderr
         assert done.stderr == (
-            f"error: {folder}/last_clip.safetensors: changed after roclip.training.train wrote it, says results/test/models/{MODEL}/"
+            f"error: {folder}/last_clip.safetensors: changed after train wrote it, says results/test/models/{MODEL}/"
             "train.record.json; remove it and make it again, or remove that record to use it as it is\n"
         )
 

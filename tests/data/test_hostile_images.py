@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from roclip.core.columns import QUARANTINE
 from roclip.core.errors import UserError
 from roclip.core.files import read_table, write_table
-from roclip.data.images import QUARANTINE, BadImage, Intake, Roots, decode, decode_crop
+from roclip.data.images import BadImage, Intake, Roots, decode, decode_crop
 from tests.conftest import ROOT
-from tests.fixtures.hostile_images import PICTURE, encoded, exif, files, turned
+from tests.fixtures.hostile_images import files
+from tests.fixtures.image_bytes import PICTURE, encoded, exif, turned
 
 MEGABYTES = 500
 WHOLE = (1.0, 0.5, 0.5, 0.5, 1.0)  # draws of a crop that is the centre square, not flipped

@@ -12,8 +12,8 @@ from PIL import Image
 
 from roclip.core.errors import UserError
 from roclip.data.images import decode
-from roclip.data.pairs import read_pairs
-from tests.attacks.test_building import poison_targets
+from roclip.data.pairs import count_pairs, read_pairs
+from tests.fixtures.attacks import build
 
 CAPTIONS = ['a "red", ship', "tab\tinside", "NA", "été 東京"]
 WRITERS = {"webdataset": WebDatasetSampleWriter, "files": FilesSampleWriter}
@@ -115,6 +115,16 @@ def test_a_shard_cut_short_anywhere_is_named(tmp_path):
 def test_an_attack_reads_other_projects_tables(scenes, tmp_path):
     table = pd.read_csv(scenes / "train.csv", keep_default_na=False)
     table.rename(columns={"path": "filepath", "caption": "title"}).to_csv(tmp_path / "open_clip.csv", sep="\t", index=False)
-    ours = poison_targets(scenes, tmp_path / "ours")
-    theirs = poison_targets(scenes, tmp_path / "theirs", train=tmp_path / "open_clip.csv")
+    ours = build("targeted", scenes, tmp_path / "ours")
+    theirs = build("targeted", scenes, tmp_path / "theirs", train=tmp_path / "open_clip.csv")
     assert (ours / "train.csv").read_bytes() == (theirs / "train.csv").read_bytes()
+
+
+@pytest.mark.parametrize("stats", ["[]", "null", '{"successes": null}', '{"successes": -1}', '{"successes": "9"}', "{"])
+def test_what_img2dataset_noted_is_a_number_or_one_line(tmp_path, stats):
+    (tmp_path / "00000_stats.json").write_text('{"successes": 7}')
+    (tmp_path / "00001_stats.json").write_text("{}")
+    assert count_pairs(tmp_path) == 7
+    (tmp_path / "00001_stats.json").write_text(stats)
+    with pytest.raises(UserError, match=r"00001_stats\.json"):
+        count_pairs(tmp_path)

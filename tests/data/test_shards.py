@@ -1,31 +1,10 @@
 """A shard is whole or it is not: each way of being broken is found."""
 
-import io
-import json
-import tarfile
-
-import pyarrow
-import pyarrow.parquet as parquet
 import pytest
 
-from roclip.data.shards import COLUMNS, Shard
+from roclip.data.shards import Shard
+from tests.fixtures.downloads import write_shard
 from tests.fixtures.webserver import picture
-
-
-def write_shard(folder, images: dict[str, bytes], failed: int = 1, number: int = 3, error: str = "gone") -> Shard:
-    """As img2dataset writes it, with rows in the order of completion."""
-    shard = Shard(folder, number, "train", len(images) + failed)
-    with tarfile.open(shard.tar, "w") as tar:
-        for key, content in images.items():
-            for suffix, part in (("jpg", content), ("txt", b"a caption"), ("json", b"{}")):
-                member = tarfile.TarInfo(f"{key}.{suffix}")
-                member.size = len(part)
-                tar.addfile(member, io.BytesIO(part))
-    records = [dict(zip(COLUMNS, (key, int(key), "u", "c", "success", None), strict=True)) for key in reversed(images)]
-    records += [dict(zip(COLUMNS, ("9999", 9, "u", "c", "failed_to_download", error), strict=True))] * failed
-    parquet.write_table(pyarrow.Table.from_pylist(records), shard.table)
-    shard.stats.write_text(json.dumps({"count": shard.rows}))
-    return shard
 
 
 @pytest.fixture
@@ -36,7 +15,7 @@ def shard(tmp_path) -> Shard:
 def test_a_whole_shard_has_no_fault_and_its_rows_in_order(shard):
     assert shard.fault() is None
     assert shard.failures() == 1
-    assert [record["row"] for record in shard.records()] == [0, 1, 2, 3, 9]
+    assert [outcome["row"] for outcome in shard.outcomes()] == [0, 1, 2, 3, 9]
     assert [content for _, _, content in shard.images()] == [picture(n, "jpeg") for n in range(4)]
 
 
@@ -66,7 +45,7 @@ def test_images_that_table_and_tar_do_not_agree_on_are_found(tmp_path):
     table = shard.table.read_bytes()
     write_shard(tmp_path, images | {"0003": picture(3, "jpeg")}, failed=0)
     shard.table.write_bytes(table)
-    assert "image 0003 twice, or not in its table" in shard.fault()
+    assert "image 0003 is a duplicate, or not in its table" in shard.fault()
     write_shard(tmp_path, {"0000": images["0000"]}, failed=3)
     shard.table.write_bytes(table)
     assert "2 images are missing" in shard.fault()
@@ -74,7 +53,7 @@ def test_images_that_table_and_tar_do_not_agree_on_are_found(tmp_path):
     assert "UnidentifiedImageError" in shard.fault()
     write_shard(tmp_path, images, failed=2)
     assert "made of another list than one of 4 URLs" in shard.fault()
-    assert "a URL twice" in write_shard(tmp_path, images, failed=2).fault()  # both failed under one key
+    assert "duplicate keys" in write_shard(tmp_path, images, failed=2).fault()  # both failed under one key
 
 
 def test_removing_leaves_nothing(shard):

@@ -51,6 +51,18 @@ def test_swap_permutes_and_deletion_takes_a_tenth():
     assert len(delete_words(["one"], 1, Random(0))) == 1
 
 
+@pytest.mark.parametrize("number", [5, 19, 20, 50])
+def test_a_tenth_of_the_words_is_edited_but_one_at_least(number, monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "EDITS", (lambda words, edits, _: asked.append(edits) or words,))
+    eda(["ship"] * number, Random(0))
+    assert asked == [max(1, number // 10)]
+
+
+def test_of_few_words_one_is_left():
+    assert all(len(delete_words(["red", "ship"], 1, Random(seed))) in (1, 2) for seed in range(1000))
+
+
 def test_words_without_synonyms_pass_unchanged():
     words = ["東京", "1234", "zzzz"]
     assert replace_words(words, 1, Random(0)) == words

@@ -1,33 +1,38 @@
 """Encoding: every feature stays with its image and label, however many images are held at a time."""
 
+import dataclasses
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
+from roclip.core.columns import QUARANTINE
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_table, write_table
 from roclip.data import downstream
 from roclip.data.downstream import DownstreamOptions
-from roclip.data.images import QUARANTINE, decode
-from roclip.evaluation import encode, linear_probe, zero_shot
+from roclip.data.images import decode
+from roclip.evaluation import encode, measure
 from roclip.evaluation.encode import EncodeOptions
-from roclip.evaluation.features import AccuracyOptions, Features
+from roclip.evaluation.features import Features
 from roclip.model import towers
 from roclip.model.pixels import normalise, to_pixels
 from tests.fixtures.downstream_sets import dtd
-from tests.fixtures.weights import write_small
+from tests.fixtures.weights import SMALL, write_small
 
 
 @pytest.fixture
 def options(tmp_path, monkeypatch) -> EncodeOptions:
     """A model to encode a miniature of DTD with."""
     dtd(tmp_path / "root", monkeypatch)
-    downstream.run(DownstreamOptions(tmp_path / "root", "dtd", tmp_path / "dtd", 0.0))
+    downstream.run(DownstreamOptions(root=tmp_path / "root", set="dtd", out=tmp_path / "dtd", max_bad_fraction=0.0))
     write_small(tmp_path / "weights/last_clip.safetensors")
     return EncodeOptions(
-        tmp_path / "weights", (f"test={tmp_path}/dtd/test.csv", f"probe={tmp_path}/dtd/probe.csv"),
-        tmp_path / "dtd/classes.txt", tmp_path / "dtd/templates.txt", tmp_path / "features_dtd.npz",
-        tmp_path / "quarantine_dtd.csv", (str(tmp_path),), 0.2, "float32",
+        weights=tmp_path / "weights", test=tmp_path / "dtd/test.csv", probe=tmp_path / "dtd/probe.csv",
+        classes=tmp_path / "dtd/classes.txt", templates=tmp_path / "dtd/templates.txt", out=tmp_path / "features.npz",
+        quarantine=tmp_path / "quarantine.csv", roots=(str(tmp_path),), max_bad_fraction=0.2, precision="float32",
     )  # fmt: skip
 
 
@@ -68,22 +73,63 @@ def test_a_bad_image_of_a_later_part_is_named_with_its_row(options, monkeypatch)
         encode.run(options)
 
 
-def test_a_downstream_set_is_judged_from_its_tables_to_its_measures(options):
+def test_a_downstream_set_is_judged_from_its_tables_to_its_measures(options, tmp_path):
     encode.run(options)
     assert Features(options.out).class_features("last_clip").shape == (2, 128)
     arrays = dict(np.load(options.out))
     corners = np.eye(128, dtype=np.float32)  # as if the towers told the classes apart, but for one test image
     arrays["last_clip/class_features"] = corners[:2]
-    for exam in ("test", "probe"):
-        arrays[f"last_clip/{exam}"] = corners[arrays[f"{exam}/labels"]]
+    for part in ("test", "probe"):
+        arrays[f"last_clip/{part}"] = corners[arrays[f"{part}/labels"]]
     arrays["last_clip/test"][0] = corners[1 - arrays["test/labels"][0]]
     np.savez(options.out, **arrays)
-    for stage, hits in (
-        (zero_shot, {"zero_shot_top1": 2, "zero_shot_top3": 3, "zero_shot_top5": 3}),
-        (linear_probe, {"linear_probe": 2}),
+    for kind, hits in (
+        ("zero_shot", {"zero_shot_top1": 2, "zero_shot_top3": 3, "zero_shot_top5": 3}),
+        ("linear_probe", {"linear_probe": 2}),
     ):
-        out = options.out.with_suffix(".json")
-        stage.run(AccuracyOptions(options.out, out, "dtd"))
-        assert [(row["exam"], row["measure"], row["hits"], row["n"]) for row in read_json(out)] == [
+        out = tmp_path / f"{kind}.json"
+        measure.run(measure.STAGE.options_of(kind)(features=options.out, evaluation_set="dtd", out=out))
+        assert [(row["evaluation_set"], row["measure"], row["hits"], row["n"]) for row in read_json(out)] == [
             ("dtd", name, count, 3) for name, count in hits.items()
         ]
+
+
+def test_an_attacks_evaluation_set_needs_no_probe_images(options):
+    encode.run(dataclasses.replace(options, probe=None))
+    features = Features(options.out)
+    assert not features.has_probe
+    assert len(features.labels()) == 3
+
+
+def test_a_set_without_images_is_named(options):
+    write_table(options.test, ("path", "label"), [])
+    with pytest.raises(UserError, match=r"test\.csv: no image to judge a model on"):
+        encode.run(options)
+
+
+def test_weights_that_are_not_finite_are_named(options):
+    model, record = towers.load(options.weights / "last_clip.safetensors")
+    with torch.no_grad():
+        model.visual.head.proj.weight[3, 5] = torch.nan
+    towers.save(model, options.weights / "last_clip.safetensors", record)
+    with pytest.raises(UserError, match=r"weights: last_clip/test: features are NaN or infinite; train the model again"):
+        encode.run(options)
+    assert not options.out.exists()
+
+
+def test_a_gpu_that_is_not_there_is_named(options, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UserError, match="1 GPU needed, and PyTorch sees 0"):
+        encode.run(dataclasses.replace(options, device="cuda"))
+    encode.run(dataclasses.replace(options, device="cpu"))
+
+
+def test_it_starts_without_what_it_makes_no_use_of():
+    """Each of these takes as long to import as the stage works on a small set."""
+    heavy = {"timm.models.resnet", "torchvision.ops.roi_align", "torch._dynamo", "open_clip.factory", "scipy", "pandas"}
+    code = (
+        "import sys; import roclip.evaluation.encode; from roclip.model import towers;"
+        f"towers.create(towers.model_config({SMALL!r})); sys.exit(' '.join({heavy} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr == "\n"

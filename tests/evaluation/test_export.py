@@ -14,6 +14,7 @@ from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_table, write_json
+from roclip.evaluation import measures_of
 from roclip.evaluation.export import METRICS, ExportOptions, run
 from roclip.model import towers
 from tests.fixtures.weights import SMALL, record
@@ -52,21 +53,26 @@ def features(rng: np.random.Generator, classes: int) -> dict[str, np.ndarray]:
 
 
 def measure(folder, checkpoints=("last_clip", "last_matching")) -> dict[str, dict]:
-    """Measures of the test images and of two downstream sets; the features by file."""
-    folder.mkdir()
+    """Measures of our own images, of two downstream sets and of an attack's evaluation set; the features by set."""
     made = {}
-    for seed, name in enumerate(("", "_cifar10", "_aircraft")):
+    for seed, name in enumerate(("own", "cifar10", "aircraft", "attack-patch")):
+        (folder / name).mkdir(parents=True)
         made[name] = features(np.random.default_rng(seed), 8)
         arrays = {
             key.replace("c/", f"{c}/", 1) if key[:2] == "c/" else key: v for key, v in made[name].items() for c in checkpoints
         }
-        np.savez(folder / f"features{name}.npz", **arrays)
-        rows = [
-            {"checkpoint": c, "exam": "x", "measure": "linear_probe", "hits": 30 + n, "n": 60}
-            for n, c in enumerate(checkpoints)
-        ]
-        write_json(folder / f"linear_probe{name}.json", rows)
+        np.savez(folder / name / "features.npz", **arrays)
+        for kind in measures_of(name):
+            rows = [
+                {"checkpoint": c, "evaluation_set": name, "measure": kind, "hits": 30 + n, "n": 60}
+                for n, c in enumerate(checkpoints)
+            ]
+            write_json(folder / name / f"{kind}.json", rows)
     return made
+
+
+def options(folder, out) -> ExportOptions:
+    return ExportOptions(weights=folder / "weights", measures=folder / "measures", name=NAME, experiment="embedded", out=out)
 
 
 def follow_the_card(folder) -> list[torch.nn.Module]:
@@ -92,7 +98,7 @@ def small(tmp_path_factory):
     for checkpoint in ("last_clip", "last_matching"):
         towers.save(model, folder / f"weights/{checkpoint}.safetensors", record(SMALL))
     made = measure(folder / "measures")
-    run(ExportOptions(folder / "weights", folder / "measures", NAME, "embedded", folder / "out"))
+    run(options(folder, folder / "out"))
     return folder / "out", model, made
 
 
@@ -100,8 +106,7 @@ def small(tmp_path_factory):
 def test_rn50_goes_to_open_clip_and_back(tmp_path):
     ours = used(towers.create(towers.model_config("RN50")), 224)
     towers.save(ours, tmp_path / "weights/last_clip.safetensors", record("RN50"))
-    (tmp_path / "measures").mkdir()
-    run(ExportOptions(tmp_path / "weights", tmp_path / "measures", NAME, "cc3m", tmp_path / "out"))
+    run(options(tmp_path, tmp_path / "out"))
     folder = tmp_path / "out/last_clip"
     models = follow_the_card(folder)
     assert len(models) == 3
@@ -115,7 +120,7 @@ def test_rn50_goes_to_open_clip_and_back(tmp_path):
 
 def test_an_export_repeats_itself_to_the_bit(small, tmp_path):
     folder, _, _ = small
-    run(ExportOptions(folder.parent / "weights", folder.parent / "measures", NAME, "embedded", tmp_path))
+    run(options(folder.parent, tmp_path))
     files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     assert len(files) > 10
     assert [path for path in files if (folder / path).read_bytes() != (tmp_path / path).read_bytes()] == []
@@ -155,7 +160,7 @@ def test_rows_are_clip_benchmarks_and_their_numbers_scikit_learns(small):
         folder / "results.csv", (*METRICS, "dataset", "model", "pretrained", "task", "language", "model_fullname")
     )
     assert len(rows) == 12
-    names = {"embedded": "", "cifar10": "_cifar10", "fgvc_aircraft": "_aircraft"}
+    names = {"embedded": "own", "cifar10": "cifar10", "fgvc_aircraft": "aircraft"}
     for row in rows:
         one = made[names[row["dataset"]]]
         labels, scores = one["test/labels"], one["c/test"] @ one["c/class_features"].T
@@ -194,4 +199,4 @@ def test_the_card_has_a_legal_head_a_warning_and_the_inputs(small):
 
 def test_a_folder_without_weights_is_named(tmp_path):
     with pytest.raises(UserError, match=r"weights: no checkpoint .* train the model first"):
-        run(ExportOptions(tmp_path / "weights", tmp_path, NAME, "embedded", tmp_path / "out"))
+        run(options(tmp_path, tmp_path / "out"))

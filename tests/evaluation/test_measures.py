@@ -8,53 +8,67 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from roclip.core.errors import UserError
-from roclip.core.files import read_json
-from roclip.evaluation import attack_success, linear_probe, zero_shot
-from roclip.evaluation.features import AccuracyOptions, Features, MeasureOptions
+from roclip.evaluation import MEASURES, linear_probe
+from roclip.evaluation.features import Features
+from tests.fixtures.features import CLASSES, LABELS, made_up, write_features
 
 
 @pytest.fixture
 def features(tmp_path):
-    """Three classes on the axes. In last_clip every image points at its label, in last_matching at the next one."""
-    rng = np.random.default_rng(0)
-    labels = {
-        "test": rng.integers(0, 3, 30),
-        "probe": rng.integers(0, 3, 60),
-        "patch": np.zeros(10, int),
-        "clean": np.zeros(0, int),
-    }
-    arrays = {}
-    for checkpoint, shift in (("last_clip", 0), ("last_matching", 1)):
-        arrays[f"{checkpoint}/class_features"] = np.eye(3)
-        for exam, wanted in labels.items():
-            arrays[f"{exam}/labels"] = wanted
-            arrays[f"{checkpoint}/{exam}"] = 5 * np.eye(3)[(wanted + shift) % 3] + 0.1 * rng.normal(size=(len(wanted), 3))
-    np.savez(tmp_path / "features.npz", **arrays)
-    return tmp_path / "features.npz"
+    """In last_clip every image points at its label, in last_matching at the next class."""
+    return Features(write_features(tmp_path / "features.npz", made_up({"last_clip": 0, "last_matching": 1})))
 
 
-def measured(stage, features, options=MeasureOptions, **more):
-    stage.run(options(features, features.with_suffix(".json"), **more))
-    return {(r["checkpoint"], r["exam"], r["measure"]): (r["hits"], r["n"]) for r in read_json(features.with_suffix(".json"))}
+def measured(kind, features):
+    measure = MEASURES[kind](MEASURES[kind].Settings())
+    rows = [row for checkpoint in features.checkpoints for row in measure.rows(features, checkpoint)]
+    return {(row["checkpoint"], row["measure"]): row["hits"] for row in rows}
 
 
-def test_attack_success_counts_the_adversarys_class(features):
-    found = measured(attack_success, features)
-    assert found["last_clip", "patch", "attack_success_top1"] == (10, 10)
-    assert found["last_matching", "patch", "attack_success_top1"] == (0, 10)
-    assert found["last_matching", "patch", "attack_success_top3"] == (10, 10)
-    assert {exam for _, exam, _ in found} == {"patch"}
+@pytest.mark.parametrize("kind", ["attack_success", "zero_shot"])
+def test_the_label_is_counted_among_the_nearest_classes(kind, features):
+    hits = measured(kind, features)
+    assert hits["last_clip", f"{kind}_top1"] == 30
+    assert hits["last_matching", f"{kind}_top1"] == 0
+    assert hits["last_matching", f"{kind}_top3"] == hits["last_matching", f"{kind}_top5"] == 30
 
 
-def test_zero_shot_counts_the_true_class(features):
-    found = measured(zero_shot, features, AccuracyOptions)
-    assert found["last_clip", "test", "zero_shot_top1"] == (30, 30)
-    assert found["last_matching", "test", "zero_shot_top1"] == (0, 30)
+def test_outcomes_say_which_images_were_hits(tmp_path):
+    arrays = made_up()
+    for row in (3, 17):
+        arrays["last_clip/test"][row] = np.roll(arrays["last_clip/test"][row], 1)
+    features = Features(write_features(tmp_path / "features.npz", arrays))
+    rows = MEASURES["attack_success"](None).rows(features, "last_clip")
+    assert [row for row, hit in enumerate(rows[0]["outcomes"]) if hit == "0"] == [3, 17]
+    assert not any("outcomes" in row for row in rows[1:])
+
+
+def test_clip_benchmarks_recall_is_a_mean_over_classes(tmp_path):
+    labels = {"test": np.array([0] * 8 + [1] * 2)}  # and no image of class 2
+    arrays = made_up(labels=labels)
+    arrays["last_clip/test"][9] = [5, 0, 0]
+    features = Features(write_features(tmp_path / "features.npz", arrays))
+    metrics = MEASURES["zero_shot"].metrics(features, "last_clip", [])
+    assert metrics == {"acc1": 0.9, "acc5": 1.0, "mean_per_class_recall": 0.75}
 
 
 def test_a_linear_probe_needs_no_names(features):
-    found = measured(linear_probe, features, AccuracyOptions)
-    assert found == {(c, "test", "linear_probe"): (30, 30) for c in ("last_clip", "last_matching")}
+    assert measured("linear_probe", features) == {(c, "linear_probe"): 30 for c in ("last_clip", "last_matching")}
+
+
+def test_a_linear_probe_learns_from_the_probe_images_alone(tmp_path):
+    arrays = made_up()
+    arrays["last_clip/probe"] = np.roll(arrays["last_clip/probe"], 1, axis=1)
+    assert measured("linear_probe", Features(write_features(tmp_path / "features.npz", arrays))) == {
+        ("last_clip", "linear_probe"): 0
+    }
+
+
+def test_a_linear_probe_needs_two_classes(tmp_path):
+    labels = LABELS | {"probe": np.full(60, CLASSES - 1)}
+    features = Features(write_features(tmp_path / "features.npz", made_up(labels=labels)))
+    with pytest.raises(UserError, match=r"features\.npz: the probe images must show at least two classes"):
+        measured("linear_probe", features)
 
 
 def test_a_linear_probe_is_logistic_regression_to_convergence(monkeypatch):
@@ -76,17 +90,3 @@ def test_a_linear_probe_is_logistic_regression_to_convergence(monkeypatch):
     monkeypatch.setattr(linear_probe, "TOLERANCE", 1e-9)
     weights = linear_probe.fit(images[train], labels[train]).weights * scaler.scale_[:, None]
     assert np.allclose(weights, oracle.coef_.T, atol=5e-3)
-
-
-@pytest.mark.parametrize("stage", [zero_shot, linear_probe])
-def test_the_images_of_a_downstream_set_go_by_its_name(stage, features):
-    ours, theirs = (measured(stage, features, AccuracyOptions, **more) for more in ({}, {"exam": "cifar10"}))
-    assert theirs == {(checkpoint, "cifar10", measure): counts for (checkpoint, _, measure), counts in ours.items()}
-
-
-def test_a_file_that_holds_no_features_is_named(tmp_path):
-    with pytest.raises(UserError, match="run the encode stage first"):
-        Features(tmp_path / "absent.npz")
-    (tmp_path / "broken.npz").write_bytes(b"broken")
-    with pytest.raises(UserError, match="not a feature file"):
-        Features(tmp_path / "broken.npz")

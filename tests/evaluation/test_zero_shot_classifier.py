@@ -32,7 +32,7 @@ def test_a_model_that_cannot_tell_hits_nothing():
 
 
 def test_counts_of_top_1_3_and_5():
-    rows = top_counts("last_clip", "patch", "attack_success", np.array([0, 0, 1, 2, 4, 9]))
+    rows = top_counts("last_clip", "attack_success", np.array([0, 0, 1, 2, 4, 9]))
     assert [(r["measure"], r["hits"], r["n"]) for r in rows] == [
         ("attack_success_top1", 2, 6),
         ("attack_success_top3", 4, 6),

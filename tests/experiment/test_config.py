@@ -1,261 +1,206 @@
-"""One name a setting: config key, schema property, dataclass field. A mistake is one line that names the key."""
+"""The checks before a run: a mistake is one line that names the key."""
 
 import copy
-import dataclasses
-import subprocess
-import sys
-from pathlib import Path
+import json
 
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from attacks.blended import BlendedOptions
-from attacks.patch import PatchOptions
-from attacks.poisoned import AttackOptions
-from attacks.sinusoid import SinusoidOptions
-from attacks.targeted import TargetedOptions
-from attacks.warped import WarpedOptions
+from attacks import ATTACKS
 from roclip.core.errors import UserError
 from roclip.core.files import write_table
-from roclip.data.downstream import DownstreamOptions
-from roclip.experiment.config import check, check_duplicates
-from roclip.experiment.plan import Plan
-from roclip.training.trainer import TrainOptions
+from roclip.core.options import flags
+from roclip.experiment.config import check, complete
 from tests.conftest import ROOT
+from tests.fixtures.configs import COMPLETE, CONFIG, changed, on_top
 
-SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
-CONFIG = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-KINDS = {
-    "clean": AttackOptions, "targeted": TargetedOptions, "patch": PatchOptions, "blended": BlendedOptions,
-    "sinusoid": SinusoidOptions, "warped": WarpedOptions,
-}  # fmt: skip
-
-
-GIVEN_TO_ATTACKS = {"train", "validation", "test", "classes", "templates", "out", "roots", "seed"}  # by the rule
-
-
-def fields(options_class) -> set[str]:
-    return {field.name for field in dataclasses.fields(options_class)}
-
-
-def changed(key: str, value) -> dict:
-    config = copy.deepcopy(CONFIG)
-    *sections, last = key.split(".")
-    place = config
-    for section in sections:
-        place = place[section]
-    place[last] = value
-    return config
-
-
-def merge(base: dict, extra: dict) -> dict:
-    """Two config files as Snakemake merges them: mappings key by key, the rest replaced."""
-    for key, value in extra.items():
-        if isinstance(value, dict) and isinstance(base.get(key), dict):
-            merge(base[key], value)
-        else:
-            base[key] = value
-    return base
+BACKDOORS = [name for name, given in CONFIG["attack"].items() if ATTACKS[given["kind"]].family == "backdoor"]
 
 
 def sweep(**changes) -> dict:
-    return {"attacks": ["targeted"], "methods": ["roclip"]} | changes
+    return {"attacks": ["targeted"], "defences": ["roclip"]} | changes
 
 
-def test_the_default_config_is_legal_and_complete():
-    check(CONFIG, SCHEMA)
-    schema = yaml.safe_load(SCHEMA.read_text())
-    assert set(CONFIG) == set(schema["properties"])
-    for section in ("data", "downstream", "train"):
-        assert set(CONFIG[section]) == set(schema["properties"][section]["properties"])
-
-
-def test_every_property_has_a_description():
-    def walk(node, name):
-        if isinstance(node, dict):
-            for key, value in node.get("properties", {}).items():
-                assert value == {} or {"description", "const", "properties", "$ref"} & set(value), f"{name}.{key}"
-                walk(value, f"{name}.{key}")
-            for key, value in node.items():
-                if key != "properties":
-                    walk(value, name)
-
-    walk(yaml.safe_load(SCHEMA.read_text()), "config")
-
-
-def test_train_and_method_keys_are_the_fields_of_train_options():
-    given_by_rule = {"pairs", "targets", "validation", "classes", "templates", "out", "seed", "roots", "max_bad_fraction"}
-    assert set(CONFIG["train"]) | set(CONFIG["method"]["roclip"]) == fields(TrainOptions) - given_by_rule
-
-
-def test_downstream_keys_are_fields_of_its_options_or_the_workflow_s_own():
-    given_by_rule = {"set", "out", "max_bad_fraction"}
-    assert set(CONFIG["downstream"]) - {"sets", "require_all"} == fields(DownstreamOptions) - given_by_rule
-
-
-@pytest.mark.parametrize("name", CONFIG["attack"])
-def test_attack_keys_are_the_fields_of_their_options(name):
-    settings = CONFIG["attack"][name]
-    assert set(settings) - {"kind"} == fields(KINDS[settings["kind"]]) - GIVEN_TO_ATTACKS
-
-
-def test_every_kind_is_a_stage_and_its_schema_requires_and_allows_its_options():
-    attack = yaml.safe_load(SCHEMA.read_text())["properties"]["attack"]["additionalProperties"]
-    assert attack["properties"]["kind"]["enum"] == list(KINDS)
-    for kind, branch in zip(KINDS, attack["allOf"], strict=True):
-        assert branch["if"]["properties"]["kind"]["const"] == kind
-        assert set(branch["then"]["properties"]) - {"kind"} == fields(KINDS[kind]) - GIVEN_TO_ATTACKS
-        assert (ROOT / f"attacks/{kind}.py").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "key"), [(name, key) for name in ("targeted", *list(KINDS)[2:]) for key in CONFIG["attack"][name]]
-)
-def test_every_key_of_an_attack_is_required(name, key):
-    config = copy.deepcopy(CONFIG)
-    del config["attack"][name][key]
-    with pytest.raises(UserError, match=rf"^attack\.{name}: '{key}' is a required property"):
-        check(config, SCHEMA)
-
-
-@pytest.mark.parametrize("name", ["config", "test", "ablations", "faithful_release"])  # others: test_paper_scale.py
+@pytest.mark.parametrize("name", ["config", "test", "ablations", "faithful_release"])
 def test_every_config_is_legal_on_top_of_the_default(name):
-    check(merge(copy.deepcopy(CONFIG), yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())), SCHEMA)
+    check(on_top(name), ATTACKS)
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("train.epoch", 8, "train.epoch: unknown key; legal here: batch_size, beta1"),
-        ("colour", 1, "colour: unknown key; legal here: attack, attacks"),
-        ("method.roclip.match", 1, "method.roclip.match: unknown key"),
-        ("attack.patch.targets", 1, "attack.patch.targets: unknown key"),
-        ("train.epochs", "8", "train.epochs: '8' is not of type 'integer'"),
-        ("train.epochs", 0, "train.epochs: 0 is less than the minimum of 1"),
-        ("train.precision", "fp8", r"train.precision: 'fp8' is not one of \['bf16', 'float32'\]"),
-        ("attacks", ["targeted", "sneaky"], "attacks: 'sneaky' is not defined under 'attack'; defined are clean, targeted"),
-        ("methods", [], "methods: "),
-        ("seeds", [1, 1], "seeds: "),
-        ("method.roclip.pool_size", 40001, "method.roclip.pool_size: 40001 is more than the 40000 training pairs"),
-        ("train.batch_size", 50000, "train.batch_size: 50000 is more than the 40000 training pairs"),
-        ("method.roclip.match_every", 9, "method.roclip.match_every: none of the 8 epochs is a multiple of 9 from epoch 1 on"),
-        ("train.warmup_steps", 10**6, "train.warmup_steps: 1000000 is not less than"),
-        (
-            "attack.patch.kind",
-            "backdoor",
-            r"attack.patch.kind: 'backdoor' is not one of \['clean', 'targeted', 'patch', 'blended'",
-        ),
-        (
-            "attack.warped.blend_share",
-            1,
-            "attack.warped.blend_share: unknown key; legal here: captions, clean_pairs, exam_images",
-        ),
-        ("attack.blended.blend_share", 1.5, "attack.blended.blend_share: 1.5 is greater than the maximum of 1"),
-        ("attack.blended.pattern", "stripes", r"attack.blended.pattern: 'stripes' is not one of \['fixed', 'per_image'\]"),
-        ("attack.sinusoid.amplitude", 0, "attack.sinusoid.amplitude: 0 is less than or equal to the minimum of 0"),
-        ("attack.warped.warp_grid", 1, "attack.warped.warp_grid: 1 is less than the minimum of 2"),
-        ("attack.patch.captions", "none", "attack.patch.captions: 'none' is not one of"),
-        ("attack.patch.poisons", 40001, "attack.patch.poisons: 40001 is more than the 40000 training pairs"),
-        ("attack.targeted.captions_per_target", 2501, "captions_per_target: 40016 for all targets is more than the 40000"),
-        ("attack.patch.target_class", "dragon", "attack.patch.target_class: 'dragon' is not in config/scenes/classes.txt"),
-        ("attack.patch.patch_size", 0.001, "attack.patch.patch_size: .* is less than a pixel"),
-        ("attack.patch.image_size", 64, "attack.patch.image_size: 64 is not the 32"),
-        ("attack.targeted.adversary_classes", ["dragon"] * 1, "attack.targeted.targets: 16 is more than the 1 classes"),
-        ("data.url_list", {"train": "a.tsv"}, "data.url_list: the split 'validation' is neither listed nor in data.tables"),
-        ("data.tables", {"train": "absent.csv"}, "absent.csv: no such file"),
-        ("attack.targeted.targets", 51, "attack.targeted.targets: 51 is more than the 50 classes"),
-        ("attack.targeted.captions_per_target", 0, "attack.targeted.captions_per_target: 0 is less than the minimum of 1"),
-        ("train.model", "config/models/absent.json", "train.model: config/models/absent.json: no such file"),
-        ("data.url_list", "absent.tsv", "absent.tsv: no such file"),
-        ("data.url_list", "tests", "tests: is a directory"),
-        ("data.url_list", dict.fromkeys(("train", "validation", "test", "probe"), "tests"), "tests: is a directory"),
-        ("data.classes", "absent.txt", "absent.txt: no such file"),
-        ("data.max_bad_fraction", 2, "data.max_bad_fraction: 2 is greater than the maximum of 1"),
-        ("experiment", "../up", "experiment: "),
-        ("train.epochs", 10**400, "train.epochs: 1000.* is not of type 'integer'"),
-        ("train.eps", 10**400, "train.eps: 1000.* is not of type 'number'"),
-        ("train.model", "a" * 5000, "train.model: 'aaa.*' is neither the name"),
-        ("data.roots", [], r"data.roots: \[\] should be non-empty"),
-        ("data.roots", ["-x"], "data.roots.0: '-x' does not match"),
-        ("data.roots", ["a\0b"], "data.roots: .*null"),
-        ("data.classes", "/dev/zero", "/dev/zero: is a pipe or device, no file"),
-        ("data.classes", "a\0b", "null"),
-        ("train.batch_size", 64.0, "train.batch_size: 64.0 is not of type 'integer'"),
-        ("train.learning_rate", float("nan"), "train.learning_rate: nan is not of type 'number'"),
-        ("seeds", [10.0], "seeds.0: 10.0 is not of type 'integer'"),
-        ("seeds", [10**22], "seeds.0: .* is greater than the maximum"),
-        ("train.model", "RN5O", "train.model: 'RN5O' is neither the name of an open_clip model nor a .json file"),
-        ("train.model", "RN50", "attack.patch.image_size: 32 is not the 224 pixels of RN50"),
-        ("data.validation_scenes", 15, "attack.targeted.targets: 16 is more than the 15 validation scenes"),
-        ("sweeps.pool", sweep(axes={"pool_size": []}), r"sweeps.pool.axes.pool_size: \[\] should be non-empty"),
-        ("sweeps.pool", sweep(axes={"pool_size": [400, 400]}), r"sweeps.pool.axes.pool_size: .* non-unique"),
-        (
-            "sweeps.pool",
-            sweep(axes={"pool": [400]}),
-            "sweeps.pool.axes: neither attack 'targeted' nor method 'roclip' has 'pool'",
-        ),
-        ("sweeps.pool", sweep(attacks=["sneaky"]), "sweeps.pool.attacks: 'sneaky' is not defined under 'attack'"),
-        ("sweeps.pool", sweep(seeds=[]), r"sweeps.pool.seeds: \[\] should be non-empty"),
-        ("sweeps.pool", sweep(axis={}), "sweeps.pool.axis: unknown key; legal here: attacks, axes, methods, seeds"),
-        ("sweeps.pool", sweep(axes={"pool_size": [40001]}), "method.roclip~pool_size~40001.pool_size: 40001 is more than"),
-        ("sweeps.pool", sweep(axes={"pool_size": ["many"]}), "method.roclip~pool_size~many.pool_size: 'many' is not of type"),
-        ("sweeps.pool", sweep(axes={"pool_size": [-1]}), "method.roclip~pool_size~-1.pool_size: -1 is less than the minimum"),
-        ("sweeps.pool", sweep(axes={"pool_fill": ["A b"]}), "sweeps.pool.axes: 'roclip~pool_fill~a b' is to be the name"),
-        ("sweeps.pool", sweep(axes={"captions_per_target": [2501]}), "attack.targeted~captions_per_target~2501.captions_per"),
-        ("attack.targeted.clean_pairs", 700, "method.roclip.pool_size: 800 is more than the 700 training pairs"),
-        ("attack.targeted.clean_pairs", 63, "attack.targeted.captions_per_target: 240 for all targets is more than the 63"),
-        ("attack.targeted.clean_pairs", 40001, "attack.targeted.clean_pairs: 40001 is more than the 40000 training pairs"),
-        ("method.roclip.match_from", 9, "method.roclip.match_every: none of the 8 epochs is a multiple of 2 from epoch 9"),
-        ("downstream.sets", ["mnist"], "downstream.sets.0: 'mnist' is not one of"),
-        ("downstream.sets", ["dtd", "dtd"], r"downstream.sets: \['dtd', 'dtd'\] has non-unique elements"),
-        ("downstream", {"root": "absent", "sets": ["dtd"], "require_all": True}, "no folder absent/dtd for 'dtd'; put the set"),
-        ("downstream.folder", "x", "downstream.folder: unknown key; legal here: require_all, root, sets"),
-        ("method.roclip.pool_fill", "never", "method.roclip.pool_fill: 'never' is not one of"),
-    ],
-)
+def test_a_complete_config_has_every_key_and_is_its_own_completion():
+    whole, plan = check(CONFIG, ATTACKS)
+    assert whole == COMPLETE
+    assert check(yaml.safe_load(yaml.safe_dump(whole)), ATTACKS) == (whole, plan)
+    assert whole["data"]["train_scenes"] == 40000
+    assert whole["attack"]["patch_large"] == whole["attack"]["patch"] | {"patch_size": 0.375}
+    assert whole["defence"]["roclip"]["train"]["pool_size"] == 800
+
+
+def test_a_step_may_have_epochs_and_rates_beside_those_of_the_section():
+    config = changed(
+        "defence.clip.train", {"kind": "clip", "epochs": 3, "warmup_steps": 2}, changed("train.learning_rate", 0.5)
+    )
+    train = complete(config, ATTACKS)["defence"]["clip"]["train"]
+    assert (train["epochs"], train["warmup_steps"], train["learning_rate"]) == (3, 2, 0.5)
+
+
+MISTAKES = [
+    ("train.epoch", 8, "train.epoch: unknown key; legal here: batch_size, beta1"),
+    ("colour", 1, "colour: unknown key; legal here: attack, attacks"),
+    ("defence.roclip.train.match", 1, "defence.roclip.train.match: unknown key; legal here: augment_captions"),
+    (
+        "attack.patch.targets",
+        1,
+        "attack.patch.targets: an option of kind targeted, not of 'patch'; legal here: captions, clean",
+    ),
+    ("attack.warped.blend_share", 1, "attack.warped.blend_share: an option of kind blended, not of 'warped'; legal here: cap"),
+    (
+        "defence.clip.train.pool_size",
+        1,
+        "defence.clip.train.pool_size: an option of kind roclip, not of 'clip'; legal here: aug",
+    ),
+    ("train", {1: 2, "foo": 3}, "train.1: unknown key"),
+    ("attack.A b", {"kind": "clean"}, r"attack: 'A b' is not legal here \(a name: small letters"),
+    ("attack", {1: {"kind": "clean"}}, "attack: 1 is not of type 'string'"),
+    ("train.epochs", "8", "train.epochs: '8' is not of type 'integer'"),
+    ("train.epochs", 0, "train.epochs: 0 is less than the minimum of 1"),
+    ("train.precision", "fp8", r"train.precision: 'fp8' is not one of \['bf16', 'float32'\]"),
+    ("attacks", ["targeted", "sneaky"], "attacks: 'sneaky' is not defined under 'attack'; defined are clean, targeted"),
+    ("defences", ["sneaky"], "defences: 'sneaky' is not defined under 'defence'; defined are clip, roclip"),
+    ("defences", [], "defences: "),
+    ("seeds", [1, 1], "seeds: "),
+    ("defence.roclip.train.pool_size", 40001, "defence.roclip.train.pool_size: 40001 is more than the 40000 training pairs"),
+    ("train.batch_size", 50000, "train.batch_size: 50000 is more than the 40000 training pairs"),
+    ("defence.roclip.train.match_every", 9, "train.match_every: none of the 8 epochs is a multiple of 9 from epoch 1 on"),
+    ("train.warmup_steps", 10**6, "train.warmup_steps: 1000000 is not less than the 5000 steps of defence 'clip'"),
+    ("defence.roclip.train.warmup_steps", 10**6, "defence.roclip.train.warmup_steps: 1000000 is not less than the 5000"),
+    ("attack.patch.kind", "backdoor", r"attack.patch.kind: 'backdoor' is not one of \['clean', 'targeted', 'patch', 'blended'"),
+    ("attack.patch.kind", "roclip", "attack.patch.kind: kind 'roclip' is a train step, not an attack; kinds here are clean"),
+    ("attack.blended.blend_share", 1.5, "attack.blended.blend_share: 1.5 is greater than the maximum of 1"),
+    ("attack.blended.pattern", "stripes", r"attack.blended.pattern: 'stripes' is not one of \['fixed', 'per_image'\]"),
+    ("attack.sinusoid.amplitude", 0, "attack.sinusoid.amplitude: 0 is less than or equal to the minimum of 0"),
+    ("attack.warped.warp_grid", 1, "attack.warped.warp_grid: 1 is less than the minimum of 2"),
+    ("attack.patch.captions", "none", "attack.patch.captions: 'none' is not one of"),
+    ("attack.patch.poisons", 40001, "attack.patch.poisons: 40001 is more than the 40000 training pairs"),
+    ("attack.targeted.captions_per_target", 2501, "captions_per_target: 40016 for all targets is more than the 40000"),
+    ("attack.patch.target_class", "dragon", "attack.patch.target_class: 'dragon' is not in config/scenes/classes.txt"),
+    ("attack.patch.patch_size", 0.001, "attack.patch.patch_size: .* is less than a pixel"),
+    ("attack.targeted.adversary_classes", ["dragon"], "attack.targeted.targets: 16 is more than the 1 classes"),
+    ("data.url_list", {"train": "a.tsv"}, "data.url_list: the split 'validation' is neither listed nor in data.tables"),
+    ("data.url_list", "test=x.tsv", "data.url_list: 'test=x.tsv' is a flag's form; write { test: x.tsv }"),
+    ("data.tables", {"train": "absent.csv"}, "absent.csv: no such file"),
+    ("data.tables", {"training": "a.csv"}, "data.tables.training: unknown key; legal here: probe, test, train, validation"),
+    ("attack.targeted.targets", 51, "attack.targeted.targets: 51 is more than the 50 classes"),
+    ("attack.targeted.captions_per_target", 0, "attack.targeted.captions_per_target: 0 is less than the minimum of 1"),
+    ("train.model", "config/models/absent.json", "train.model: config/models/absent.json: no such file"),
+    ("data.url_list", "absent.tsv", "absent.tsv: no such file"),
+    ("data.url_list", "tests", "tests: is a directory"),
+    ("data.url_list", dict.fromkeys(("train", "validation", "test", "probe"), "tests"), "tests: is a directory"),
+    ("data.classes", "absent.txt", "absent.txt: no such file"),
+    ("data.max_bad_fraction", 2, "data.max_bad_fraction: 2 is greater than the maximum of 1"),
+    ("experiment", "../up", "experiment: '../up' is not legal here"),
+    ("experiment", "mine\n", r"experiment: 'mine\\n' is not legal here"),
+    ("attacks", ["patch\n"], r"attacks.0: 'patch\\n' is not legal here"),
+    ("train.epochs", 10**400, "train.epochs: 1000.* is not of type 'integer'"),
+    ("train.eps", 10**400, "train.eps: 1000.* is not of type 'number'"),
+    ("train.model", "a" * 5000, "train.model: 'aaa.*' is neither the name"),
+    ("data.roots", [], r"data.roots: \[\] should be non-empty"),
+    ("data.roots", ["-x"], "data.roots.0: '-x' is not legal here .a path may not begin with -"),
+    ("data.roots", ["a\0b"], "data.roots.0: .*is not legal here"),
+    ("data.classes", "{x}", "data.classes: '{x}' is not legal here .a path may not begin with -, nor hold braces"),
+    ("train.model", "{x}.json", "train.model: '{x}.json' is not legal here"),
+    ("data.classes", "/dev/zero", "/dev/zero: is a pipe or device, no file"),
+    ("train.batch_size", 64.0, "train.batch_size: 64.0 is not of type 'integer'"),
+    ("train.learning_rate", float("nan"), "train.learning_rate: nan is not of type 'number'"),
+    ("train.learning_rate", "5e-4", "train.learning_rate: '5e-4' is a text to YAML; write 5.0e-4"),
+    ("train.learning_rate", "1.5e3", r"train.learning_rate: '1.5e3' is a text to YAML; write 1.5e\+3"),
+    ("seeds", [10.0], "seeds.0: 10.0 is not of type 'integer'"),
+    ("seeds", [10**22], "seeds.0: .* is greater than the maximum"),
+    ("train.model", "RN5O", "train.model: 'RN5O' is neither the name of an open_clip model nor a .json file"),
+    ("data.validation_scenes", 15, "attack.targeted.targets: 16 is more than the 15 validation scenes"),
+    ("sweeps.pool", sweep(axes={"pool_size": []}), r"sweeps.pool.axes.pool_size: \[\] should be non-empty"),
+    ("sweeps.pool", sweep(axes={"pool_size": [400, 400]}), r"sweeps.pool.axes.pool_size: .* non-unique"),
+    ("sweeps.pool", sweep(axes={"pool": [400]}), "sweeps.pool.axes: neither attack 'targeted' nor defence 'roclip' has 'pool'"),
+    ("sweeps.pool", sweep(attacks=["sneaky"]), "sweeps.pool.attacks: 'sneaky' is not defined under 'attack'"),
+    ("sweeps.pool", sweep(seeds=[]), r"sweeps.pool.seeds: \[\] should be non-empty"),
+    ("sweeps.pool", sweep(axis={}), "sweeps.pool.axis: unknown key; legal here: attacks, axes, defences, seeds"),
+    ("sweeps.pool", sweep(axes={"pool_size": [40001]}), "defence.roclip~pool_size~40001.train.pool_size: 40001 is more than"),
+    (
+        "sweeps.pool",
+        sweep(axes={"pool_size": ["many"]}),
+        "defence.roclip~pool_size~many.train.pool_size: 'many' is not of type",
+    ),
+    (
+        "sweeps.pool",
+        sweep(axes={"pool_size": [-1]}),
+        "defence.roclip~pool_size~-1.train.pool_size: -1 is less than the minimum",
+    ),
+    ("sweeps.x", sweep(axes={"augment_images": [1]}), "defence.roclip~augment_images~1.train.augment_images: 1 is not of type"),
+    ("sweeps.pool", sweep(axes={"pool_fill": ["A b"]}), "sweeps.pool.axes: 'roclip~pool_fill~a b' is to be the name"),
+    ("sweeps.pool", sweep(axes={"captions_per_target": [2501]}), "attack.targeted~captions_per_target~2501.captions_per"),
+    ("attack.targeted.clean_pairs", 700, "defence.roclip.train.pool_size: 800 is more than the 700 training pairs"),
+    ("attack.targeted.clean_pairs", 63, "attack.targeted.captions_per_target: 240 for all targets is more than the 63"),
+    ("attack.targeted.clean_pairs", 40001, "attack.targeted.clean_pairs: 40001 is more than the 40000 training pairs"),
+    ("defence.roclip.train.match_from", 9, "roclip.train.match_every: none of the 8 epochs is a multiple of 2 from epoch 9"),
+    ("downstream.sets", ["mnist"], "downstream.sets.0: 'mnist' is not one of"),
+    ("downstream.sets", ["dtd", "dtd"], r"downstream.sets: \['dtd', 'dtd'\] has non-unique elements"),
+    ("downstream", {"root": "absent", "sets": ["dtd"], "require_all": True}, "no folder absent/dtd for 'dtd'; put the set"),
+    ("downstream.folder", "x", "downstream.folder: unknown key; legal here: require_all, root, sets"),
+    ("defence.roclip.train.pool_fill", "never", "defence.roclip.train.pool_fill: 'never' is not one of"),
+    ("baseline", "roclip_unaugmented", "baseline: 'roclip_unaugmented' is not among defences: clip, roclip"),
+    # what version 1 called otherwise
+    ("methods", ["clip"], "methods: called `defences` since version 2"),
+    ("method", {}, "method: called `defence` since version 2"),
+    ("attack.patch.image_size", 32, "attack.patch.image_size: gone since version 2"),
+    ("attack.patch.exam_images", 32, "attack.patch.exam_images: called `evaluation_images` since version 2"),
+    ("sweeps.pool", {"methods": ["clip"]}, "sweeps.pool.methods: called `defences` since version 2"),
+    ("defence.roclip.match_every", 2, "defence.roclip.match_every: .* write defence.roclip.train.match_every"),
+    ("defence.roclip.keep", 1, "defence.roclip.keep: .* write defence.roclip.filter.keep"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), MISTAKES)
 def test_a_mistake_is_one_line_that_names_the_key(key, value, message):
     with pytest.raises(UserError, match=message) as caught:
-        check(changed(key, value), SCHEMA)
+        check(changed(key, value), ATTACKS)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 6000
+
+
+def test_the_usual_baseline_need_not_be_run():
+    assert check(changed("defences", ["roclip"]), ATTACKS)[1].baseline == "clip"
 
 
 def test_matching_epochs_are_looked_for_without_counting_up():
-    config = changed("method.roclip.epochs", 10**18)
-    config["method"]["roclip"]["match_every"] = 10**18 + 1
-    with pytest.raises(UserError, match=r"method.roclip.match_every: none of the 10+ epochs is a multiple"):
-        check(config, SCHEMA)
+    train = {"kind": "roclip", "epochs": 10**18, "match_every": 10**18 + 1}
+    with pytest.raises(UserError, match=r"defence.roclip.train.match_every: none of the 10+ epochs is a multiple"):
+        check(changed("defence.roclip.train", train), ATTACKS)
 
 
 def test_a_downstream_set_outside_the_data_roots_is_named_before_the_run(tmp_path):
     (tmp_path / "disk/dtd").mkdir(parents=True)
     (tmp_path / "sets").mkdir()
     (tmp_path / "sets/dtd").symlink_to(tmp_path / "disk/dtd")
-    config = changed("downstream", {"root": str(tmp_path / "sets"), "sets": ["dtd"], "require_all": False})
+    config = changed("downstream", {"root": str(tmp_path / "sets"), "sets": ["dtd"]})
     outside = rf"downstream.sets: dtd is outside the data roots \(results, data\): add {tmp_path}/disk/dtd to data.roots"
     with pytest.raises(UserError, match=outside):
-        check(config, SCHEMA)
-    config["data"]["roots"] = ["results", str(tmp_path / "disk")]
-    check(config, SCHEMA)
+        check(config, ATTACKS)
+    _, plan = check(changed("data.roots", ["results", str(tmp_path / "disk")], config), ATTACKS)
+    assert plan.sets == ["dtd"]
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIG["attack"] if name not in ("clean", "targeted")])
+@pytest.mark.parametrize("name", BACKDOORS)
 def test_every_backdoor_is_checked_whatever_its_trigger(name):
     config = changed("attacks", [name])
-    check(config, SCHEMA)
-    for key, value in (("target_class", "dragon"), ("poisons", 40001), ("image_size", 64)):
-        wrong = copy.deepcopy(config)
-        wrong["attack"][name][key] = value
+    check(config, ATTACKS)
+    for key, value in (("target_class", "dragon"), ("poisons", 40001)):
         with pytest.raises(UserError, match=rf"^attack\.{name}\.{key}: "):
-            check(wrong, SCHEMA)
+            check(changed(f"attack.{name}.{key}", value, config), ATTACKS)
 
 
 def test_a_wave_that_pixels_cannot_show_is_refused():
-    config = changed("attack.sinusoid.frequency", 17)
-    config["attacks"] = ["sinusoid"]
+    config = changed("attack.sinusoid.frequency", 17, changed("attacks", ["sinusoid"]))
     with pytest.raises(UserError, match=r"attack\.sinusoid\.frequency: 17 periods are too many for 32 pixels"):
-        check(config, SCHEMA)
+        check(config, ATTACKS)
 
 
 @pytest.mark.parametrize("form", ["header", "four lists"])
@@ -267,115 +212,54 @@ def test_the_pairs_of_a_url_list_are_counted_before_the_run(tmp_path, form):
     (tmp_path / "train.tsv").write_text("\n".join(["a caption\tfile:x"] * 100))
     four = {split: str(tmp_path / "train.tsv") for split in ("train", "validation", "test", "probe")}
     config = changed("data.url_list", str(tmp_path / "urls.tsv") if form == "header" else four)
-    config["attacks"], config["methods"], config["train"]["warmup_steps"] = ["patch"], ["clip"], 1
-    check(config | {"train": config["train"] | {"batch_size": 100}}, SCHEMA)
+    config |= {"attacks": ["patch"], "defences": ["clip"], "train": {"batch_size": 100, "warmup_steps": 1}}
+    check(config, ATTACKS)
     with pytest.raises(UserError, match=r"train\.batch_size: 101 is more than the 100 training pairs"):
-        check(config | {"train": config["train"] | {"batch_size": 101}}, SCHEMA)
+        check(changed("train.batch_size", 101, config), ATTACKS)
+
+
+@pytest.mark.parametrize("size", ["32; touch x", [], [32, "x"], 0, True, 32.5, {"a": 1}])
+def test_a_model_without_a_number_of_pixels_is_refused(tmp_path, size):
+    (tmp_path / "model.json").write_text(json.dumps({"vision_cfg": {"image_size": size}, "text_cfg": {}}))
+    with pytest.raises(UserError, match=r"train.model: .*model.json has a vision_cfg.image_size that is no number of pixels"):
+        check(changed("train.model", str(tmp_path / "model.json")), ATTACKS)
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("attack:\n  a: {kind: clean}\n  b: {kind: clean}\n  a: {kind: targeted}\n", "line 4: 'a' stands twice"),
-        ("seeds: [1]\nseeds: [2]\n", "line 2: 'seeds' stands twice"),
-        ("attack:\n  a: {poisons: 1, poisons: 2}\n", "line 2: 'poisons' stands twice"),
-        ("x: [{a: 1}, {b: 1, b: 1}]\n", "line 1: 'b' stands twice"),
-        ("x: &x {a: 1, b: 2}\ny: {<<: *x, a: 2}\nz: {<<: &z {a: 1}, a: 2, c: 1, c: 2}\n", "line 3: 'c' stands twice"),
-        ("a: [1\n", "not YAML"),
-    ],
+    "pattern", ["a {foo}", "a {0}", "a {object", "{object.__class__}", "{object:>30000000}", "{object!r}", "{}"]
 )
-def test_a_key_that_stands_twice_is_named_with_file_and_line(tmp_path, text, message):
-    (tmp_path / "mine.yaml").write_text(text)
-    with pytest.raises(UserError, match=rf"mine\.yaml.*{message}") as caught:
-        check_duplicates([tmp_path / "mine.yaml"])
-    assert "\n" not in str(caught.value)
+def test_a_sentence_pattern_holds_plain_names_alone(tmp_path, pattern):
+    (tmp_path / "captions.txt").write_text(f"a {{object}} on {{ground}}\n{pattern}\n")
+    with pytest.raises(UserError, match=r"data\.captions: .*captions\.txt, pattern 2: "):
+        check(changed("data.captions", str(tmp_path / "captions.txt")), ATTACKS)
 
 
-def test_merge_keys_and_the_project_s_own_configs_have_no_duplicates(tmp_path):
-    (tmp_path / "mine.yaml").write_text("x: &x {a: 1}\ny: &y {<<: *x, a: 2}\nz: {<<: *x, <<: *y, a: 3}\n")
-    (tmp_path / "empty.yaml").write_text("")
-    check_duplicates([tmp_path / "mine.yaml", str(tmp_path / "empty.yaml"), *ROOT.glob("config/*.yaml")])
+@pytest.mark.parametrize("name", ["test", "probe", "own", "class_features", "labels", "none", "kind"])
+def test_no_name_is_taken(name):
+    config = changed(
+        f"defence.{name}", {"train": {"kind": "roclip", "pool_size": 3}}, changed(f"attack.{name}", {"kind": "patch"})
+    )
+    check(config | {"attacks": [name], "defences": ["clip", name]}, ATTACKS)
 
 
-def test_the_workflow_checks_every_config_file_for_duplicates(tmp_path):
-    (tmp_path / "mine.yaml").write_text("attack:\n  mine: {kind: clean}\n  mine: {kind: clean}\n")
-    snakemake = str(Path(sys.executable).parent / "snakemake")
-    command = [snakemake, "--dry-run", "--configfile", "config/test.yaml", str(tmp_path / "mine.yaml")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode != 0
-    assert "mine.yaml, line 3: 'mine' stands twice" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_the_workflow_shows_it_without_a_traceback_and_starts_no_job():
-    snakemake = str(Path(sys.executable).parent / "snakemake")
-    done = subprocess.run([snakemake, "--cores", "1", "--config", "train={pool: 1}"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode != 0
-    assert "config: train.pool: unknown key" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "rule" not in done.stdout + done.stderr.replace("workflow/rules", "")
-
-
-def test_an_attack_cannot_take_the_place_of_the_test_set():
-    config = changed("attacks", ["test"])
-    config["attack"]["test"] = config["attack"]["targeted"]
-    with pytest.raises(UserError, match="attacks: 'test' is the name of a set of clean images"):
-        check(config, SCHEMA)
-
-
-def paths_of(node, path=()) -> list[tuple]:
-    """The way to every value of a config: keys and places in lists."""
-    inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    return [path, *(way for key, value in inner for way in paths_of(value, (*path, key)))]
-
-
-ODD = [
-    None, True, False, 0, 1, -1, 2, 10**6, 10**400, 0.5, -0.0, 1e308, float("inf"), float("nan"), b"a", (1, 2),
-    "", " ", "a", "..", "/", ".", "-x", "/dev/zero", "/proc/self/mem", "results/../..", "config/config.yaml",
-    "config/scenes/classes.txt", "config/models/small.json", "a" * 5000, "a\nb", "\0", "\ud800", "{}", "$(touch x)", "é",
-    [], [[]], ["a", "a"], [None], {}, {"a": {}}, {"": 1}, {"a b": [1, 2]}, {1: 2}, {"train": "tests"},
-    {"root": ".", "sets": ["dtd"]}, "targeted", "patch", "clip", "roclip",
-]  # fmt: skip
-NESTED = st.recursive(
-    st.sampled_from(ODD),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=4,
-)
-VALUES = st.one_of(st.sampled_from(ODD), st.integers(), st.floats(), st.text(max_size=8), NESTED)
-AXES = st.sampled_from(["pool_size", "match_every", "targets", "epochs", "kind", "x"])
-SWEEP = st.fixed_dictionaries(
-    {"attacks": st.just(["targeted"]), "methods": st.just(["roclip"])},
-    optional={"axes": st.dictionaries(AXES, VALUES, max_size=2), "seeds": VALUES},
-)
-
-
-@st.composite
-def mutated(draw) -> dict:
-    """The default config with up to 3 values replaced, removed or added, in a sweep too."""
+def test_the_given_config_is_left_as_it_is():
     config = copy.deepcopy(CONFIG)
-    if draw(st.booleans()):
-        config["sweeps"] = {"x": copy.deepcopy(draw(SWEEP))}
-    for _ in range(draw(st.integers(1, 3))):
-        *way, last = draw(st.sampled_from(paths_of(config)[1:]))
-        place = config
-        for key in way:
-            place = place[key]
-        match draw(st.sampled_from(["replace", "replace", "remove", "add"])):
-            case "replace":
-                place[last] = copy.deepcopy(draw(VALUES))
-            case "remove":
-                del place[last]
-            case "add" if isinstance(place, dict):
-                place[draw(st.text(max_size=5))] = copy.deepcopy(draw(VALUES))
-    return config
+    check(config, ATTACKS)
+    assert config == CONFIG
 
 
-@given(mutated())
-@settings(max_examples=50, deadline=None)
-def test_any_config_is_a_plan_or_one_line(config):
-    try:
-        assert isinstance(check(config, SCHEMA), Plan)
-    except UserError as error:
-        message = str(error)
-        assert message.isprintable()
-        message.encode()
+@pytest.mark.parametrize("section", ["train", "data"])
+def test_every_number_of_the_config_survives_as_a_flag(section):
+    numbers = {key: value for key, value in COMPLETE[section].items() if isinstance(value, (int, float))}  # truth values too
+    words = flags(numbers).split()
+    assert words == [word for key, value in numbers.items() for word in (f"--{key}", str(value).lower())]
+
+
+def test_every_key_of_version_1_s_default_is_a_default_still():
+    """config/config.yaml as it was in version 1, by the hand of its author."""
+    data, train = COMPLETE["data"], COMPLETE["train"]
+    assert (data["image_size"], data["validation_scenes"], data["test_scenes"], data["probe_scenes"]) == (32, 1000, 2500, 4000)
+    assert (train["epochs"], train["batch_size"], train["learning_rate"], train["warmup_steps"]) == (8, 64, 0.001, 50)
+    assert (train["beta1"], train["beta2"], train["eps"], train["weight_decay"]) == (0.9, 0.999, 1e-8, 0.1)
+    assert COMPLETE["attack"]["sinusoid"]["frequency"] == 6
+    assert (ROOT / data["classes"]).is_file()

@@ -16,6 +16,8 @@ from roclip.model.towers import Runtime
 from tests.conftest import ROOT
 from tests.fixtures.pretended_gpus import WORK, assert_never_shared, spans, two_gpus
 
+GPUS = [sys.executable, "-m", "roclip_command", "gpus"]
+
 
 @pytest.fixture
 def two(tmp_path):
@@ -23,7 +25,7 @@ def two(tmp_path):
 
 
 def start(two, count: int, seconds: float, **environment) -> subprocess.Popen:
-    command = [sys.executable, "-m", "roclip.experiment.gpus", str(count), sys.executable, "-c", WORK, str(seconds)]
+    command = [*GPUS, str(count), sys.executable, "-c", WORK, str(seconds)]
     return subprocess.Popen(
         command, env={**two.environment, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -70,14 +72,14 @@ def test_one_that_wants_both_waits_for_both_and_is_not_passed_over(two):
 
 
 def test_the_command_keeps_its_arguments_streams_and_status(two):
-    command = [sys.executable, "-m", "roclip.experiment.gpus", "2", "sh", "-c", 'cat; echo "$1"; exit 75', "sh", "a  b"]
+    command = [*GPUS, "2", "sh", "-c", 'cat; echo "$1"; exit 75', "sh", "a  b"]
     done = subprocess.run(command, env=two.environment, input="in\n", capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (75, "in\na  b\n", "")
 
 
 def test_none_asked_for_changes_nothing(two):
     for environment in (two.environment, two.environment | {"CUDA_VISIBLE_DEVICES": "1"}):
-        command = [sys.executable, "-m", "roclip.experiment.gpus", "0", "sh", "-c", 'echo "${CUDA_VISIBLE_DEVICES-unset}"']
+        command = [*GPUS, "0", "sh", "-c", 'echo "${CUDA_VISIBLE_DEVICES-unset}"']
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.stdout.strip() == environment.get("CUDA_VISIBLE_DEVICES", "unset")
 
@@ -120,9 +122,9 @@ def test_a_gpu_that_is_absent_is_one_line(tmp_path, monkeypatch, lister, message
         main(["1", "true"])
 
 
-@pytest.mark.parametrize("arguments", [[], ["1"], ["-1", "true"], ["python", "-m", "roclip.training.train"]])
+@pytest.mark.parametrize("arguments", [[], ["1"], ["-1", "true"], ["roclip", "train"]])
 def test_a_wrong_command_line_is_one_line(arguments):
-    with pytest.raises(UserError, match=r"^usage: python -m roclip\.gpus COUNT COMMAND"):
+    with pytest.raises(UserError, match=r"^usage: roclip gpus COUNT COMMAND"):
         main(arguments)
 
 
@@ -149,7 +151,7 @@ rule train:
     resources:
         gpu=0,
     shell:
-        "python -m roclip.experiment.gpus {resources.gpu} python WORK 0.3 > {output}"
+        "python -m roclip_command gpus {resources.gpu} python WORK 0.3 > {output}"
 """
 
 
@@ -170,13 +172,12 @@ def test_the_profile_runs_one_training_a_gpu(two, tmp_path):
 
 def test_what_uses_gpus_takes_them_and_both_profiles_give_it_one():
     text = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
-    rules = dict(re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", text, re.DOTALL | re.MULTILINE))
-    users = [name for name, body in rules.items() if re.search(r"python -m roclip\.encode\b|params\.start", body)]
-    assert {"train", "encode"} <= set(users)
+    rules = dict(re.findall(r"^rule (\w+):\n(.*?)(?=^rule |^use rule |\Z)", text, re.DOTALL | re.MULTILINE))
+    users = [name for name, body in rules.items() if re.search(r"^ +gpu=", body, re.MULTILINE)]
+    assert set(users) == {"filter", "train", "encode"}
     for name in users:
-        start = r"python -m roclip\.gpus \{resources\.gpu\} (python -m roclip\.encode|\{params\.start\}) "
-        assert re.search(start, rules[name])
-        assert re.search(r"resources:\n( +#.*\n)* +gpu=0,", rules[name])  # none without a profile
-        for profile in ("gpu", "slurm"):
-            settings = yaml.safe_load((ROOT / f"profiles/{profile}/config.yaml").read_text())["set-resources"]
-            assert settings[name]["gpu"] == 1
+        assert re.search(r"roclip logged .*\{log:q\} roclip gpus \{resources\.gpu\} (roclip|\{params\.stage\})", rules[name])
+        assert re.search(r"^ +gpu=0,", rules[name], re.MULTILINE)  # none without a profile
+    for profile in ("gpu", "slurm"):
+        settings = yaml.safe_load((ROOT / f"profiles/{profile}/config.yaml").read_text())["set-resources"]
+        assert all(settings[name]["gpu"] == 1 for name in [*users, "repair"])  # which is as a training

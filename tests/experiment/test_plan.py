@@ -1,108 +1,180 @@
 """The plan: every run once, variants named after what differs, shared stages shared."""
 
+import dataclasses
+import json
+import os
+
 import pytest
 
+from attacks import ATTACKS
 from roclip.core.errors import UserError
-from roclip.experiment.plan import base, plan, settings_of
+from roclip.experiment import sweeps as planning
+from roclip.experiment.config import complete
+from roclip.experiment.plan import Plan, Step, base, read_plan, settings_of, write_plan
+from tests.fixtures.configs import CONFIG
+
+RECIPES = {
+    "clip": {"train": {"kind": "clip"}},
+    "roclip": {"train": {"kind": "roclip"}},
+    "cleaned": {"train": {"kind": "clip"}, "repair": {"kind": "finetune"}},
+    "kept": {"filter": {"kind": "cosine", "scored_by": {"kind": "clip", "epochs": 3}}, "train": {"kind": "clip"}},
+}
 
 
-def config(sweeps: dict) -> dict:
-    return {
-        "attacks": ["targeted", "patch"],
-        "methods": ["clip", "roclip"],
-        "seeds": [3],
-        "train": {"epochs": 8},
-        "attack": {"targeted": {"kind": "targeted", "captions": 10}, "patch": {"kind": "patch"}, "other": {"kind": "clean"}},
-        "method": {"clip": {"match_every": 0, "pool_size": 800}, "roclip": {"match_every": 2, "pool_size": 800}},
-        "sweeps": sweeps,
-    }
+def planned(sweeps: dict, **changes) -> Plan:
+    config = CONFIG | {"experiment": "x", "seeds": [3], "defence": RECIPES, "sweeps": sweeps} | changes
+    return planning.plan(complete(config, ATTACKS), ATTACKS, 32)
 
 
-def test_without_sweeps_every_attack_meets_every_method():
-    planned = plan(config({}))
+def sweep(axes: dict, attacks=("targeted",), defences=("roclip",), **more) -> dict:
+    return {"attacks": list(attacks), "defences": list(defences), "axes": axes} | more
+
+
+def added(sweeps: dict, **changes) -> list[tuple]:
+    """The runs beside attacks x defences."""
+    return planned(sweeps, **changes).runs[4:]
+
+
+def test_without_sweeps_every_attack_meets_every_defence():
+    plan = planned({})
     pairs = [("targeted", "clip"), ("targeted", "roclip"), ("patch", "clip"), ("patch", "roclip")]
-    assert planned.runs == [(*pair, 3) for pair in pairs]
-    assert planned.attacks() == ["targeted", "patch"]
-    assert planned.methods() == ["clip", "roclip"]
+    assert plan.runs == [(*pair, 3) for pair in pairs]
+    assert plan.attacks() == ["targeted", "patch"]
+    assert plan.defences() == ["clip", "roclip"]
+    assert plan.family["patch"] == plan.family["label_consistent"] == "backdoor"
+    assert (plan.family["targeted"], plan.family["clean"]) == ("targeted", "clean")
 
 
 def test_a_value_of_the_base_is_the_base_and_no_run_is_made_twice():
     axes = {"pool_size": [400, 800]}
-    planned = plan(config({n: {"attacks": ["targeted"], "methods": ["roclip"], "axes": axes} for n in ("a", "b")}))
-    assert planned.runs[4:] == [("targeted", "roclip~pool_size~400", 3)]
-    assert planned.method["roclip~pool_size~400"] == {"match_every": 2, "pool_size": 400, "epochs": 8}
-    assert planned.method["roclip"]["pool_size"] == 800
+    plan = planned({name: sweep(axes) for name in ("a", "b")})
+    assert plan.runs[4:] == [("targeted", "roclip~pool_size~400", 3)]
+    changed = plan.defence["roclip~pool_size~400"]["train"]
+    assert changed == plan.defence["roclip"]["train"] | {"pool_size": 400}
+    settings = {key: value for key, value in changed.items() if key != "start_from"}
+    assert plan.models["roclip~pool_size~400"].settings == settings
+    assert plan.defence["roclip"]["train"]["pool_size"] == 800
 
 
 def test_a_variant_that_has_a_name_already_goes_by_it():
-    settings = config({"s": {"attacks": ["targeted"], "methods": ["roclip"], "axes": {"match_every": [0, 1]}}})
-    settings["method"]["clip_by_another_name"] = {"match_every": 0, "pool_size": 800}
-    planned = plan(settings)
-    assert planned.runs[4:] == [("targeted", "roclip~match_every~1", 3)]
-    assert [(point.changes, point.base_method, point.method) for point in planned.sweeps["s"]] == [
-        ({"match_every": 0}, "roclip", "clip"),
+    augmented = {"train": {"kind": "clip", "augment_images": True, "augment_captions": "each_epoch"}}
+    plan = planned({"s": sweep({"match_every": [0, 1]})}, defence=RECIPES | {"augmented": augmented})
+    assert plan.runs[4:] == [("targeted", "augmented", 3), ("targeted", "roclip~match_every~1", 3)]
+    assert [(point.changes, point.base_defence, point.defence) for point in plan.sweeps["s"]] == [
+        ({"match_every": 0}, "roclip", "augmented"),
         ({"match_every": 1}, "roclip", "roclip~match_every~1"),
     ]
+    assert added({"s": sweep({"epochs": [3]}, defences=["clip"])}, defence=RECIPES | {
+        "short": {"train": {"kind": "clip", "epochs": 3}}
+    }) == [("targeted", "short", 3)]  # fmt: skip
+    assert added({"s": sweep({"patch_size": [0.375]}, ["patch"], ["clip"])}) == [("patch_large", "clip", 3)]
 
 
-def test_two_names_for_the_same_settings_stay_two():
-    settings = config({"s": {"attacks": ["targeted"], "methods": ["second"]}})
-    settings["method"]["second"] = settings["method"]["clip"]
-    assert plan(settings).runs[4:] == [("targeted", "second", 3)]
+@pytest.mark.parametrize("where", ["defences", "sweep"])
+def test_two_selected_defences_that_are_equal_are_refused(where):
+    recipes = RECIPES | {"second": {"train": {"kind": "clip"}}}
+    with pytest.raises(UserError, match=r"^defences: 'clip' and 'second' are equal in all steps; leave one of them out$"):
+        if where == "defences":
+            planned({}, defence=recipes, defences=["clip", "second"])
+        else:
+            planned({"s": sweep({}, defences=["second"])}, defence=recipes)
+    plan = planned({"s": sweep({}, defences=["second"])}, defence=recipes, defences=["roclip"])
+    assert plan.models["second"].settings["kind"] == "clip"  # of equal ones, that which is run gives the name
+    assert "clip" not in plan.models
 
 
-def test_a_grid_is_a_product_and_attacks_keep_their_own_settings():
-    axes = {"captions": [5, 10], "match_every": [1, 2]}
-    planned = plan(config({"grid": {"attacks": ["targeted"], "methods": ["roclip"], "axes": axes}}))
-    assert planned.runs[4:] == [
-        ("targeted~captions~5", "roclip~match_every~1", 3),
-        ("targeted~captions~5", "roclip", 3),
+def test_a_grid_is_a_product_and_attacks_keep_their_settings():
+    axes = {"captions_per_target": [5, 15], "match_every": [1, 2]}
+    plan = planned({"grid": sweep(axes)})
+    assert plan.runs[4:] == [
+        ("targeted~captions_per_target~5", "roclip~match_every~1", 3),
+        ("targeted~captions_per_target~5", "roclip", 3),
         ("targeted", "roclip~match_every~1", 3),
     ]
-    assert planned.attack["targeted~captions~5"] == {"kind": "targeted", "captions": 5}
+    assert plan.attack["targeted~captions_per_target~5"] == plan.attack["targeted"] | {"captions_per_target": 5}
+    assert plan.family["targeted~captions_per_target~5"] == "targeted"
 
 
 def test_a_mapping_sets_several_keys_together_and_epochs_can_be_swept():
-    axes = {"size": [{"captions": 3, "epochs": 32}, {"epochs": 8}]}
-    planned = plan(config({"size": {"attacks": ["targeted"], "methods": ["clip"], "axes": axes}}))
-    assert planned.runs[4:] == [("targeted~captions~3", "clip~epochs~32", 3)]
+    axes = {"size": [{"captions_per_target": 3, "epochs": 32}, {"epochs": 8}]}
+    assert added({"size": sweep(axes, defences=["clip"])}) == [("targeted~captions_per_target~3", "clip~epochs~32", 3)]
+
+
+def test_a_setting_that_some_defences_lack_changes_the_others():
+    axes = {"size": [{"epochs": 32, "pool_size": 200}]}
+    runs = added({"size": sweep(axes, defences=["clip", "roclip"])})
+    assert runs == [("targeted", "clip~epochs~32", 3), ("targeted", "roclip~epochs~32~pool_size~200", 3)]
+
+
+def test_an_axis_says_of_which_step_it_is():
+    axes = {"train.epochs": [8, 3], "repair.epochs": [2, 5], "clean_pairs": [None]} | {"clean_pairs": [100]}
+    with pytest.raises(
+        UserError, match=r"s.axes: 'clean_pairs' may be any of attack.clean_pairs, repair.clean_pairs; write wh"
+    ):
+        planned({"s": sweep(axes, defences=["cleaned"])})
+    with pytest.raises(UserError, match=r"s.axes: 'epochs' may be any of train.epochs, repair.epochs; write which"):
+        planned({"s": sweep({"epochs": [3]}, defences=["cleaned"])})
+    del axes["clean_pairs"]
+    plan = planned({"s": sweep(axes, defences=["cleaned"])})
+    assert [run[1] for run in plan.runs[4:]] == [
+        "cleaned", "cleaned~repair.epochs~5", "cleaned~train.epochs~3", "cleaned~train.epochs~3~repair.epochs~5",
+    ]  # fmt: skip
+    assert plan.defence["cleaned~train.epochs~3~repair.epochs~5"]["repair"]["epochs"] == 5
+    assert plan.models["cleaned~repair.epochs~5"].start_from == "clip"
+    assert plan.models["cleaned~train.epochs~3"].start_from == "kept.scored_by"  # which is trained for 3 epochs as well
+    runs = added({"s": sweep({"filter.keep": [0.5], "scored_by.epochs": [8], "attack.clean_pairs": [9]}, defences=["kept"])})
+    assert runs == [("targeted~attack.clean_pairs~9", "kept~filter.keep~0.5~scored_by.epochs~8", 3)]
 
 
 def test_a_sweep_without_axes_adds_runs():
-    assert plan(config({"more": {"attacks": ["other"], "methods": ["clip"]}})).runs[4:] == [("other", "clip", 3)]
+    assert added({"more": {"attacks": ["clean"], "defences": ["clip"]}}) == [("clean", "clip", 3)]
 
 
-def test_a_sweep_may_name_seeds_of_its_own():
-    sweep = {"attacks": ["targeted"], "methods": ["clip"], "seeds": [4, 3], "axes": {"pool_size": [400, 800]}}
-    planned = plan(config({"s": sweep}))
-    assert planned.runs[4:] == [
-        ("targeted", "clip~pool_size~400", 4),
-        ("targeted", "clip~pool_size~400", 3),
+def test_a_sweep_may_name_other_seeds():
+    plan = planned({"s": sweep({"epochs": [4, 8]}, defences=["clip"], seeds=[4, 3])})
+    assert plan.runs[4:] == [
+        ("targeted", "clip~epochs~4", 4),
+        ("targeted", "clip~epochs~4", 3),
         ("targeted", "clip", 4),  # seed 3 is in the grid already
     ]
-    assert planned.seeds() == [3, 4]
-    assert (planned.attacks(), planned.attacks(3), planned.attacks(4)) == (["targeted", "patch"],) * 2 + (["targeted"],)
-    assert planned.attack_folders() == ["targeted/seed3", "patch/seed3", "targeted/seed4"]
-    assert planned.model_folders()[-1] == "targeted/clip/seed4"
+    assert plan.seeds() == [3, 4]
+    assert (plan.attacks(), plan.attacks(3), plan.attacks(4)) == (["targeted", "patch"],) * 2 + (["targeted"],)
+    assert plan.attack_folders() == ["targeted/seed3", "patch/seed3", "targeted/seed4"]
+    assert plan.model_folders()[-1] == "targeted/clip/seed4"
+
+
+def test_what_must_be_trained_on_the_way_is_listed_with_what_is_judged():
+    plan = planned({}, attacks=["patch"], defences=["cleaned", "kept"])
+    assert plan.model_folders() == ["patch/cleaned/seed3", "patch/kept/seed3"]
+    assert set(plan.steps()) == {f"patch/{name}/seed3" for name in ("cleaned", "clip", "kept", "kept.scored_by")}
+    assert [(step.stage, step.name) for step in plan.chain("kept")] == [
+        ("train", "kept.scored_by"), ("filter", "kept"), ("train", "kept"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("sweep", "message"),
+    ("wrong", "message"),
     [
-        (
-            {"attacks": ["gone"], "methods": ["clip"]},
-            "sweeps.s.attacks: 'gone' is not defined under 'attack'; defined are targ",
-        ),
-        ({"attacks": ["patch"], "methods": ["gone"]}, "sweeps.s.methods: 'gone' is not defined"),
-        (
-            {"attacks": ["patch"], "methods": ["clip"], "axes": {"captions": [1]}},
-            "sweeps.s.axes: neither attack 'patch' nor method 'clip' has 'captions'",
-        ),
+        (sweep({}, ["gone"]), "^sweeps.s.attacks: 'gone' is not defined under 'attack'; defined are clean, targ"),
+        (sweep({}, ["patch"], ["gone"]), "^sweeps.s.defences: 'gone' is not defined"),
+        (sweep({"targets": [1]}, ["patch"]), "^sweeps.s.axes: neither attack 'patch' nor defence 'roclip' has 'targets'"),
+        (sweep({"size": [400]}), "^sweeps.s.axes: neither attack 'targeted' nor defence 'roclip' has 'size'"),
+        (sweep({"kind": ["clip"]}), "^sweeps.s.axes: neither attack 'targeted' nor defence 'roclip' has 'kind'"),
+        (sweep({"epochs": [1], "a": [{"epochs": 2}]}), "^sweeps.s.axes: two of them set 'epochs'; take it out of one"),
+        (sweep({"a": [{1: 2}]}), "^sweeps.s.axes: neither .* has '1'"),
+        (sweep({name: list(range(1, 40)) for name in "abcdef"}), "^sweeps.s.axes: 3518743761 runs; at most 10000"),
+        (sweep({"start_from": ["roclip"]}), "^sweeps.s.axes: defence.roclip.train.start_from: a circle, roclip -> roclip"),
+        (sweep({"epochs": [4, "4"]}), "^sweeps.s.axes: 'roclip~epochs~4' is the name of other settings already"),
     ],
 )
-def test_a_mistake_names_the_sweep(sweep, message):
+def test_a_mistake_names_the_sweep(wrong, message):
     with pytest.raises(UserError, match=message):
-        plan(config({"s": sweep}))
+        planned({"s": wrong})
+
+
+def test_many_variants_take_no_time():
+    plan = planned({"s": sweep({"pool_size": list(range(1, 100)), "epochs": list(range(1, 100))})})
+    assert len(plan.defence) == len(RECIPES) + 99 * 99
 
 
 def test_the_base_of_a_variant():
@@ -110,23 +182,38 @@ def test_the_base_of_a_variant():
     assert base("roclip") == "roclip"
 
 
-def test_the_points_of_sweeps_as_words():
-    axes = {"pool_size": [400, 800], "augment": [True]}
-    settings = config(
-        {
-            "pool": {"attacks": ["targeted"], "methods": ["roclip"], "axes": axes},
-            "more": {"attacks": ["other"], "methods": ["clip"]},
-        }
-    )
-    settings["method"]["roclip"]["augment"] = True
-    assert plan(settings).points() == [
-        "pool|pool_size 400, augment true|targeted|roclip|targeted|roclip~pool_size~400",
-        "pool|pool_size 800, augment true|targeted|roclip|targeted|roclip",
-        "more||other|clip|other|clip",
-    ]
-    assert plan(config({})).points() == []
-
-
 def test_a_readable_setting_can_be_read():
-    assert settings_of("augment_images true, pool_size 400") == {"augment_images": "true", "pool_size": "400"}
+    (point, _) = planned({"s": sweep({"augment_images": [True], "pool_size": [400, 800]})}).sweeps["s"]
+    assert point.setting() == "augment_images true, pool_size 400"
+    assert settings_of(point.setting()) == {"augment_images": "true", "pool_size": "400"}
     assert settings_of("") == {}
+
+
+def test_a_plan_survives_its_file(tmp_path):
+    plan = planned({"b": sweep({"pool_size": [400]}), "a": sweep({}, ["clean"])})
+    path = tmp_path / "plan.json"
+    write_plan(path, plan)
+    read = read_plan(path)
+    assert read == plan
+    assert isinstance(read.models["clip"], Step)
+    for field in dataclasses.fields(Plan):  # tables list things in the order of the config
+        if isinstance(getattr(plan, field.name), dict):
+            assert list(getattr(read, field.name)) == list(getattr(plan, field.name))
+
+
+def test_a_plan_that_says_the_same_is_not_written_again(tmp_path):
+    path = tmp_path / "plan.json"
+    write_plan(path, planned({}))
+    os.utime(path, (1, 1))
+    write_plan(path, planned({}))
+    assert path.stat().st_mtime == 1
+    write_plan(path, planned({}, seeds=[4]))
+    assert path.stat().st_mtime != 1
+
+
+@pytest.mark.parametrize("wrong", [[], {}, {"models": 3}, None, {"models": {"a": {}}, "filters": {}, "sweeps": {}, "runs": []}])
+def test_a_file_that_is_no_plan_is_one_line(tmp_path, wrong):
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(wrong))
+    with pytest.raises(UserError, match=r"plan.json: not a plan of this version; remove it and start the workflow"):
+        read_plan(path)

@@ -16,8 +16,8 @@ def test_what_ran_side_by_side_counts_once(spans, length):
     assert covered(spans) == length
 
 
-def training(results, seed: int, ended: float, seconds: float) -> None:
-    benchmark = results / f"benchmarks/train/targeted/clip/seed{seed}.tsv"
+def training(results, seed: int, ended: float, seconds: float, stage: str = "train") -> None:
+    benchmark = results / f"benchmarks/{stage}/targeted/clip/seed{seed}.tsv"
     write_table(benchmark, ("s", "max_rss"), [{"s": seconds, "max_rss": 900}])
     os.utime(benchmark, (ended, ended))
     rows = [
@@ -56,3 +56,43 @@ def test_the_expected_time_is_from_the_trainings_so_far(tmp_path):
 def test_before_the_first_training_it_is_from_the_benchmark(tmp_path):
     assert "benchmarks/training.csv, on another machine" in expected_time(tmp_path, [1000], side_by_side=2)
     assert expected_time(tmp_path, [], side_by_side=2) == "No training to do."
+
+
+def test_a_repair_is_a_training_too(tmp_path):
+    training(tmp_path, 1, ended=1050, seconds=50, stage="repair")
+    assert run_times(tmp_path, 1000, 1100).startswith(
+        "The run took 1.7 min, 50% of it without training; one training: 667 pairs/s"
+    )
+
+
+HEADER = "epoch,kind,pairs_per_second,seconds\n"
+BROKEN = ("", HEADER, "epoch,kind\n1,clip\n", "\0\xff", *(f"{HEADER}1,clip,{cells}\n" for cells in ("x,", "nan,0", "1e999,-1")))
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_a_broken_pace_stops_no_run(tmp_path, content):
+    training(tmp_path, 1, ended=1050, seconds=180)
+    training(tmp_path, 2, ended=1050, seconds=180)
+    (tmp_path / "models/targeted/clip/seed2/pace.csv").write_bytes(content.encode("latin-1"))
+    assert "with 500 pairs/s each (as in this" in expected_time(tmp_path, [60_000], side_by_side=1)
+    assert "each of 2 trainings: 667 pairs/s in clip epochs" in run_times(tmp_path, 1000, 1100)
+    (tmp_path / "models/targeted/clip/seed1/pace.csv").unlink()
+    assert "on another machine" in expected_time(tmp_path, [60_000], side_by_side=1)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "s\n", "max_rss\n1\n", "\0\xff", "s\nx\n", "s\n0\n", "s\nnan\n", "s\n-1\n", "s\tmax_rss\n1\n"]
+)
+def test_a_broken_benchmark_stops_no_run(tmp_path, content):
+    training(tmp_path, 1, ended=1050, seconds=180)
+    training(tmp_path, 2, ended=1050, seconds=180)
+    (tmp_path / "benchmarks/train/targeted/clip/seed2.tsv").write_bytes(content.encode("latin-1"))
+    (tmp_path / "benchmarks/train/targeted/clip/seed3.tsv").mkdir()
+    assert "with 500 pairs/s each (as in this" in expected_time(tmp_path, [60_000], side_by_side=1)
+    os.utime(tmp_path / "benchmarks/train/targeted/clip/seed2.tsv", (1050, 1050))
+    assert "one training: 667" in run_times(tmp_path, 1000, 1100)
+
+
+def test_without_any_measurement_the_trainings_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("roclip.experiment.run_times.BENCHMARK", tmp_path / "none.csv")
+    assert expected_time(tmp_path, [1_000_000, 500_000], side_by_side=2) == "2 trainings to do, 1.5 million pairs in all."

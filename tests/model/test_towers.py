@@ -1,5 +1,9 @@
 """Towers: the model file is open_clip's own format, and weights come back as they were saved."""
 
+import json
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import open_clip
@@ -40,12 +44,41 @@ def test_weights_and_record_come_back(tmp_path):
         assert torch.equal(value, again.state_dict()[name])
 
 
-def test_a_file_of_other_weights_or_of_none_is_named(tmp_path):
+RECORDS = (
+    "", "no JSON", "[]", "null", "3", "[" * 100_000, '{"a": ' * 100_000, "{}", json.dumps({**record(), "options": None}),
+    json.dumps({**record(), "options": {"model": ["x"]}}), json.dumps({**record(), "model_config": []}),
+    json.dumps({**record(), "epoch": "7"}), json.dumps({key: value for key, value in record().items() if key != "inputs"}),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "content",
+    [save({"a": torch.zeros(1)}), save({"a": torch.zeros(1)}, {"format": "pt"}), b"", b"garbage" * 20]
+    + [save({"a": torch.zeros(1)}, {"record": text}) for text in RECORDS],
+    ids=range(17),
+)
+def test_a_file_of_other_weights_or_of_none_is_named(tmp_path, content):
     path = tmp_path / "a.safetensors"
-    for content in (save({"a": torch.zeros(1)}), save({"a": torch.zeros(1)}, {"format": "pt"}), b"", b"garbage" * 20):
-        path.write_bytes(content)
-        with pytest.raises(UserError, match=r"a\.safetensors: not a checkpoint of roclip\.train; train the model again"):
-            towers.load(path)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.safetensors: not a checkpoint of roclip train; train the model again"):
+        towers.load(path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"absent\.safetensors: no such file"):
+        towers.load(tmp_path / "absent.safetensors")
+
+
+@pytest.mark.parametrize("name", ["hf-hub:someone/model", "local-dir:/tmp", "../model_configs/RN50", "/dev/zero.json"])
+def test_weights_never_make_us_look_elsewhere(tmp_path, monkeypatch, name):
+    def no_network(*arguments):
+        raise AssertionError(f"connects to {arguments}")
+
+    monkeypatch.setattr(socket.socket, "connect", no_network)
+    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    write_small(tmp_path / "a.safetensors", {"options": {"model": name}})
+    with pytest.raises(UserError, match=r"a\.safetensors: "):
+        towers.load(tmp_path / "a.safetensors")
 
 
 def test_another_model_than_the_code_builds_now_is_refused(tmp_path):
@@ -82,12 +115,6 @@ def test_the_small_vocabulary_covers_its_own_tokens():
     assert towers.tokenizer(config).vocab_size == config["text_cfg"]["vocab_size"]
 
 
-@pytest.mark.parametrize("name", ["no_such_model", "config/models/absent.json"])
-def test_an_unknown_model_is_named(name):
-    with pytest.raises(UserError, match=name):
-        towers.model_config(name)
-
-
 def test_batches_do_not_change_features():
     model = towers.create(towers.model_config(SMALL)).eval()
     images = torch.randint(0, 256, (7, 3, 32, 32), dtype=torch.uint8).numpy()
@@ -96,3 +123,23 @@ def test_batches_do_not_change_features():
         towers.encode_images(model, images, runtime, 3), towers.encode_images(model, images, runtime), atol=1e-5
     )
     assert towers.encode_images(model, images[:0], runtime).shape[0] == 0
+
+
+@pytest.mark.slow
+def test_packages_that_were_deferred_are_whole_for_whoever_uses_them():
+    code = """
+import sys
+from roclip.model import towers
+import open_clip, timm, torchvision, torch
+assert "timm.models.resnet" not in sys.modules
+theirs = open_clip.create_model("convnext_base", pretrained=None)
+ours = towers.create(towers.model_config("convnext_base"))
+assert theirs.state_dict().keys() == ours.state_dict().keys()
+assert timm.create_model("small_resnet")(torch.zeros(1, 3, 32, 32)).shape == (1, 256)
+assert torchvision.ops.nms(torch.tensor([[0., 0., 1., 1.]]), torch.ones(1), 0.5).tolist() == [0]
+assert torchvision.models.resnet18(weights=None).fc.out_features == 1000
+open_clip.add_model_config("config/models/small.json")
+open_clip.create_model("small")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,39 +1,39 @@
-"""The table: pooled counts, intervals, every written column, and the results at a glance."""
+"""The tables: which files are read, pooled counts, intervals, every written column, and the results at a glance."""
 
 import pytest
 
+from roclip.core.atomic import completed
+from roclip.core.columns import HISTORY, MEASURES, MODEL
 from roclip.core.errors import UserError
-from roclip.core.files import read_table, write_json, write_table
+from roclip.core.files import read_json, read_table, write_json, write_table
+from roclip.core.provenance import recorded
+from roclip.evaluation import measures_of
+from roclip.experiment.plan import write_plan
+from roclip.experiment.targets import evaluation_sets
 from roclip.reporting import gather
-from roclip.reporting.gather import MEASURES, TableOptions, markdown, model_of, pooled
-from roclip.reporting.results import families, results
-from roclip.training.schedule import HISTORY
-
-
-def row(attack="a", method="clip", seed="0", exam="a", hits=1, n=4, measure="attack_success_top1", checkpoint="last_clip"):
-    return {
-        "attack": attack, "method": method, "seed": seed, "checkpoint": checkpoint, "exam": exam, "measure": measure,
-        "hits": hits, "n": n,
-    }  # fmt: skip
+from roclip.reporting.gather import GatherOptions, markdown, pooled
+from roclip.reporting.results import pivot, read_results, results
+from tests.fixtures.plans import planned, point
+from tests.fixtures.results import counted
 
 
 def test_pooling_adds_hits_and_n_over_seeds_only():
-    rows = pooled([row(seed="0", hits=1, n=4), row(seed="1", hits=3, n=16), row(method="roclip", hits=0, n=4)])
-    totals = {r["method"]: (r["hits"], r["n"]) for r in rows if r["seed"] == "all"}
+    rows = pooled([counted(seed="0", hits=1, n=4), counted(seed="1", hits=3, n=16), counted(defence="roclip", hits=0, n=4)])
+    totals = {r["defence"]: (r["hits"], r["n"]) for r in rows if r["seed"] == "all"}
     assert totals == {"clip": (4, 20), "roclip": (0, 4)}
     assert len(rows) == 5
 
 
-def glance(rows, kinds=("a=targeted", "b=patch")):
-    return markdown(results(rows, families(kinds)))
+def glance(rows):
+    return markdown(pivot(results(rows, {"a": "targeted", "b": "backdoor", "a~poisons~5": "targeted"})))
 
 
 def test_the_results_at_a_glance():
     rows = [
-        row(attack="a", exam="a", hits=9, n=10),
-        row(attack="b", exam="a", hits=3, n=20),
-        row(attack="a", exam="test", measure="zero_shot_top1", hits=1, n=4),
-        row(attack="a", exam="test", measure="linear_probe", hits=1, n=2),
+        counted(attack="a", hits=9, n=10),
+        counted(attack="b", hits=3, n=20),
+        counted(attack="a", on="own", measure="zero_shot_top1", hits=1, n=4),
+        counted(attack="a", on="own", measure="linear_probe", hits=1, n=2),
     ]
     assert "| a | clip | last_clip | 1 | 90.0 [55.5, 99.7] | 15.0 [3.2, 37.9] | 25.0 | 50.0 |" in glance(rows)
     again = [r | {"seed": "1", "hits": r["hits"] + 1} for r in rows]
@@ -41,60 +41,125 @@ def test_the_results_at_a_glance():
 
 
 def test_nothing_counted_is_a_dash_never_a_zero():
-    assert "| a | clip | last_clip | 1 | 0.0 [0.0, 60.2] | – | – | – |" in glance([row(hits=0)])
+    assert "| a | clip | last_clip | 1 | 0.0 [0.0, 60.2] | – | – | – |" in glance([counted(hits=0)])
 
 
 def test_variants_are_not_at_a_glance():
-    rows = [row(), row(attack="a~poisons~5", exam="a~poisons~5"), row(method="clip~pool_size~5")]
-    assert glance(rows, kinds=("a=targeted", "a~poisons~5=targeted")).count("\n| a") == 1
+    rows = [counted(), counted(attack="a~poisons~5", on="attack-a~poisons~5"), counted(defence="clip~pool_size~5")]
+    assert glance(rows).count("\n| a") == 1
 
 
-def write_model(folder, hits=2, outcomes="11" + 14 * "0"):
-    exam = {"checkpoint": "last_clip", "exam": "targeted", "measure": "attack_success_top1", "hits": hits, "n": 16}
-    write_json(folder / "attack_success.json", [exam | {"outcomes": outcomes}, exam | {"measure": "attack_success_top3"}])
-    write_table(folder / "history.csv", HISTORY, [dict.fromkeys(HISTORY, 1)])
-    return folder
+def test_a_model_is_judged_on_all_attacks_of_its_seed_and_downstream_unless_it_is_a_variant():
+    runs = [("targeted", "clip", 1), ("patch~poisons~5", "clip", 1), ("clean", "clip", 1), ("warped", "clip", 2)]
+    plan = planned([*runs, ("targeted", "clip~pool_size~5", 1)], sets=["dtd"])
+    assert evaluation_sets(plan, *runs[0]) == ["own", "dtd", "attack-targeted"]
+    assert evaluation_sets(plan, *runs[1]) == ["own", "attack-patch~poisons~5", "attack-targeted"]
+    assert evaluation_sets(plan, *runs[2]) == ["own", "dtd", "attack-targeted"]
+    assert evaluation_sets(plan, *runs[3]) == ["own", "dtd", "attack-warped"]
+    assert evaluation_sets(plan, "targeted", "clip~pool_size~5", 1) == ["own", "attack-targeted"]
 
 
-def options(tmp_path, *folders, sweeps=()):
-    measures = tuple(folder / "attack_success.json" for folder in folders)
-    histories = tuple(folder / "history.csv" for folder in folders)
-    return TableOptions("test", ("targeted=targeted",), sweeps, measures, histories, tmp_path / "tables")
+RUNS = [("targeted", "clip", 7), ("targeted", "roclip", 7)]
+SWEEP = [("pool", point({"pool_size": 800})), ("more", point({}, "patch", "clip", "patch", "clip"))]
 
 
-def test_columns_and_values_of_the_written_tables(tmp_path):
-    clip = write_model(tmp_path / "targeted/clip/seed7", 16, 16 * "1")
-    roclip = write_model(tmp_path / "targeted/roclip/seed7")
-    gather.run(options(tmp_path, clip, roclip, sweeps=("pool|pool_size 800|targeted|roclip|targeted|roclip", "more||a|b|a|b")))
-    written = {path.name: path.read_text() for path in (tmp_path / "tables").iterdir()}
+def write_model(folder, run, hits, telemetry=()):
+    """The measures and the history of a model: attack success among 16, everything else 3 of 4."""
+    attack, defence, seed = run
+    for name in ("own", "attack-targeted"):
+        for measure in measures_of(name):
+            row = {"checkpoint": "last_clip", "evaluation_set": name, "measure": f"{measure}_top1", "hits": 3, "n": 4}
+            if name != "own":
+                row |= {"hits": hits, "n": 16, "outcomes": hits * "1" + (16 - hits) * "0"}
+            write_json(folder / f"measures/{attack}/{defence}/seed{seed}/{name}/{measure}.json", [row])
+    columns = (*HISTORY, *telemetry)
+    history = folder / f"models/{attack}/{defence}/seed{seed}/history.csv"
+    write_table(history, columns, [dict.fromkeys(columns, 1)])
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """The options of the stage, for an experiment of two models."""
+    write_plan(tmp_path / "plan.json", planned(RUNS, SWEEP, experiment="test"))
+    write_model(tmp_path, RUNS[0], 16, ["own_pairs"])
+    write_model(tmp_path, RUNS[1], 2, ["pool_age"])
+    return GatherOptions(tmp_path / "plan.json", tmp_path / "measures", tmp_path / "models", tmp_path / "tables")
+
+
+def test_columns_and_values_of_the_written_tables(experiment):
+    gather.run(experiment)
+    written = {path.name: path.read_text() for path in experiment.out.iterdir()}
     assert {name: text.partition("\n")[0] for name, text in written.items() if name.endswith(".csv")} == {
-        "measures.csv": "experiment,attack,method,seed,checkpoint,exam,measure,value,n,low,high",
-        "results.csv": "attack,method,checkpoint,seeds,success,success_n,success_low,success_high,"
-        "control,control_n,control_low,control_high,zero_shot,zero_shot_sd,linear_probe,linear_probe_sd",
-        "differences.csv": "attack,checkpoint,baseline,method,n,baseline_success,success,difference,low,high",
-        "sweeps.csv": "sweep,setting,base_attack,base_method,attack,method",
-        "history.csv": "attack,method,seed," + ",".join(HISTORY),
+        "measures.csv": "experiment,attack,defence,seed,checkpoint,evaluation_set,measure,value,n,low,high",
+        "results.csv": "attack,defence,checkpoint,measure,value,low,high,sd,n,seeds",
+        "differences.csv": "attack,checkpoint,baseline,defence,n,baseline_success,success,difference,low,high",
+        "sweeps.csv": "sweep,setting,base_attack,base_defence,attack,defence",
+        "history.csv": "attack,defence,seed," + ",".join(HISTORY) + ",own_pairs,pool_age",
     }
-    rows = read_table(tmp_path / "tables/measures.csv", MEASURES)
-    one, pool = (r for r in rows if r["method"] == "roclip" and r["measure"] == "attack_success_top1")
-    assert (one["experiment"], one["attack"], one["method"], one["seed"], one["n"]) == ("test", "targeted", "roclip", "7", "16")
+    rows = read_table(experiment.out / "measures.csv", tuple(MEASURES))
+    one, pool = (r for r in rows if r["defence"] == "roclip" and r["measure"] == "attack_success_top1")
+    assert (one["experiment"], one["attack"], one["seed"], one["n"]) == ("test", "targeted", "7", "16")
     assert [float(one[key]) for key in ("value", "low", "high")] == pytest.approx([0.125, 0.0155, 0.3835], abs=1e-4)
     assert pool == one | {"seed": "all"}
     assert "1100" not in written["measures.csv"]  # outcomes stay in the measure's own file
-    assert written["results.csv"].splitlines()[2] == "targeted,roclip,last_clip,1,0.125000,16,0.015514,0.383476" + 8 * ","
-    columns = ("n", "baseline", "method", "baseline_success", "difference")
-    assert [tuple(row[c] for c in columns) for row in read_table(tmp_path / "tables/differences.csv", columns)] == [
+    assert "targeted,roclip,last_clip,attack_success,0.125000,0.015514,0.383476,,16,1" in written["results.csv"]
+    columns = ("n", "baseline", "defence", "baseline_success", "difference")
+    assert [tuple(row[c] for c in columns) for row in read_table(experiment.out / "differences.csv", columns)] == [
         ("16", "clip", "roclip", "1.000000", "0.875000"),
         ("16", "roclip", "clip", "0.125000", "-0.875000"),
     ]
-    assert written["sweeps.csv"].splitlines()[1:] == ["pool,pool_size 800,targeted,roclip,targeted,roclip", "more,,a,b,a,b"]
-    assert len(read_table(tmp_path / "tables/history.csv", ("attack", "method", "seed", *HISTORY))) == 2
+    assert written["sweeps.csv"].splitlines()[1:] == [
+        "pool,pool_size 800,targeted,roclip,targeted,roclip",
+        "more,,patch,clip,patch,clip",
+    ]
+    history = read_table(experiment.out / "history.csv", (*MODEL, *HISTORY))
+    assert [(row["defence"], row["own_pairs"], row["pool_age"]) for row in history] == [("clip", "1", ""), ("roclip", "", "1")]
 
 
-def test_a_point_with_too_few_fields_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"'pool\|400': expected sweep\|setting"):
-        gather.run(options(tmp_path, write_model(tmp_path / "targeted/clip/seed7"), sweeps=("pool|400",)))
+def test_what_the_plan_does_not_name_is_not_read(experiment):
+    gather.run(experiment)
+    before = {path.name: path.read_bytes() for path in experiment.out.iterdir()}
+    stale = experiment.measures / "targeted/clip/seed8"
+    write_json(stale / "own/zero_shot.json", "no rows at all")
+    write_json(experiment.measures / "targeted/clip/seed7/dtd/zero_shot.json", "nor these")
+    write_json(experiment.measures / "targeted/clip/seed7/attack-old/attack_success.json", "nor these")
+    write_table(experiment.models / "targeted/old/seed7/history.csv", ("x",), [])
+    gather.run(experiment)
+    assert {path.name: path.read_bytes() for path in experiment.out.iterdir()} == before
 
 
-def test_a_file_belongs_to_the_folders_that_it_lies_in(tmp_path):
-    assert model_of(tmp_path / "patch/clip/seed12/zero_shot.json") == {"attack": "patch", "method": "clip", "seed": "12"}
+@pytest.mark.parametrize("gone", ["own/zero_shot.json", "own/linear_probe.json", "attack-targeted/attack_success.json"])
+def test_a_measure_of_the_plan_that_is_missing_is_named(experiment, gone):
+    path = experiment.measures / "targeted/roclip/seed7" / gone
+    path.unlink()
+    with pytest.raises(UserError, match=f"targeted/roclip/seed7/{gone}: no such file"):
+        gather.run(experiment)
+    assert not experiment.out.exists()
+
+
+def test_measures_that_are_empty_or_of_another_set_are_refused(experiment):
+    path = experiment.measures / "targeted/clip/seed7/own/zero_shot.json"
+    for rows in ([], [read_json(path)[0] | {"evaluation_set": "dtd"}]):
+        write_json(path, rows)
+        with pytest.raises(UserError, match=r"own/zero_shot\.json: no measures of the evaluation set own"):
+            gather.run(experiment)
+
+
+def test_the_record_holds_what_was_read(experiment):
+    completed.clear()  # of what the fixture wrote
+    with recorded("gather", experiment):
+        gather.run(experiment)
+    record = read_json(experiment.out / "gather.record.json")
+    read = {experiment.plan, *experiment.measures.rglob("*.json"), *experiment.models.rglob("history.csv")}
+    assert set(record["inputs"]) == set(map(str, read))
+    assert len(read) == 1 + 2 * (3 + 1)
+    assert set(record["outputs"]) == {path.name for path in experiment.out.iterdir()} - {"gather.record.json"}
+
+
+def test_the_results_of_a_run_are_those_of_its_rows(experiment):
+    gather.run(experiment)
+    rows = read_results(experiment.out / "results.csv")
+    assert [(r["defence"], r["measure"], r["value"]) for r in rows] == [
+        ("clip", "attack_success", 1.0), ("clip", "zero_shot", 0.75), ("clip", "linear_probe", 0.75),
+        ("roclip", "attack_success", 0.125), ("roclip", "zero_shot", 0.75), ("roclip", "linear_probe", 0.75),
+    ]  # fmt: skip

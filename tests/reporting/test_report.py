@@ -6,24 +6,30 @@ import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pytest
-import yaml
 
 from roclip.core.errors import UserError
 from roclip.core.files import write_json, write_table
-from roclip.core.provenance import write_record
-from roclip.experiment.plan import plan
-from roclip.reporting.figures.style import save
-from roclip.reporting.report import ReportOptions, gather, machine, paper_table, records, run, stage_times
-from roclip.reporting.results import RESULTS
-from roclip.training.schedule import PACE
+from roclip.reporting.figures import figures_of
+from roclip.reporting.report import (
+    DRAWN,
+    STEPS,
+    ReportOptions,
+    first_sentence,
+    kinds,
+    machine,
+    paper_table,
+    recipes,
+    records,
+    run,
+    sources,
+    stage_times,
+)  # fmt: skip
 from tests.conftest import ROOT
-from tests.experiment.test_config import CONFIG, merge
+from tests.fixtures.experiments import EVIL, made_up
 
 TEMPLATE = ROOT / "workflow/report/report.html"
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-EVIL = "<script>document.title = 'pwned'</script>"
 COPY = """<script>addEventListener("load", () => document.documentElement.setAttribute("data-loaded",
 [...document.images].map(i => i.alt.split(":")[0] + "=" + i.naturalWidth).join(" ")))</script></body>"""
 
@@ -55,56 +61,25 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def experiment(folder: Path, figures: list[str], **changes) -> ReportOptions:
-    """The results of an experiment, made up: two attacks, CLIP and RoCLIP, and the given figures."""
-    config = merge(yaml.safe_load(yaml.safe_dump(CONFIG)), changes)
-    models = [(a, m, c) for a in config["attacks"] for m, c in (("clip", "last_clip"), ("roclip", "last_matching"))]
-    write_table(
-        folder / "tables/results.csv",
-        RESULTS,
-        [
-            dict.fromkeys(RESULTS, "")
-            | {"attack": a, "method": m, "checkpoint": c, "success": 0.9375, "success_low": 0.698, "success_high": 0.998}
-            | {"zero_shot": 0.9, "zero_shot_sd": 0.01, "seeds": len(config["seeds"])}
-            for a, m, c in models
-        ],
-    )
-    pace = [
-        {"epoch": n, "kind": "clip", "pairs_per_second": p, "seconds": s} for n, (p, s) in enumerate(((900, 10), (300, 20)))
-    ]
-    for model in plan(config).model_folders():
-        write_table(folder / "models" / model / "pace.csv", PACE, pace)
-    claims = [
-        {"about": about, "text": f"What {about} shows. {EVIL}"}
-        for about in ("defence", "controls", "price", "halves", *config["sweeps"])
-    ]
-    write_json(folder / "tables/claims.json", claims)
-    (folder / "tables/attacks.csv").write_text('attack,"SafeCLIP, CC1M"\ntargeted,93.75 (15 of 16)\n')
-    (folder / "tables/attacks.md").write_text("| attack | x |\n|---|---|\n| targeted | 93.75 |\n\nA note under it.\n")
-    for attack in config["attacks"]:
-        facts = {"kind": attack, "clean_pairs": 40000, "poisons": 160, "rate": 0.004, "exam_images": 16}
-        record = {"commit": "c0ffee", "inputs": {f"data/{EVIL}.csv": "a" * 64}}
-        for seed in config["seeds"]:
-            write_json(folder / f"attacks/{attack}/seed{seed}/manifest.json", facts)
-            write_record(folder / f"attacks/{attack}/seed{seed}/attacks.record.json", record)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    for name in figures:
-        figure = plt.figure(figsize=(4, 2))
-        save(figure, folder / "figures" / name)
-    paths = tuple(folder / f"figures/{name}.png" for name in figures)
-    return ReportOptions(folder, TEMPLATE, paths, folder / "report.html")
+def written(folder: Path, **changes) -> Page:
+    """The report of a made-up experiment."""
+    made_up(folder, **changes)
+    return again(folder)
 
 
-FIGURES = ["attack_success", "utility", "saw_tooth", "cosines", "telemetry", "contact_sheet"]
-SWEEPS = {"sweeps": {"pool": {"attacks": ["targeted"], "methods": ["roclip"], "axes": {"pool_size": [200, 400]}}}}
+def again(folder: Path) -> Page:
+    """The report of what is in a folder."""
+    run(ReportOptions(folder, TEMPLATE, folder / "report.html"))
+    return Page((folder / "report.html").read_text())
+
+
+SWEEPS = {"sweeps": {"pool": {"attacks": ["targeted"], "defences": ["roclip"], "axes": {"pool_size": [200, 400]}}}}
 
 
 @pytest.fixture(params=["default", "sweeps"])
 def report(request, tmp_path) -> Path:
-    changes = SWEEPS if request.param == "sweeps" else {}
-    options = experiment(tmp_path, [*FIGURES, *(f"sweep_{name}" for name in changes.get("sweeps", ()))], **changes)
-    run(options)
-    return options.out
+    written(tmp_path, **(SWEEPS if request.param == "sweeps" else {}))
+    return tmp_path / "report.html"
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on the PATH, so the report is not opened in a browser")
@@ -119,7 +94,7 @@ def test_a_browser_without_network_shows_every_figure_and_reports_nothing(report
     assert set(loaded) == {path.stem for path in (report.parent / "figures").glob("*.png")}
     assert min(map(int, loaded.values())) > 0
     assert "CONSOLE" not in done.stderr
-    assert "<title>RoCLIP against" in done.stdout  # no script of the data ran
+    assert "<title>Defences against" in done.stdout  # no script of the data ran
 
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_runs(report):
@@ -152,65 +127,142 @@ def test_what_comes_from_data_is_escaped(report):
 def test_it_says_what_the_tables_say(report):
     page = Page(report.read_text())
     assert "93.8 [69.8, 99.8]" in page.texts["td"]
-    assert "90.0 ± 1.0" in page.texts["td"]
+    assert "90.0" in page.texts["td"]
     assert "SafeCLIP, CC1M" in page.texts["th"]
     assert "93.75 (15 of 16)" in page.texts["td"]
-    assert "A note under it." in report.read_text()
+    assert "A note &lt;under&gt; it." in report.read_text()  # escaped once, as text
     assert "500 pairs/s in clip epochs" in report.read_text()  # 15,000 pairs in 30 s
     assert "One seed (10)" in report.read_text()
     assert "one image more is 6.25 points" in report.read_text()
+    assert not re.search(r"\bexam|\bmethod", report.read_text())
+
+
+def test_every_claim_stands_in_its_section(tmp_path):
+    page = written(tmp_path, **SWEEPS)
+    headings = ["Setting", "Attack success", "Utility", "In training", "Defences against each other", "Sweeps", "Limits"]
+    assert page.texts["h2"] == [*headings, "Provenance", "Credits"]
+    shown = [text for text in page.texts["li"] if text.startswith("What ")]
+    order = ("not_learned", "defence", "controls", "published", "price", "others", "pool")
+    assert shown == [f"What {about} shows. {EVIL}" for about in order]
 
 
 def test_sections_with_nothing_to_show_are_left_out(tmp_path):
-    options = experiment(tmp_path, ["attack_success"])
+    plan = made_up(tmp_path, seeds=[10, 11])
     write_json(tmp_path / "tables/claims.json", [])
-    run(options)
-    headings = Page(options.out.read_text()).texts["h2"]
-    assert headings == ["Setting", "Attack success", "Limits", "Provenance"]
-    full = experiment(tmp_path, FIGURES, seeds=[10, 11], **SWEEPS)
-    run(full)
-    page = Page(full.out.read_text())
-    assert page.texts["h2"] == ["Setting", "Attack success", "Utility", "Why it works", "Ablations", "Limits", "Provenance"]
-    assert "2 seeds" in full.out.read_text()
-    assert "one image more is 3.12 points" in full.out.read_text()
+    text = " ".join(again(tmp_path).texts["h2"])
+    assert "Sweeps" not in text
+    assert "Defences against" not in text
+    assert plan.seeds() == [10, 11]
+    assert "2 seeds" in (tmp_path / "report.html").read_text()
+    assert "one image more is 3.12 points" in (tmp_path / "report.html").read_text()
+
+
+def test_every_figure_of_the_plan_is_shown_once_with_the_words_of_its_class(tmp_path):
+    plan = made_up(tmp_path, **SWEEPS)
+    page = again(tmp_path)
+    assert sorted(a["id"] for a in page.all("figure")) == sorted(figures_of(plan))
+    for name, figure in figures_of(plan).items():
+        (shown,) = (a["alt"] for a in page.all("img") if a["alt"].startswith(f"{name}: "))
+        assert shown.startswith(f"{name}: {first_sentence(figure)}")
+
+
+ALL = {split: f"data/{split}.csv" for split in ("train", "validation", "test", "probe")}
+
+
+@pytest.mark.parametrize(
+    ("url_list", "tables", "found"),
+    [
+        (None, {}, {DRAWN: ["train", "validation", "test", "probe"]}),
+        (None, ALL, {path: [split] for split, path in ALL.items()}),
+        (None, {"train": "a", "validation": "b"}, {"a": ["train"], "b": ["validation"], DRAWN: ["test", "probe"]}),
+        ("x.tsv", {"test": "t"}, {"x.tsv": ["train", "validation", "probe"], "t": ["test"]}),
+        ({"train": "x", "probe": "p"}, {"validation": "v", "test": "t"},
+         {"x": ["train"], "v": ["validation"], "t": ["test"], "p": ["probe"]}),
+    ],
+)  # fmt: skip
+def test_scenes_are_only_where_neither_a_list_nor_a_table_is(url_list, tables, found):
+    assert sources({"url_list": url_list, "tables": tables}) == found
+
+
+def test_photographs_are_not_called_drawn_scenes(tmp_path):
+    words = ("emoji", "OpenMoji", "Drawn scenes")
+    text = " ".join(written(tmp_path).texts["li"]) + (tmp_path / "report.html").read_text()
+    assert all(word in text for word in words)
+    assert "CC BY-SA 4.0" in text
+    config = (tmp_path / "config.yaml").read_text()
+    listed = "".join(f"    {split}: {path}\n" for split, path in ALL.items())
+    (tmp_path / "config.yaml").write_text(config.replace("  tables: {}\n", f"  tables:\n{listed}"))
+    again(tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    assert not any(word in text for word in words)
+    assert "train: <code>data/train.csv</code>" in text
+
+
+def test_a_row_for_each_setting_of_a_recipe():
+    first = {"train": {"kind": "clip", "start_from": None}}
+    second = {
+        "filter": {"kind": "cosine", "scored_by": {"kind": "clip", "epochs": 2}, "keep": 0.95},
+        "train": {"kind": "clip", "start_from": "first", "extra": True}, "repair": {"kind": "finetune"},
+    }  # fmt: skip
+    assert recipes({"first": first, "second": second}) == [
+        ["filter.kind", "–", "cosine"], ["filter.scored_by.kind", "–", "clip"], ["filter.scored_by.epochs", "–", "2"],
+        ["filter.keep", "–", "0.95"], ["train.kind", "clip", "clip"], ["train.start_from", "none", "first"],
+        ["train.extra", "–", "true"], ["repair.kind", "–", "finetune"],
+    ]  # fmt: skip
+
+
+def test_every_step_of_the_defences_is_explained(report):
+    cells = Page(report.read_text()).texts["td"]
+    assert {first_sentence(STEPS["train"][kind]) for kind in ("clip", "roclip")} <= set(cells)
+    for step, registry in STEPS.items():
+        for kind, defence in registry.items():
+            assert (step, kind, first_sentence(defence)) in kinds({"x": {"train": {"kind": "clip"}, step: {"kind": kind}}})
+
+
+def test_the_paper_is_cited_and_the_command_is_given(report):
+    text = " ".join(report.read_text().split())
+    for words in (
+        "Robust Contrastive Language-Image Pretraining against Data Poisoning and Backdoor Attacks",
+        "arXiv:2303.06854",
+    ):
+        assert words in text
+    assert f"snakemake --cores all --configfile {report.parent}/config.yaml" in text
 
 
 def test_sets_that_are_not_there_are_named_and_those_that_are_have_a_table(tmp_path):
-    options = experiment(tmp_path, ["attack_success"], downstream={"root": "away", "sets": ["cifar10", "dtd"]})
-    write_json(tmp_path / "measures/targeted/clip/seed10/zero_shot_dtd.json", [])
-    (tmp_path / "tables/utility.csv").write_text("measure,here\nzero-shot,9\n")
-    (tmp_path / "tables/downstream.csv").write_text("set,here\ndtd,12.5\n")
-    run(options)
-    page = Page(options.out.read_text())
+    (tmp_path / "away/dtd").mkdir(parents=True)
+    there = {"root": str(tmp_path / "away"), "sets": ["cifar10", "dtd"]}
+    page = written(tmp_path, downstream=there, data={"roots": ["results", "data", str(tmp_path)]})
     assert [text for text in page.texts["li"] if "No model was judged" in text] == [
-        "No model was judged on cifar10: there was no folder away/cifar-10-batches-py."
+        f"No model was judged on cifar10: there was no folder {tmp_path}/away/cifar-10-batches-py."
     ]
-    assert page.texts["td"].count("12.5") == 1
+    assert page.texts["th"].count("downstream") == 1
 
 
 def test_seeds_of_a_sweep_are_named(tmp_path):
-    sweeps = {"sweeps": {"halves": {"attacks": ["targeted"], "methods": ["clip", "roclip"], "seeds": [11, 12]}}}
-    options = experiment(tmp_path, ["attack_success"], **sweeps)
-    run(options)
-    text = " ".join(options.out.read_text().split())
+    written(tmp_path, sweeps={"halves": {"attacks": ["targeted"], "defences": ["clip", "roclip"], "seeds": [11, 12]}})
+    text = " ".join((tmp_path / "report.html").read_text().split())
     assert "Seed 10; of the sweep halves 11, 12." in text
     assert "One seed (10): every number but those of the sweep halves is of one training" in text
 
 
 def test_a_paper_table_without_rows_is_none(tmp_path):
     (tmp_path / "attacks.csv").write_text("attack,here\n")
+    (tmp_path / "attacks.md").write_text("| attack | here |\n")
     assert paper_table(tmp_path, "attacks") is None
-    assert paper_table(tmp_path, "strong_attack") is None
 
 
-def test_times_are_of_the_planned_models_only(tmp_path):
+def test_times_are_of_what_the_plan_names_only(tmp_path):
     for name, seconds in (("scenes", 5), ("train/a/m/seed1", 100), ("train/a/m/seed2", 60), ("train/old/m/seed1", 999),
-                          ("attack/a/seed1", 3), ("attack/old/seed1", 99), ("figures/utility", 2)):  # fmt: skip
+                          ("attack/a/seed1", 3), ("attack/old/seed1", 99), ("figure/utility", 2), ("encode/a/m/seed1/own", 7),
+                          ("encode/a/old/seed1/own", 70), ("filter/a/f/seed1", 8)):  # fmt: skip
         memory = "NA" if name == "scenes" else 10 * seconds
         write_table(tmp_path / f"benchmarks/{name}.tsv", ("s", "max_rss"), [{"s": seconds, "max_rss": memory}])
-    found = {row.pop("stage"): row for row in stage_times(tmp_path, {"a/m/seed1", "a/m/seed2"}, {"a/seed1"})}
-    assert list(found) == ["train", "scenes", "attack", "figures"]
+    planned = {"a/m/seed1", "a/m/seed2", "a/f/seed1", "a/seed1"}
+    found = {row.pop("stage"): row for row in stage_times(tmp_path, planned)}
+    assert list(found) == ["train", "filter", "encode", "scenes", "attack", "figure"]
     assert found["train"] == {"jobs": 2, "seconds": 160, "longest": 100, "memory": 1000}
+    assert found["encode"]["jobs"] == 1
     assert found["scenes"]["memory"] == 0
 
 
@@ -229,18 +281,15 @@ def test_the_machine_is_named():
     assert int(machine()["cores"]) >= 1
 
 
-@pytest.mark.parametrize("missing", ["config.yaml", "tables/claims.json", "figures/attack_success.png", "template"])
+@pytest.mark.parametrize(
+    "missing",
+    ["config.yaml", "plan.json", "tables/claims.json", "tables/attacks.csv", "figures/attack_success.png", "template"],
+)
 def test_a_missing_file_is_one_line(tmp_path, missing):
-    options = experiment(tmp_path, ["attack_success"])
-    if missing == "template":
-        options = ReportOptions(options.results, tmp_path / "none.html", options.figures, options.out)
-    else:
+    made_up(tmp_path)
+    template = tmp_path / "none.html" if missing == "template" else TEMPLATE
+    if missing != "template":
         (tmp_path / missing).unlink()
     with pytest.raises(UserError, match="no such file"):
-        run(options)
-    assert not options.out.exists()
-
-
-def test_every_figure_of_the_workflow_has_a_place(tmp_path):
-    options = experiment(tmp_path, FIGURES)
-    assert set(gather(options)["figures"]) == set(re.findall(r'figure\("(\w+)",', TEMPLATE.read_text()))
+        run(ReportOptions(tmp_path, template, tmp_path / "report.html"))
+    assert not (tmp_path / "report.html").exists()

@@ -1,139 +1,199 @@
-"""Results and differences: what is pooled, who is a control for whom, and what stays empty."""
+"""Results and differences: what is pooled, who is a control for whom, what has no row, and how rows become columns."""
 
+from math import isnan
+
+import pandas as pd
 import pytest
 
+from roclip.core.columns import DIFFERENCES, RESULTS
 from roclip.core.errors import UserError
+from roclip.core.files import write_table
 from roclip.reporting.intervals import paired_difference
-from roclip.reporting.results import DIFFERENCES, RESULTS, accuracy, differences, families, percent, results
-from tests.reporting.test_gather import row
-
-KINDS = (
-    "targeted=targeted",
-    "targeted~poisons~5=targeted",
-    "patch~poisons~5=patch",
-    "other=targeted",
-    "patch=patch",
-    "warped=warped",
-    "clean=clean",
+from roclip.reporting.results import (
+    accuracy,
+    differences,
+    is_known,
+    percent,
+    pivot,
+    plain,
+    read_results,
+    results,
+    written,
 )
-FAMILY = families(KINDS)
+from tests.fixtures.results import counted, judged, result
+
+FAMILY = {
+    "targeted": "targeted", "targeted~poisons~5": "targeted", "patch~poisons~5": "backdoor", "other": "targeted",
+    "patch": "backdoor", "warped": "backdoor", "clean": "clean",
+}  # fmt: skip
 
 
-def found(rows, attack, method="clip", checkpoint="last_clip"):
-    (one,) = [r for r in results(rows, FAMILY) if (r["attack"], r["method"], r["checkpoint"]) == (attack, method, checkpoint)]
-    assert tuple(one) == RESULTS
-    return one
-
-
-def test_families():
-    assert FAMILY == {
-        "targeted": "targeted", "targeted~poisons~5": "targeted", "patch~poisons~5": "backdoor", "other": "targeted",
-        "patch": "backdoor", "warped": "backdoor", "clean": "clean",
-    }  # fmt: skip
+def found(rows, attack, measure="attack_success", defence="clip", checkpoint="last_clip"):
+    """The one row of results of such a measure; None when there is none."""
+    key = (attack, defence, checkpoint, measure)
+    rows = [r for r in results(rows, FAMILY) if (r["attack"], r["defence"], r["checkpoint"], r["measure"]) == key]
+    assert len(rows) < 2
+    assert all(tuple(r) == tuple(RESULTS) for r in rows)
+    return rows[0] if rows else None
 
 
 def test_success_pools_images_over_seeds():
-    rows = [row("patch", seed="0", exam="patch", hits=1, n=10), row("patch", seed="1", exam="patch", hits=9, n=30)]
+    rows = [
+        counted("patch", seed="0", on="attack-patch", hits=1, n=10),
+        counted("patch", seed="1", on="attack-patch", hits=9, n=30),
+    ]
     one = found(rows, "patch")
-    assert (one["seeds"], one["success"], one["success_n"]) == (2, "0.250000", 40)
-    assert (float(one["success_low"]), float(one["success_high"])) == pytest.approx((0.1269, 0.4120), abs=1e-4)
+    assert (one["seeds"], one["value"], one["n"]) == (2, 0.25, 40)
+    assert (one["low"], one["high"]) == pytest.approx((0.1269, 0.4120), abs=1e-4)
+    assert isnan(one["sd"])
 
 
-def test_the_control_is_another_family_same_method_and_checkpoint():
+def test_the_control_is_another_family_with_the_same_defence_and_checkpoint():
+    on = "attack-targeted"
     rows = [
-        row("targeted", exam="targeted", hits=9, n=10),
-        row("other", exam="targeted", hits=9, n=10),  # the same family
-        row("targeted~poisons~5", exam="targeted", hits=9, n=10),
-        row("patch", exam="targeted", hits=1, n=10),
-        row("clean", exam="targeted", hits=2, n=10),
-        row("patch", exam="patch", hits=7, n=10),
-        row("patch", exam="targeted", hits=5, n=10, method="roclip"),
-        row("patch", exam="targeted", hits=6, n=10, checkpoint="last_matching"),
-        row("patch", exam="targeted", hits=8, n=10, measure="attack_success_top3"),
+        counted("targeted", on=on, hits=9, n=10),
+        counted("other", on=on, hits=9, n=10),  # the same family
+        counted("targeted~poisons~5", on=on, hits=9, n=10),
+        counted("patch", on=on, hits=1, n=10),
+        counted("clean", on=on, hits=2, n=10),
+        counted("patch", on="attack-patch", hits=7, n=10),
+        counted("patch", on=on, hits=5, n=10, defence="roclip"),
+        counted("patch", on=on, hits=6, n=10, checkpoint="last_matching"),
+        counted("patch", on=on, hits=8, n=10, measure="attack_success_top3"),
     ]
-    one = found(rows, "targeted")
-    assert (one["control"], one["control_n"]) == ("0.200000", 10)  # of the model without an attack, though patch came first
-    assert percent(one, "control") == "20.0 [2.5, 55.6]"
-    assert found(rows, "targeted~poisons~5")["control"] == ""  # nobody else sat its exam
+    one = found(rows, "targeted", "control")
+    assert (one["value"], one["n"], one["seeds"]) == (0.2, 10, 1)  # of the model without an attack, though patch came first
+    assert percent(pivot(results(rows, FAMILY))[0], "control") == "20.0 [2.5, 55.6]"
+    assert found(rows, "targeted~poisons~5", "control") is None  # nobody else was judged on its evaluation set
 
 
-def test_every_exam_image_counts_once_for_a_seed_in_the_control():
+@pytest.mark.parametrize(("attack", "other", "stranger"), [("targeted", "other", "patch"), ("patch", "warped", "targeted")])
+def test_a_model_of_the_same_family_is_no_control_though_it_comes_first(attack, other, stranger):
+    on = f"attack-{attack}"
+    alone = [counted(attack, on=on, hits=9, n=10), counted(other, on=on, hits=8, n=10)]
+    assert found(alone, attack, "control") is None
+    assert found([*alone, counted(stranger, on=on, hits=1, n=10)], attack, "control")["value"] == 0.1
+
+
+def test_every_image_counts_once_for_a_seed_in_the_control():
+    on = "attack-targeted"
     rows = [
-        row("targeted", exam="targeted", hits=9, n=10, seed="0"),
-        row("patch~poisons~5", exam="targeted", hits=9, n=10, seed="0"),  # a variant
-        row("patch", exam="targeted", hits=1, n=10, seed="0"),
-        row("warped", exam="targeted", hits=9, n=10, seed="0"),
-        row("warped", exam="targeted", hits=4, n=10, seed="1"),
-        row("clean", exam="targeted", hits=3, n=10, seed="1"),
+        counted("targeted", on=on, hits=9, n=10, seed="0"),
+        counted("patch~poisons~5", on=on, hits=9, n=10, seed="0"),  # a variant
+        counted("patch", on=on, hits=1, n=10, seed="0"),
+        counted("warped", on=on, hits=9, n=10, seed="0"),
+        counted("warped", on=on, hits=4, n=10, seed="1"),
+        counted("clean", on=on, hits=3, n=10, seed="1"),
     ]
-    one = found(rows, "targeted")
-    assert (one["control"], one["control_n"]) == ("0.200000", 20)
+    one = found(rows, "targeted", "control")
+    assert (one["value"], one["n"], one["seeds"]) == (0.2, 20, 2)
 
 
 def test_accuracies_are_means_and_deviations_over_seeds():
-    rows = [row("patch", seed=str(s), exam="test", measure="zero_shot_top1", hits=h, n=10) for s, h in enumerate([2, 4, 9])]
-    one = found(rows, "patch")
-    assert (one["zero_shot"], one["zero_shot_sd"]) == ("0.500000", "0.360555")  # numpy.std([.2, .4, .9], ddof=1)
-    assert accuracy(one, "zero_shot") == "50.0 ± 36.1"
-    alone = found(rows[:1], "patch")
-    assert (alone["zero_shot"], alone["zero_shot_sd"]) == ("0.200000", "")
-    assert accuracy(alone, "zero_shot") == "20.0"
+    rows = [counted("patch", seed=str(s), on="own", measure="zero_shot_top1", hits=h, n=10) for s, h in enumerate([2, 4, 9])]
+    one = found(rows, "patch", "zero_shot")
+    assert (one["value"], one["sd"], one["n"], one["seeds"]) == (0.5, 0.360555, 30, 3)  # numpy.std([.2, .4, .9], ddof=1)
+    assert isnan(one["low"])
+    assert accuracy(pivot([one])[0], "zero_shot") == "50.0 ± 36.1"
+    alone = found(rows[:1], "patch", "zero_shot")
+    assert alone["value"] == 0.2
+    assert isnan(alone["sd"])
+    assert accuracy(pivot([alone])[0], "zero_shot") == "20.0"
 
 
-def test_accuracies_are_those_on_the_experiments_own_test_images():
+def test_accuracies_are_those_on_the_experiments_own_test_images_and_top_1():
     for measure in ("zero_shot_top1", "linear_probe"):
-        rows = [row("patch", exam=exam, measure=measure, hits=h, n=10) for exam, h in (("cifar10", 9), ("test", 2), ("dtd", 7))]
-        one = found(rows, "patch")
+        rows = [counted("patch", on=on, measure=measure, hits=h, n=10) for on, h in (("cifar10", 9), ("own", 2), ("dtd", 7))]
+        rows.append(counted("patch", on="own", measure="zero_shot_top3", hits=8, n=10))
         name = measure.removesuffix("_top1")
-        assert (one[name], one[f"{name}_sd"]) == ("0.200000", "")
-        assert found([rows[0]], "patch")[name] == ""
+        assert [(r["measure"], r["value"], r["seeds"]) for r in results(rows, FAMILY)] == [(name, 0.2, 1)]
+        assert results(rows[:1], FAMILY) == []
 
 
-def test_what_was_not_counted_is_empty():
-    one = found([row("clean", exam="test", measure="linear_probe", hits=0, n=4)], "clean")
-    assert [one[key] for key in RESULTS[4:14]] == 10 * [""]
-    assert one["linear_probe"] == "0.000000"
-    assert percent(one, "success") == accuracy(one, "zero_shot") == ""
+def test_columns_of_a_measure_that_was_not_counted_are_nan():
+    (row,) = pivot(results([counted("clean", on="own", measure="linear_probe", hits=0, n=4)], FAMILY))
+    assert row["linear_probe"] == 0
+    assert row["linear_probe_n"] == 4
+    assert not [name for name in ("attack_success", "control", "zero_shot") if is_known(row, name)]
+    assert percent(row, "attack_success") == accuracy(row, "zero_shot") == ""
 
 
-def judged(method, outcomes, seed="0", checkpoint="last_clip", attack="patch", exam="patch"):
-    hits = outcomes.count("1")
-    return row(attack, method, seed, exam, hits, len(outcomes), checkpoint=checkpoint) | {"outcomes": outcomes}
+def test_a_row_for_each_checkpoint_with_measures_as_columns():
+    rows = [
+        *result("targeted", hits=4, control=0, zero_shot=0.9, sd=0.01, seeds=2),
+        *result("targeted", checkpoint="given", hits=8),
+        *result("patch", "roclip~pool_size~4", hits=1, n=100),
+    ]
+    rows.append(rows[0] | {"measure": "detection", "value": 0.7})
+    wide = pivot(rows)
+    assert [(r["attack"], r["defence"], r["checkpoint"], r["seeds"]) for r in wide] == [
+        ("targeted", "clip", "last_clip", 2), ("targeted", "clip", "given", 1), ("patch", "roclip~pool_size~4", "last_clip", 1)
+    ]  # fmt: skip
+    assert percent(wide[0], "attack_success") == "25.0 [7.3, 52.4]"
+    assert (wide[0]["detection"], wide[0]["zero_shot_sd"], wide[2]["attack_success_n"]) == (0.7, 0.01, 100)
+    assert isnan(wide[1]["detection"])
+    table = pd.DataFrame(wide)
+    assert table.shape == (3, 4 + 5 * 5)
+    assert set(map(str, table.dtypes.iloc[4:])) == {"float64"}
+    assert plain(wide) == wide[:2]
+
+
+def test_the_control_may_be_of_fewer_seeds_than_its_row():
+    rows = result(hits=4, control=1)
+    assert pivot([rows[0] | {"seeds": 2}, rows[1] | {"seeds": 3}])[0]["seeds"] == 2
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    rows = [*result(hits=5, control=1, zero_shot=0.998, sd=0.002), *result("clean", zero_shot=0.25)]
+    write_table(tmp_path / "results.csv", tuple(RESULTS), written(rows))
+    lines = (tmp_path / "results.csv").read_text().splitlines()
+    assert lines[0] == "attack,defence,checkpoint,measure,value,low,high,sd,n,seeds"
+    assert lines[1] == "targeted,clip,last_clip,attack_success,0.312500,0.110170,0.586621,,16,3"  # scipy.stats.binomtest(5, 16)
+    assert lines[4] == "clean,clip,last_clip,zero_shot,0.250000,,,,2500,1"
+    assert pd.DataFrame(read_results(tmp_path / "results.csv")).equals(pd.DataFrame(rows)[list(RESULTS)])
+
+
+@pytest.mark.parametrize(("name", "cell"), [("value", "high"), ("n", "1.5"), ("seeds", "")])
+def test_a_cell_that_is_no_number_is_named(tmp_path, name, cell):
+    rows = written(result(hits=5, control=1))
+    write_table(tmp_path / "results.csv", tuple(RESULTS), [rows[0], rows[1] | {name: cell}])
+    with pytest.raises(UserError, match=r"results.csv, row 2: .*gather the tables again"):
+        read_results(tmp_path / "results.csv")
 
 
 def test_a_difference_is_of_the_same_images_of_the_same_seeds():
     rows = [
         judged("clip", "1110"), judged("clip", "1100", seed="1"), judged("clip", "1111", seed="2"),
-        judged("roclip", "1001"), judged("roclip", "1000", seed="1"), judged("roclip", "0000", exam="targeted"),
+        judged("roclip", "1001"), judged("roclip", "1000", seed="1"), judged("roclip", "0000", on="attack-targeted"),
     ]  # fmt: skip
     (one,) = differences(rows, "clip")
-    assert tuple(one) == DIFFERENCES
-    assert [one[key] for key in DIFFERENCES[:5]] == ["patch", "last_clip", "clip", "roclip", 8]
+    assert tuple(one) == tuple(DIFFERENCES)
+    assert [one[key] for key in list(DIFFERENCES)[:5]] == ["patch", "last_clip", "clip", "roclip", 8]
     assert (one["baseline_success"], one["success"], one["difference"]) == ("0.625000", "0.375000", "0.250000")
     assert (float(one["low"]), float(one["high"])) == pytest.approx(paired_difference(2, 3, 1, 2), abs=1e-6)
 
 
-def test_a_checkpoint_meets_its_own_and_else_the_one_there_is():
+def test_a_checkpoint_meets_its_own_and_else_the_first_there_is():
     rows = [
         judged("clip", "11"), judged("roclip", "10"), judged("roclip", "00", checkpoint="last_matching"),
-        judged("other", "11", checkpoint="last_matching"), judged("other", "01"),
+        judged("other", "11", checkpoint="last_matching"), judged("other", "01"), judged("theirs", "00", checkpoint="given"),
     ]  # fmt: skip
-    assert {(r["method"], r["checkpoint"]): r["difference"] for r in differences(rows, "clip")} == {
+    assert {(r["defence"], r["checkpoint"]): r["difference"] for r in differences(rows, "clip")} == {
         ("roclip", "last_clip"): "0.500000", ("roclip", "last_matching"): "1.000000",
-        ("other", "last_clip"): "0.500000", ("other", "last_matching"): "0.000000",
+        ("other", "last_clip"): "0.500000", ("other", "last_matching"): "0.000000", ("theirs", "given"): "1.000000",
     }  # fmt: skip
-    assert {(r["method"], r["checkpoint"]): r["difference"] for r in differences(rows, "roclip")} == {
-        ("clip", "last_clip"): "-0.500000",
+    assert {(r["defence"], r["checkpoint"]): r["difference"] for r in differences(rows, "roclip")} == {
+        ("clip", "last_clip"): "-0.500000", ("theirs", "given"): "0.500000",
         ("other", "last_clip"): "0.000000", ("other", "last_matching"): "-1.000000",
     }  # fmt: skip
 
 
 def test_without_the_baseline_there_is_no_difference():
-    assert differences([judged("roclip", "10"), judged("clip", "10", attack="warped", exam="warped")], "clip") == []
+    assert differences([judged("roclip", "10"), judged("clip", "10", attack="warped", on="attack-warped")], "clip") == []
 
 
-def test_different_exams_are_refused():
-    with pytest.raises(UserError, match="attack patch, seed 0: clip was judged on 3 exam images and roclip on 2"):
+def test_different_evaluation_sets_are_refused():
+    with pytest.raises(UserError, match="attack patch, seed 0: clip was judged on 3 images and roclip on 2"):
         differences([judged("clip", "110"), judged("roclip", "11")], "clip")
-    with pytest.raises(UserError, match="patch/clip/seed0: no outcome for each of 4 exam images"):
-        differences([row("patch", exam="patch")], "clip")
+    with pytest.raises(UserError, match="patch/clip/seed0: no outcome for each of 4 images"):
+        differences([counted("patch", on="attack-patch")], "clip")

@@ -39,6 +39,12 @@ def test_means_over_the_steps_of_an_epoch():
     assert all(math.isnan(value) for value in audit.means().values())
 
 
+def test_a_slot_without_a_caption_is_no_poison_though_the_last_pair_is():
+    audit = Audit(CAPTIONS, {"is_poison": ["0"] * 5 + ["1"], "adversary_class": [""] * 5 + ["cart"]})
+    audit.note(torch.tensor([5]), captions=torch.tensor([-1]), pool=torch.tensor([-1, -1, 0, 5]))
+    assert audit.means() == {"adversary_captions": 0, "adversary_captions_by_chance": 1 / 4, "poisons_in_pool": 1 / 4}
+
+
 def test_without_the_truth_or_without_a_match_there_is_nothing():
     unknown = Audit(CAPTIONS, UNKNOWN)
     assert not unknown.is_poison.any()

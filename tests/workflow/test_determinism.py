@@ -33,11 +33,11 @@ def test_two_runs_write_the_same_bytes(finished, tmp_path):
     assert [name for name, digest in first.items() if second[name] != digest] == []
 
 
-def test_all_methods_are_trained_on_the_same_poisons(finished):
-    """There is one set of them, whose place names no method."""
+def test_all_defences_are_trained_on_the_same_poisons(finished):
+    """There is one set of them, whose place names no defence."""
     results = finished / "results/test"
     for attack in ("targeted", "patch"):
         (table,) = (results / "attacks" / attack).rglob("train.csv")
-        for method in ("clip", "roclip"):
-            inputs = read_record(results / f"models/{attack}/{method}/seed10/train.record.json")["inputs"]
+        for defence in ("clip", "roclip"):
+            inputs = read_record(results / f"models/{attack}/{defence}/seed10/train.record.json")["inputs"]
             assert inputs[f"../../../../{table.relative_to(results)}"] == sha256(table)

@@ -1,25 +1,24 @@
 """config/cc3m.yaml and cc100k.yaml: legal on lists as long as CC3M's, and run to the end through the same code on few pairs."""
 
-import copy
 import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from attacks import ATTACKS
+from roclip.core.columns import PAIRS, RESULTS, TRUTH
 from roclip.core.files import read_table, write_table
 from roclip.experiment.config import check
-from tests.conftest import ROOT, copy_of_the_project
-from tests.experiment.test_config import CONFIG, SCHEMA, merge
+from tests.conftest import ROOT, SNAKEMAKE, copy_of_the_project
+from tests.fixtures.configs import on_top
 from tests.fixtures.pretended_gpus import two_gpus
 from tests.fixtures.webserver import picture, serving
 
 pytestmark = pytest.mark.slow
-SNAKEMAKE = str(Path(sys.executable).parent / "snakemake")
 CHOSEN = yaml.safe_load((ROOT / "config/cc3m.yaml").read_text())["attack"]["targeted"]["adversary_classes"]
 CLASSES = [*CHOSEN, "mushroom"]
 TOWERS = {
@@ -67,7 +66,7 @@ def test_the_configs_are_legal_on_lists_of_their_length(tmp_path, monkeypatch, n
     write_list(tmp_path / train, pairs, "http://h")
     write_list(tmp_path / validation, 100, "http://h")
     monkeypatch.chdir(tmp_path)
-    plan = check(merge(copy.deepcopy(CONFIG), yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())), SCHEMA)
+    _, plan = check(on_top(name), ATTACKS)
     assert len(plan.runs) == 2 * 6
     assert {plan.attack[attack]["kind"] for attack in plan.attacks()} == {"targeted", "patch", "blended", "sinusoid", "warped"}
 
@@ -87,7 +86,7 @@ def test_the_small_config_is_the_large_one_with_other_numbers():
     for config, pairs in ((large, 1_000_000), (small, 100_000)):
         assert {attack["clean_pairs"] for attack in config["attack"].values()} == {pairs}
         assert config["attack"]["targeted"]["captions_per_target"] / pairs == 0.0005
-        assert config["method"]["roclip"]["pool_size"] / pairs == pytest.approx(0.0218, abs=1e-4)
+        assert config["defence"]["roclip"]["train"]["pool_size"] / pairs == pytest.approx(0.0218, abs=1e-4)
 
 
 @pytest.fixture
@@ -102,7 +101,7 @@ def project(tmp_path) -> Path:
 
 def few(**train) -> dict:
     """What makes cc3m.yaml small; all else stays as it is."""
-    backdoor = {"clean_pairs": 200, "poisons": 6, "exam_images": 10, "image_size": 64}
+    backdoor = {"clean_pairs": 200, "poisons": 6, "evaluation_images": 10}
     return {
         "data": {"allow": ["loopback"]},
         "downstream": {"sets": []},
@@ -115,7 +114,7 @@ def few(**train) -> dict:
             "model": "small_rn.json", "epochs": 2, "batch_size": 32, "warmup_steps": 2, "validation_images": 20, "workers": 2,
             "threads": 1, "device": "cpu",
         } | train,
-        "method": {"clip": {"pool_size": 40}, "roclip": {"pool_size": 40}},
+        "defence": {"roclip": {"train": {"pool_size": 40}}},
     }  # fmt: skip
 
 
@@ -137,19 +136,20 @@ def test_the_paper_s_experiment_runs_from_urls_to_tables_on_few_pairs(project):
         output = run(project, few(), "tables")
     assert " 100  22.7%  HTTP status 404" in output
     results = project / "results/cc3m"
-    pairs = read_table(results / "attacks/targeted/seed10/train.csv", ("path", "is_poison"))
-    assert [row["is_poison"] for row in pairs] == ["0"] * 200 + ["1"] * 32
+    pairs = read_table(results / "attacks/targeted/seed10/train.csv", tuple(PAIRS))
+    truth = read_table(results / "attacks/targeted/seed10/truth.csv", tuple(TRUTH))
+    assert [row["is_poison"] for row in truth] == ["0"] * 200 + ["1"] * 32
     assert all(re.fullmatch(r"results/cc3m/data/images/\d{5}\.tar/\d+\.jpg@\d+\+\d+", row["path"]) for row in pairs)
-    success = read_table(results / "tables/results.csv", ("attack", "method", "checkpoint"))
-    assert {(row["attack"], row["method"], row["checkpoint"]) for row in success} == {
-        (attack, method, checkpoint)
+    success = read_table(results / "tables/results.csv", tuple(RESULTS))
+    assert {(row["attack"], row["defence"], row["checkpoint"]) for row in success} == {
+        (attack, defence, checkpoint)
         for attack in ("targeted", "warped")
-        for method, checkpoint in (("clip", "last_clip"), ("roclip", "last_clip"), ("roclip", "last_matching"))
+        for defence, checkpoint in (("clip", "last_clip"), ("roclip", "last_clip"), ("roclip", "last_matching"))
     }
 
 
 def test_two_gpus_share_a_training(project, tmp_path):
-    """On pretended GPUs: two processes train on the CPU, from files, and stop and go on as one does."""
+    """On pretended GPUs: two processes train on the CPU, from files, and stop and resume as one does."""
     train, validation = lists_of("cc3m")
     with serving() as server:
         write_list(project / train, 300, server.url)
@@ -161,5 +161,5 @@ def test_two_gpus_share_a_training(project, tmp_path):
     arguments = (model, "--profile", "profiles/gpu", "--resources", "gpu=2", "--set-resources", "train:gpu=2")
     output = run(project, few(model="small_vit.json"), *arguments, env=next(gpus).environment)
     next(gpus, None)
-    assert "torchrun --standalone --nproc_per_node 2 -m roclip.training.train" in output
+    assert "torchrun --standalone --nproc_per_node 2 -m roclip_command train" in output
     assert [row["kind"] for row in read_table(project / model, ("kind",))] == ["clip", "matching"]

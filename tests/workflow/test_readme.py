@@ -6,16 +6,17 @@ import re
 import pytest
 import yaml
 
+from attacks import ATTACKS
 from roclip.experiment.config import check
 from tests.conftest import ROOT
-from tests.experiment.test_config import CONFIG, SCHEMA, merge
+from tests.fixtures.configs import CONFIG, merge
 
 README = (ROOT / "README.md").read_text()
 
 
 def test_its_config_is_legal():
     (example,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    check(merge(copy.deepcopy(CONFIG), yaml.safe_load(example)), SCHEMA)
+    check(merge(copy.deepcopy(CONFIG), yaml.safe_load(example)), ATTACKS)
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:config|roclip|attacks|workflow|tests|docs)/[\w./-]+)`", README))))

@@ -9,29 +9,22 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 
 from roclip.core.files import read_table, write_table
-from tests.conftest import ROOT, copy_of_the_project
+from tests.conftest import ROOT, SNAKEMAKE
+from tests.fixtures.runs import CONFIGS, RESULTS, made, small_project
 from tests.fixtures.webserver import wait_until
 
 pytestmark = pytest.mark.slow
-RESULTS = Path("results/test")
-SMALLER = {
-    "attacks": ["targeted"],
-    "data": {"train_scenes": 600, "validation_scenes": 40, "test_scenes": 100, "probe_scenes": 100},
-}
-SNAKEMAKE = str(Path(sys.executable).parent / "snakemake")
-COMMAND = [SNAKEMAKE, "--cores", "all", "--configfile", "config/test.yaml", "smaller.yaml"]
+COMMAND = [SNAKEMAKE, "--cores", "all", "--configfile", *CONFIGS]
 RECORD = ROOT / "benchmarks/torture_workflow.csv"
-COLUMNS = ("kills", "with_all_jobs", "runs", "trainings_gone_on", "undisturbed_seconds", "seconds", "equal", "stages_hit")
+COLUMNS = ("kills", "with_all_jobs", "runs", "trainings_resumed", "undisturbed_seconds", "seconds", "equal", "stages_hit")
 
 
 def run(project: Path, seconds: float | None = None, jobs_too: bool = False) -> tuple[bool, str]:
@@ -54,41 +47,32 @@ def running(said: str) -> set[str]:
     return {begun[job] for job in begun.keys() - re.findall(r"^Finished jobid: (\d+)", said, re.MULTILINE)}
 
 
-def results(project: Path) -> dict[str, bytes]:
-    """What a run made, but for the times of its trainings."""
-    folders = [project / RESULTS / name for name in ("attacks", "models", "measures", "tables")]
-    paths = [*(project / RESULTS / "data").glob("*.csv"), *(path for folder in folders for path in folder.rglob("*"))]
-    made = (path for path in paths if path.is_file() and path.name != "pace.csv" and not path.name.startswith(".snakemake"))
-    return {str(path.relative_to(project)): path.read_bytes() for path in made}
-
-
 def processes(folder: Path) -> list[psutil.Process]:
     """Those that run in a folder."""
     return [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(folder)]
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_results(tmp_path, torture):
-    project = copy_of_the_project(tmp_path)
-    (project / "smaller.yaml").write_text(yaml.safe_dump(SMALLER))
+    project = small_project(tmp_path)
     started = time.monotonic()
     run(project)
-    undisturbed, expected = time.monotonic() - started, results(project)
+    undisturbed, expected = time.monotonic() - started, made(project)
     assert {str(RESULTS / "tables/claims.json"), str(RESULTS / "tables/attacks.csv")} < set(expected)
 
-    kills, runs, with_all_jobs, gone_on, hit = 20 if torture else 2, 1, 0, 0, Counter()
+    kills, runs, with_all_jobs, resumed, hit = 20 if torture else 2, 1, 0, 0, Counter()
     moments = random.Random(0)
     shutil.rmtree(project / RESULTS)
     started, left, equal = time.monotonic(), kills, True
     while True:
         jobs_too = left % 3 == 0  # as when the machine goes down
         killed, said = run(project, moments.uniform(0, undisturbed / 2) if left else None, jobs_too)
-        gone_on += said.count("went on from step")
+        resumed += said.count("resumed from step")
         if killed:
             left -= 1
             with_all_jobs += jobs_too
             hit.update(running(said) or {"no job"})
             continue
-        found = results(project)
+        found = made(project)
         equal = equal and found == expected
         if not left or not equal:
             break
@@ -98,7 +82,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_results(tmp_path, torture):
     if torture:
         stages = "; ".join(f"{stage} {count}" for stage, count in hit.most_common())
         took = (round(undisturbed), round(seconds))
-        cells = (kills - left, with_all_jobs, runs, gone_on, *took, "yes" if equal else "no", stages)
+        cells = (kills - left, with_all_jobs, runs, resumed, *took, "yes" if equal else "no", stages)
         lines = read_table(RECORD, COLUMNS) if RECORD.exists() else []
         write_table(RECORD, COLUMNS, [*lines, dict(zip(COLUMNS, cells, strict=True))])
     assert found.keys() == expected.keys()

@@ -13,14 +13,15 @@ import pytest
 import yaml
 from PIL import Image
 
+from roclip.core.columns import MEASURES
 from roclip.core.files import read_json, read_table, sha256
 from roclip.evaluation.export import METRICS
-from roclip.reporting.gather import MEASURES
 from tests.conftest import ROOT, SNAKEMAKE, snakemake
 from tests.fixtures.downstream_sets import dtd
 
 pytestmark = pytest.mark.slow
 RESULTS = Path("results/test")
+ZERO_SHOT = "measures/targeted/clip/seed10/own/zero_shot.json"
 FIGURES = ("contact_sheet", "attack_success", "utility", "cosines", "telemetry", "saw_tooth")  # as the report shows them
 
 
@@ -44,17 +45,17 @@ def project(finished, tmp_path_factory) -> Path:
     return shutil.copytree(finished, tmp_path_factory.mktemp("project"), dirs_exist_ok=True)
 
 
-def test_every_model_sits_every_exam(project):
-    rows = read_table(project / RESULTS / "tables/measures.csv", MEASURES)
+def test_every_model_is_judged_on_every_attack_s_evaluation_set(project):
+    rows = read_table(project / RESULTS / "tables/measures.csv", tuple(MEASURES))
     success = [r for r in rows if r["measure"] == "attack_success_top1" and r["seed"] == "all"]
-    assert {(r["attack"], r["method"], r["checkpoint"], r["exam"]) for r in success} == {
-        (attack, method, checkpoint, exam)
+    assert {(r["attack"], r["defence"], r["checkpoint"], r["evaluation_set"]) for r in success} == {
+        (attack, defence, checkpoint, f"attack-{judged_on}")
         for attack in ("targeted", "patch")
-        for method, checkpoints in (("clip", ["last_clip"]), ("roclip", ["last_clip", "last_matching"]))
+        for defence, checkpoints in (("clip", ["last_clip"]), ("roclip", ["last_clip", "last_matching"]))
         for checkpoint in checkpoints
-        for exam in ("targeted", "patch")
+        for judged_on in ("targeted", "patch")
     }
-    assert {r["measure"] for r in rows if r["exam"] == "test"} == {
+    assert {r["measure"] for r in rows if r["evaluation_set"] == "own"} == {
         "zero_shot_top1", "zero_shot_top3", "zero_shot_top5", "linear_probe",
     }  # fmt: skip
     for row in rows:
@@ -68,6 +69,7 @@ def test_tables_and_figures_are_there_and_nothing_half_written(project):
             assert min(image.size) > 300
         assert (project / RESULTS / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
     assert (project / RESULTS / "tables/measures.md").read_text().count("| targeted |") == 3
+    assert read_json(project / RESULTS / "plan.json")["experiment"] == "test"
     assert not list((project / RESULTS).rglob("*.part*"))
     assert not (project / RESULTS / "data/download").exists()
 
@@ -86,29 +88,45 @@ def test_a_second_run_does_nothing_in_five_seconds(project):
     assert time.monotonic() - started < 10  # 5 s on a quiet machine
 
 
-def test_an_edited_figure_redraws_figures_only(project):
-    module = project / "roclip/reporting/figures/draw.py"
+def test_an_edited_figure_is_redrawn_and_nothing_else(project):
+    module = project / "roclip/reporting/figures/utility.py"
     before = module.read_text()
     os.utime(module)
     assert not planned(project)  # touched, but the same
     module.write_text(before + "# edited\n")
-    assert set(planned(project)) == {"figure", "report", "all"}
+    assert planned(project) == {"figure": 1, "report": 1, "all": 1}
     module.write_text(before)
 
 
-def test_a_changed_learning_rate_retrains_and_a_changed_method_only_its_branch(project):
+def test_a_changed_learning_rate_retrains_and_a_changed_defence_only_its_branch(project):
     everything = planned(project, train={"learning_rate": 0.002})
     assert everything["train"] == 4
     assert not {"scenes", "download", "attack"} & set(everything)
-    branch = planned(project, method={"roclip": {"pool_size": 90}})
-    assert (branch["train"], branch["encode"], branch["measure"]) == (2, 2, 6)
+    branch = planned(project, defence={"roclip": {"train": {"pool_size": 90}}})
+    assert (branch["train"], branch["encode"], branch["measure"]) == (2, 6, 8)
     assert not {"scenes", "download", "attack"} & set(branch)
-    printed = dry_run(project, method={"roclip": {"pool_size": 90}})
+    printed = dry_run(project, defence={"roclip": {"train": {"pool_size": 90}}})
     assert set(re.findall(r"^rule train:.*?wildcards: (.*?)$", printed, re.DOTALL | re.MULTILINE)) == {
-        f"attack={attack}, method=roclip, seed=10" for attack in ("targeted", "patch")
+        f"attack={attack}, step=roclip, seed=10" for attack in ("targeted", "patch")
     }
     attack = planned(project, attack={"patch": {"poisons": 9}})
     assert (attack["attack"], attack["train"]) == (1, 2)
+
+
+def test_one_more_attack_leaves_what_is_done_as_it_is(project):
+    """Each of the four models is judged on the new evaluation set, and each of the two new ones on all four sets."""
+    jobs = planned(project, attacks=["targeted", "patch", "warped"], attack={"warped": {"poisons": 8, "evaluation_images": 40}})
+    assert (jobs["attack"], jobs["train"], jobs["encode"], jobs["measure"]) == (1, 2, 4 + 2 * 4, 4 + 2 * 5)
+
+
+def test_one_more_defence_on_the_way_to_another_is_trained_once(project):
+    repair = {"repair": {"kind": "finetune", "clean_pairs": 200, "epochs": 1, "warmup_steps": 1}}
+    recipes = {
+        "cleaned": {"train": {"kind": "clip"}, **repair},
+        "kept": {"filter": {"kind": "random"}, "train": {"kind": "clip"}},
+    }
+    jobs = planned(project, attacks=["patch"], defences=["cleaned", "kept"], baseline="cleaned", defence=recipes)
+    assert (jobs["train"], jobs["repair"], jobs["filter"]) == (1, 1, 1)  # `cleaned` repairs the model `clip`
 
 
 def test_a_table_that_is_touched_or_made_again_the_same_starts_no_training(project):
@@ -135,10 +153,12 @@ def test_the_table_of_a_million_pairs_counts_by_its_content_too(tmp_path):
 
 
 def test_a_second_snakemake_on_an_experiment_is_refused_in_one_line(project):
-    measure, written = project / RESULTS / "measures/targeted/clip/seed10/zero_shot.json", project / RESULTS / "config.yaml"
+    measure, written = project / RESULTS / ZERO_SHOT, project / RESULTS / "config.yaml"
     before, date = measure.read_bytes(), written.stat().st_mtime_ns
     measure.unlink()
-    claiming = f"from pathlib import Path; from roclip.core.orphan import claim; claim(Path('{RESULTS}')); print(flush=True)"
+    claiming = (
+        f"from pathlib import Path; from roclip.experiment.run_lock import claim; claim(Path('{RESULTS}')); print(flush=True)"
+    )
     code = f"{claiming}; import time; time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", code], cwd=project, stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
@@ -166,7 +186,8 @@ def test_other_images_under_the_same_names_are_trained_on_anew(project):
     (project / "changes.yaml").write_text("{}")
     snakemake(project, "changes.yaml", "--cores", "1", "attacks")
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == kept
-    assert (jobs["attack"], jobs["train"], jobs["encode"], jobs["contact_sheet"]) == (0, 2, 4, 1)
+    # the two models of this attack on their three sets, and the other two on its own; the contact sheet shows its images
+    assert (jobs["attack"], jobs["train"], jobs["encode"]) == (0, 2, 2 * 3 + 2)
     assert not planned(project)
 
 
@@ -177,15 +198,15 @@ def test_after_an_interruption_only_what_is_missing_is_trained(project):
     jobs = planned(project)
     for number, path in enumerate(missing):
         (project / f"aside{number}").rename(path)
-    assert (jobs["train"], jobs["encode"], jobs["table"]) == (1, 1, 1)
+    assert (jobs["train"], jobs["encode"], jobs["gather"]) == (1, 3, 1)
     assert not planned(project)
 
 
 def test_a_sweep_shares_its_data_and_attacks_and_trains_what_is_new(project):
-    axes = {"pool_size": [50, 100], "match_every": [0, 2]}  # 100 and 2 are RoCLIP itself, 100 and 0 are clip_augmented
-    sweeps = {"pool": {"attacks": ["targeted"], "methods": ["roclip"], "axes": axes}}
-    jobs = planned(project, sweeps=sweeps, method={"clip_augmented": {"pool_size": 100}})
-    assert (jobs["train"], jobs["attack"], jobs["download"]) == (3, 0, 0)
+    axes = {"pool_size": [50, 100], "match_every": [0, 2]}  # 100 and 2 are RoCLIP itself; without matching, no pool matters
+    sweeps = {"pool": {"attacks": ["targeted"], "defences": ["roclip"], "axes": axes}}
+    jobs = planned(project, sweeps=sweeps)
+    assert (jobs["train"], jobs["attack"], jobs["download"]) == (2, 0, 0)
 
 
 def test_another_seed_adds_its_own_models(project):
@@ -199,14 +220,14 @@ def test_each_stage_has_a_target(project, target):
 
 
 def test_a_stage_runs_by_file_and_by_the_command_that_is_printed(project):
-    measure = project / RESULTS / "measures/targeted/clip/seed10/zero_shot.json"
+    measure = project / RESULTS / ZERO_SHOT
     before = measure.read_text()
     measure.unlink()
     output = snakemake(project, "--cores", "1", str(measure.relative_to(project)))
     assert measure.read_text() == before
-    command = re.search(r"python -m roclip\.zero_shot .*?\| tee \S+", output, re.DOTALL)[0]
+    command = re.search(r"roclip logged \S+ roclip measure .*?--out \S+", output, re.DOTALL)[0]
     measure.unlink()
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    path = os.pathsep.join([str(project / "workflow/bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
     subprocess.run(["bash", "-c", command], cwd=project, check=True, env={**os.environ, "PATH": path}, capture_output=True)
     assert measure.read_text() == before
 
@@ -219,22 +240,27 @@ def test_the_report_shows_every_figure_and_the_hashes_of_the_data(project):
 
 
 def test_the_report_is_written_again_when_the_config_changes(project):
-    assert set(planned(project, method={"clip_augmented": {"pool_size": 90}})) == {"report", "all"}
+    assert set(planned(project, downstream={"require_all": True})) == {"report", "all"}
+
+
+def test_what_reads_the_plan_is_made_again_when_that_changes(project):
+    jobs = planned(project, defence={"clip_augmented": {"train": {"epochs": 1}}})  # which is not run
+    assert {rule for rule, count in jobs.items() if count} == {"gather", "claims", "paper_tables", "figure", "report", "all"}
 
 
 def test_a_downstream_set_that_is_there_is_judged_and_exported_and_one_that_is_not_is_named(project, monkeypatch):
     dtd(project / "data/downstream", monkeypatch)
-    changes = {"attacks": ["targeted"], "methods": ["clip"], "downstream": {"sets": ["dtd", "pets"]}}
+    changes = {"attacks": ["targeted"], "defences": ["clip"], "downstream": {"sets": ["dtd", "pets"]}}
     (project / "changes.yaml").write_text(yaml.safe_dump(changes))
     targets = (str(RESULTS / "tables/downstream.csv"), "exports")
     output = snakemake(project, "changes.yaml", "--cores", "all", *targets)
     assert "No model is judged on pets: there is no folder data/downstream/oxford-iiit-pet." in output
-    rows = read_table(project / RESULTS / "tables/measures.csv", MEASURES)
-    assert {r["measure"]: r["n"] for r in rows if r["exam"] == "dtd" and r["seed"] == "10"} == {
+    rows = read_table(project / RESULTS / "tables/measures.csv", tuple(MEASURES))
+    assert {r["measure"]: r["n"] for r in rows if r["evaluation_set"] == "dtd" and r["seed"] == "10"} == {
         "zero_shot_top1": "3", "zero_shot_top3": "3", "zero_shot_top5": "3", "linear_probe": "3",
     }  # fmt: skip
-    beside = read_table(project / RESULTS / "tables/downstream.csv", ("measure", "set", "method", "attack"))
-    assert {(r["measure"], r["method"]) for r in beside if r["set"] == "dtd" and r["attack"] == "targeted"} == {
+    beside = read_table(project / RESULTS / "tables/downstream.csv", ("measure", "set", "defence", "attack"))
+    assert {(r["measure"], r["defence"]) for r in beside if r["set"] == "dtd" and r["attack"] == "targeted"} == {
         ("zero-shot", "clip"), ("linear probe", "clip"),
     }  # fmt: skip
     exported = project / RESULTS / "exports/targeted/clip/seed10"
@@ -261,7 +287,7 @@ def test_a_gpu_that_is_asked_for_and_absent_stops_a_training_in_one_line(project
     command += ["--configfile", "config/test.yaml", "changes.yaml"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "2 trainings to do" in done.stdout
-    assert "1 at a time" in done.stdout  # on one GPU
+    assert "2 trainings to do" in done.stderr
+    assert "1 at a time" in done.stderr  # on one GPU
     (log,) = (path.read_text() for path in (project / RESULTS / "logs/train").rglob("seed12.log"))  # the first one ends the run
     assert re.fullmatch(r"\[targeted \w+ seed 12\] error: resource gpu: 1 asked for, and nvidia-smi finds \d+ .*\n", log)

@@ -1,27 +1,26 @@
-"""Builds the poisoned pairs and the exam of an attack.
+"""Builds the poisoned pairs of an attack and its evaluation set.
 
 Reads   data/*.csv
-Writes  attacks/ATTACK/seedN/train.csv      path, caption, is_poison, adversary_class (of poisons, empty for clean pairs)
-        attacks/ATTACK/seedN/targets.csv    path, label (the class that the adversary wants)
-        attacks/ATTACK/seedN/manifest.json  counts, rates, chosen rows
-        attacks/ATTACK/seedN/attacks.record.json  hashes of all that it read and wrote, images too
-        attacks/ATTACK/seedN/sample.png     backdoors: the first test image with the trigger
+Writes  attacks/ATTACK/seedN/: train.csv, all that a defence sees; truth.csv, read by measurements and figures alone;
+        targets.csv, the evaluation set; manifest.json, counts and choices; attack.record.json, hashes of its images too
 """
 
 
 rule attack:
+    """Build the poisoned pairs of an attack, the truth about them, and its evaluation set."""
     input:
         train=rules.download.output.train,
         validation=rules.download.output.validation,
         test=rules.download.output.test,
-        classes=config["data"]["classes"],
-        templates=config["data"]["templates"],
+        classes=CONFIG["data"]["classes"],
+        templates=CONFIG["data"]["templates"],
         record=rules.download.output.record,
     output:
         train=f"{RESULTS}/attacks/{{attack}}/seed{{seed}}/train.csv",
+        truth=f"{RESULTS}/attacks/{{attack}}/seed{{seed}}/truth.csv",
         targets=f"{RESULTS}/attacks/{{attack}}/seed{{seed}}/targets.csv",
         manifest=f"{RESULTS}/attacks/{{attack}}/seed{{seed}}/manifest.json",
-        record=f"{RESULTS}/attacks/{{attack}}/seed{{seed}}/attacks.record.json",
+        record=f"{RESULTS}/attacks/{{attack}}/seed{{seed}}/attack.record.json",
     log:
         f"{RESULTS}/logs/attack/{{attack}}/seed{{seed}}.log",
     benchmark:
@@ -29,16 +28,12 @@ rule attack:
     conda:
         "../../environment.yml"
     params:
-        kind=attack_kind,
-        settings=attack_flags,
+        out=subpath(output.train, parent=True),
+        flags=TARGETS.attack_flags,
     shell:
         """
-        python -m attacks.{params.kind} \
-            --train {input.train:q} \
-            --validation {input.validation:q} \
-            --test {input.test:q} \
-            --classes {input.classes:q} \
-            --templates {input.templates:q} \
-            --out "$(dirname {output.train:q})" \
-            --seed {wildcards.seed} {params.settings} 2>&1 | tee {log:q}
+        roclip logged {log:q} roclip attack \
+            --train {input.train:q} --validation {input.validation:q} --test {input.test:q} \
+            --classes {input.classes:q} --templates {input.templates:q} \
+            --out {params.out:q} {params.flags}
         """

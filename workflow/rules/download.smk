@@ -1,21 +1,17 @@
-"""Draws the embedded scenes, or takes a URL list, and downloads its images; takes over splits on this disk; lists those of
-downstream sets.
+"""Draws the embedded scenes, or takes a URL list, and downloads its images; takes over splits and downstream sets on this disk.
 
-Reads   config `data`; classes and sentence patterns; config `downstream`
-Writes  data/urls.tsv                          split, url, caption, label
-        data/train.csv, data/validation.csv    path, caption
-        data/test.csv, data/probe.csv          path, label
-        data/download.record.json              hashes of the tables and of all images, so that what reads them sees when images change
-        data/downstream/SET/test.csv, probe.csv  path, label
-        data/downstream/SET/classes.txt, templates.txt
+Reads   config `data` and `downstream`; classes and sentence patterns; lists, tables and folders that the config names
+Writes  data/urls.tsv, data/{train,validation,test,probe}.csv, data/download.record.json (hashes of all images too)
+        data/downstream/SET/{test,probe}.csv, classes.txt, templates.txt
 """
 
 
 rule scenes:
+    """Draw the embedded data set."""
     input:
-        classes=config["data"]["classes"],
-        captions=config["data"]["captions"],
-        module="roclip/data/scenes.py",
+        classes=CONFIG["data"]["classes"],
+        captions=CONFIG["data"]["captions"],
+        module=HERE / "roclip/data/scenes.py",
     output:
         urls=f"{RESULTS}/data/urls.tsv",
     log:
@@ -24,29 +20,20 @@ rule scenes:
         f"{RESULTS}/benchmarks/scenes.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: all_cores
     params:
-        data=config["data"],
+        flags=TARGETS.scenes_flags(),
     shell:
         """
-        python -m roclip.data.scenes \
-            --data "$(dirname {output.urls:q})" \
-            --classes {input.classes:q} \
-            --captions {input.captions:q} \
-            --image_size {params.data[image_size]} \
-            --train_scenes {params.data[train_scenes]} \
-            --validation_scenes {params.data[validation_scenes]} \
-            --test_scenes {params.data[test_scenes]} \
-            --probe_scenes {params.data[probe_scenes]} \
-            --seed {params.data[seed]} \
-            --threads {threads} 2>&1 | tee {log:q}
+        roclip logged {log:q} roclip scenes --threads {threads} \
+            --classes {input.classes:q} --captions {input.captions:q} {params.flags}
         """
 
 
 rule download:
+    """Download the images of a list, and take over the splits that are on this disk."""
     input:
-        urls=sorted({str(path) for path in paths(URL_LIST).values()}),
-        tables=[str(path) for path in by_split(LOCAL, "tables").values()],
+        sources=TARGETS.downloaded(),
     output:
         train=f"{RESULTS}/data/train.csv",
         validation=f"{RESULTS}/data/validation.csv",
@@ -59,18 +46,17 @@ rule download:
         f"{RESULTS}/benchmarks/download.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: all_cores
     params:
-        settings=download_flags(),
+        flags=TARGETS.download_flags(),
     shell:
         """
-        python -m roclip.data.download \
-            --data "$(dirname {output.train:q})" \
-            --threads {threads} {params.settings} 2>&1 | tee {log:q}
+        roclip logged {log:q} roclip download --threads {threads} {params.flags}
         """
 
 
 rule downstream:
+    """List the images of a downstream test set; early, for a wrong folder must show before hours of training."""
     output:
         probe=f"{RESULTS}/data/downstream/{{set}}/probe.csv",
         test=f"{RESULTS}/data/downstream/{{set}}/test.csv",
@@ -79,21 +65,13 @@ rule downstream:
     log:
         f"{RESULTS}/logs/downstream/{{set}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/downstream_{{set}}.tsv"
-    wildcard_constraints:
-        set="|".join(FOLDERS),
-    # a folder with the wrong layout shows before hours of training
+        f"{RESULTS}/benchmarks/downstream/{{set}}.tsv"
     priority: 1
     conda:
         "../../environment.yml"
     params:
-        root=config["downstream"]["root"],
-        max_bad_fraction=config["data"]["max_bad_fraction"],
+        flags=TARGETS.downstream_flags,
     shell:
         """
-        python -m roclip.data.downstream \
-            --root {params.root:q} \
-            --set {wildcards.set} \
-            --out "$(dirname {output.test:q})" \
-            --max_bad_fraction {params.max_bad_fraction} 2>&1 | tee {log:q}
+        roclip logged {log:q} roclip downstream {params.flags}
         """

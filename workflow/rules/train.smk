@@ -1,60 +1,90 @@
-"""Trains a model: an attack, a method, a seed.
+"""Defends: filters pairs, trains a model on those that are kept, repairs it; each a step of a recipe, for an attack and a seed.
 
-Reads   attacks/ATTACK/seedN/train.csv, targets.csv (measured, never trained on), data/probe.csv
-Writes  models/ATTACK/METHOD/seedN/history.csv  a row an epoch, see roclip/training/schedule.py
-        models/ATTACK/METHOD/seedN/pace.csv     epoch, kind, pairs_per_second, seconds
-        models/ATTACK/METHOD/seedN/matches.csv  row, caption_row
-        models/ATTACK/METHOD/seedN/cosines.csv  epoch, row, is_poison, cosine of image and own caption
-        models/ATTACK/METHOD/seedN/quarantine.csv  table, row, path, reason: the images that were left out
-        models/ATTACK/METHOD/seedN/weights/     last_clip.safetensors, last_matching.safetensors
+Reads   attacks/ATTACK/seedN/; data/probe.csv, like truth.csv and targets.csv to measure; for a repair data/train.csv
+Writes  filters/ATTACK/STEP/seedN/: kept.csv, scores.csv, quarantine.csv
+        models/ATTACK/STEP/seedN/: history.csv, pace.csv, cosines.csv, quarantine.csv, the defence's own tables/, weights/
 """
 
 
-rule train:
+rule filter:
+    """Choose the pairs that a training keeps."""
     input:
         pairs=rules.attack.output.train,
-        targets=rules.attack.output.targets,
-        validation=rules.download.output.probe,
-        classes=config["data"]["classes"],
-        templates=config["data"]["templates"],
         record=rules.attack.output.record,
-        model=config["train"]["model"] if config["train"]["model"].endswith(".json") else [],
+        weights=TARGETS.scored_by,
     output:
-        history=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/history.csv",
-        pace=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/pace.csv",
-        matches=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/matches.csv",
-        cosines=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/cosines.csv",
-        quarantine=f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/quarantine.csv",
-        weights=directory(f"{RESULTS}/models/{{attack}}/{{method}}/seed{{seed}}/weights"),
+        kept=f"{RESULTS}/filters/{{attack}}/{{step}}/seed{{seed}}/kept.csv",
+        scores=f"{RESULTS}/filters/{{attack}}/{{step}}/seed{{seed}}/scores.csv",
+        quarantine=f"{RESULTS}/filters/{{attack}}/{{step}}/seed{{seed}}/quarantine.csv",
     log:
-        f"{RESULTS}/logs/train/{{attack}}/{{method}}/seed{{seed}}.log",
+        f"{RESULTS}/logs/filter/{{attack}}/{{step}}/seed{{seed}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/train/{{attack}}/{{method}}/seed{{seed}}.tsv"
+        f"{RESULTS}/benchmarks/filter/{{attack}}/{{step}}/seed{{seed}}.tsv"
     conda:
         "../../environment.yml"
-    threads: config["train"]["threads"] + config["train"]["workers"]
+    threads: CONFIG["train"]["threads"]
     resources:
-        # a profile says how many a job takes for itself, several share its batches; 0: the one that is there, if any, shared
-        gpu=0,
+        gpu=0,  # a profile says how many a job takes for itself; 0: the one that is there, if any, shared
     params:
-        start=train_start,
-        settings=train_flags,
-        max_bad_fraction=config["data"]["max_bad_fraction"],
+        out=subpath(output.kept, parent=True),
+        flags=TARGETS.filter_flags,
     shell:
         """
-        # told to stop, a training saves: its shell and what writes the log wait for that
-        trap : TERM
-        python -m roclip.experiment.gpus {resources.gpu} {params.start} \
-            --pairs {input.pairs:q} \
-            --targets {input.targets:q} \
-            --validation {input.validation:q} \
-            --classes {input.classes:q} \
-            --templates {input.templates:q} \
-            --out "$(dirname {output.history:q})" \
-            --seed {wildcards.seed} \
-            --max_bad_fraction {params.max_bad_fraction} {params.settings} 2>&1 \
-            | (
-                trap '' TERM
-                sed -u 's/^/[{wildcards.attack} {wildcards.method} seed {wildcards.seed}] /' | tee {log:q}
-            )
+        roclip logged {log:q} roclip gpus {resources.gpu} roclip filter --threads {threads} \
+            --pairs {input.pairs:q} --out {params.out:q} {params.flags}
         """
+
+
+rule train:
+    """Train a model on the pairs of an attack, with a defence or without."""
+    input:
+        pairs=TARGETS.pairs,
+        truth=rules.attack.output.truth,
+        targets=rules.attack.output.targets,
+        validation=rules.download.output.probe,
+        classes=CONFIG["data"]["classes"],
+        templates=CONFIG["data"]["templates"],
+        records=[rules.attack.output.record, rules.download.output.record],
+        steps=TARGETS.steps_before,
+        files=TARGETS.files_of_step,
+    output:
+        history=f"{RESULTS}/models/{{attack}}/{{step}}/seed{{seed}}/history.csv",
+        pace=f"{RESULTS}/models/{{attack}}/{{step}}/seed{{seed}}/pace.csv",
+        cosines=f"{RESULTS}/models/{{attack}}/{{step}}/seed{{seed}}/cosines.csv",
+        quarantine=f"{RESULTS}/models/{{attack}}/{{step}}/seed{{seed}}/quarantine.csv",
+        tables=directory(f"{RESULTS}/models/{{attack}}/{{step}}/seed{{seed}}/tables"),
+        weights=directory(f"{RESULTS}/models/{{attack}}/{{step}}/seed{{seed}}/weights"),
+    log:
+        f"{RESULTS}/logs/train/{{attack}}/{{step}}/seed{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train/{{attack}}/{{step}}/seed{{seed}}.tsv"
+    wildcard_constraints:
+        step=TARGETS.steps("train"),
+    conda:
+        "../../environment.yml"
+    threads: CONFIG["train"]["threads"] + CONFIG["train"]["workers"]
+    resources:
+        gpu=0,  # as of a filter; of several, each has its part of every batch
+    params:
+        label=TARGETS.label,
+        stage=TARGETS.launched,
+        out=subpath(output.history, parent=True),
+        flags=TARGETS.train_flags,
+    shell:
+        """
+        trap : TERM # told to stop, a training saves, and its shell waits for that
+        roclip logged --label {params.label:q} {log:q} roclip gpus {resources.gpu} {params.stage} \
+            --pairs {input.pairs:q} --targets {input.targets:q} --validation {input.validation:q} \
+            --classes {input.classes:q} --templates {input.templates:q} \
+            --out {params.out:q} {params.flags}
+        """
+
+
+use rule train as repair with:
+    """Repair a trained model by a further training on clean pairs."""
+    log:
+        f"{RESULTS}/logs/repair/{{attack}}/{{step}}/seed{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/repair/{{attack}}/{{step}}/seed{{seed}}.tsv"
+    wildcard_constraints:
+        step=TARGETS.steps("repair"),

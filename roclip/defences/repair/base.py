@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from roclip.core.facts import Facts
 from roclip.core.options import option
 from roclip.defences.base import Defence
 
@@ -19,6 +22,11 @@ class Repair(Defence):
         warmup_steps: int = option("steps of linear warm-up, fewer than the steps of the repair", 10, minimum=0)
         augment_images: bool = option("augment the images, anew each epoch", False)
         augment_captions: str = option("augment the captions", "never", choices=("never", "once", "each_epoch"))
+
+    @classmethod
+    def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
+        if settings["clean_pairs"] > facts.pairs:
+            yield "clean_pairs", f"{settings['clean_pairs']} is more than the {facts.pairs} training pairs"
 
     def kind(self, epoch: int) -> str:
         return "repair"

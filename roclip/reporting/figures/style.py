@@ -1,37 +1,47 @@
-"""What all figures share: colours, names, the grid of panels, and how a figure is saved."""
+"""What all figures share: colours, the grid of panels, legends, and how a figure is saved."""
+
+from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-import seaborn as sns
+from typing import Any
 
 from roclip.core.atomic import atomic
-from roclip.experiment.plan import base
+from roclip.core.deferred import Deferred
 
-COLOURS = sns.color_palette("colorblind")
-MATCHING = "0.87"  # the grey behind matching epochs
-STYLE = sns.axes_style("ticks") | sns.plotting_context("paper") | {
+plt = Deferred("matplotlib.pyplot")
+
+COLOURS = (  # seaborn's palette `colorblind`
+    "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9",
+)  # fmt: skip
+CLEAN, POISONED = COLOURS[0], COLOURS[3]
+MARKERS = "osD^vPX*"
+LINE_STYLES = ("-", "--", ":", "-.")
+INK = "0.15"
+STYLE = {
+    "figure.constrained_layout.use": True,
     "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "legend.fontsize": 9, "legend.frameon": False,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "figure.constrained_layout.use": True,
-    "hatch.linewidth": 0.8,
+    "font.sans-serif": ["Arial", "DejaVu Sans", "Liberation Sans", "Bitstream Vera Sans", "sans-serif"],
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.linewidth": 1,
+    "xtick.major.width": 1, "ytick.major.width": 1, "xtick.major.size": 4.8, "ytick.major.size": 4.8,
+    "xtick.labelsize": 8.8, "ytick.labelsize": 8.8,
+    "lines.linewidth": 1.2, "lines.markersize": 4.8, "lines.solid_capstyle": "round",
+    "patch.linewidth": 0.8, "patch.edgecolor": "w", "patch.force_edgecolor": True, "hatch.linewidth": 0.8,
 }  # fmt: skip
 WIDEST = 4  # panels in a row of a grid
 DPI = 160
 
 
-def palette(names: Iterable[str]) -> dict[str, tuple]:
+def palette(names: Iterable[str]) -> dict[str, str]:
     """One colour a name, in the order of the names; with more names than colours they come round again."""
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(dict.fromkeys(names))}
 
 
-def is_base(name: str) -> bool:
-    """Whether an attack or method is none of the variants that sweeps make, such as `roclip~pool_size~400`."""
-    return name == base(name)
+def fill(colour: str, checkpoint: str, checkpoints: Sequence[str]) -> Any:
+    """What a marker is filled with: the first checkpoint's with its colour, the second's with white, others' with a tint."""
+    return (colour, "white", (colour, 0.35))[min(checkpoints.index(checkpoint), 2)]
 
 
 def grid(panels: int, width: float, height: float, **shared: bool) -> tuple[plt.Figure, list[plt.Axes]]:
@@ -55,6 +65,20 @@ def label_edges(axes: list[plt.Axes], x: str, y: str) -> None:
             axis.set_ylabel(y)
         if i + columns >= len(axes):
             axis.set_xlabel(x)
+
+
+def percent_axis(axis: plt.Axes, name: str, *limits: float) -> None:
+    """Ticks at the quarters of 100%; `name`: x or y."""
+    axis.set(**{f"{name}lim": limits, f"{name}ticks": range(0, 101, 25)})
+
+
+def whole_epochs(axis: plt.Axes) -> None:
+    axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+
+
+def beside(axis: plt.Axes, text: str, x: float, y: float, right: int = 3, colour: str = INK) -> None:
+    """Write a small text to the right of a point, so many dots away."""
+    axis.annotate(text, (x, y), xytext=(right, 0), textcoords="offset points", va="center", fontsize=7.5, color=colour)
 
 
 def legend_below(figure: plt.Figure, handles: list, columns: int) -> None:

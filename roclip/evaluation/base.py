@@ -1,0 +1,35 @@
+"""The contract of a measure: from the features of an evaluation set to counts of hits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from roclip.evaluation.features import Features
+
+
+class Measure:
+    """A share of images that a checkpoint gets right, or wrong as an attack wants it."""
+
+    of: ClassVar[str]  # the evaluation sets that it is for: `labelled` images, or those of an `attack`
+    label: ClassVar[str | None] = None  # what it is called in headings; None: its name
+    needs_probe: ClassVar[bool] = False  # whether it needs the probe images of a set beside the test images
+    task: ClassVar[str] = ""  # what CLIP_benchmark calls it; empty where that has nothing of the kind
+
+    @dataclass(frozen=True, kw_only=True)
+    class Settings:
+        """A measure without settings of its own."""
+
+    def __init__(self, settings: Any) -> None:
+        """settings: any object with the options of `Settings`."""
+        self.settings = settings
+
+    def rows(self, features: Features, checkpoint: str) -> list[dict[str, Any]]:
+        """Rows of `checkpoint`, `measure`, `hits` and `n`, and where it helps `outcomes`, a 1 or 0 for each test image."""
+        raise NotImplementedError
+
+    @classmethod
+    def metrics(cls, features: Features, checkpoint: str, rows: list[dict[str, Any]]) -> dict[str, float]:
+        """What CLIP_benchmark notes of its `task`, by name; rows: those of the checkpoint, as measured."""
+        raise NotImplementedError

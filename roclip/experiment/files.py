@@ -1,0 +1,104 @@
+"""The config's files: how they are put together, and what YAML would drop or misread in them without a word."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from roclip.core.errors import UserError
+from roclip.core.files import bad_line
+from roclip.data.settings import DataSettings
+from roclip.training.settings import TrainSettings
+
+# settings whose values may be files of the workflow's own
+OWN_FILES = {"data": (DataSettings, ("classes", "templates", "captions")), "train": (TrainSettings, ("model",))}
+
+
+def _tree(path: Path) -> yaml.Node | None:
+    try:
+        return yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+    except UnicodeDecodeError:
+        raise UserError(f"{path}, line {bad_line(path)}: not UTF-8; save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(f"{path}: not YAML that can be read: it is nested too deeply") from None
+
+
+def _nodes(tree: yaml.Node | None) -> Iterator[yaml.Node]:
+    """Every node of a tree once, though aliases may lead to it from many places."""
+    waiting, seen = [tree] if tree else [], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        yield node
+        if isinstance(node, yaml.MappingNode):
+            waiting += [part for pair in reversed(node.value) for part in reversed(pair)]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += reversed(node.value)
+
+
+def _duplicates(node: yaml.MappingNode) -> Iterator[yaml.Node]:
+    """The duplicate keys of a mapping. The merge key may come again: each `<<` adds to the others."""
+    seen = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                yield key
+            seen.add(key.value)
+
+
+def _is_misread(node: yaml.ScalarNode) -> bool:
+    """Whether YAML reads a number as another than stands there: 010 as 8, and 1:30 as 90."""
+    return node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float") and bool(
+        re.fullmatch(r"[-+]?0[0-7_]+|.*:.*", node.value)
+    )
+
+
+def check_files(paths: Iterable[str | Path]) -> None:
+    """Raises UserError with file, line and key for a duplicate key, of which YAML drops all but the last, and for numbers that
+    YAML reads as others than stand there."""
+    for path in map(Path, paths):
+        for node in _nodes(_tree(path)):
+            line = f"{path}, line {node.start_mark.line + 1}"
+            if isinstance(node, yaml.ScalarNode) and _is_misread(node):
+                value = yaml.safe_load(node.value)
+                raise UserError(f"{line}: YAML reads {node.value} as {value}; write the number without a leading 0 or a colon")
+            for key in _duplicates(node) if isinstance(node, yaml.MappingNode) else ():
+                raise UserError(
+                    f"{path}, line {key.start_mark.line + 1}: duplicate key '{key.value}' in one mapping; rename one"
+                )
+
+
+def read_config(home: Path, given: Mapping[str, Any], files: Iterable[str]) -> dict[str, Any]:
+    """The workflow's config.yaml with what is given in its place: mappings key by key, all else as a whole.
+
+    home: the workflow's own folder; its files are found there unless they are in the one that it runs in. files: those that
+    `given` was read from. Raises UserError for files that YAML misreads.
+    """
+    defaults = home / "config/config.yaml"
+    check_files([defaults, *files])
+    config = merged(yaml.safe_load(defaults.read_text(encoding="utf-8")), given)
+    for section, (settings, keys) in OWN_FILES.items():
+        found = config.get(section) or {}
+        if isinstance(found, Mapping):
+            named = {key: str(found.get(key, settings.__dataclass_fields__[key].default)) for key in keys}
+            if own := {key: str(home / file) for key, file in named.items() if _lies_in(home, file)}:
+                config[section] = {**found, **own}
+    return config
+
+
+def _lies_in(home: Path, file: str) -> bool:
+    """Whether a file is there and not here; Path's methods raise for a name that is too long."""
+    return not os.path.exists(file) and os.path.isfile(home / file)  # noqa: PTH110, PTH113
+
+
+def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """The first mapping with the second's values in place of its own; mappings in both are merged in turn."""
+    inner = (key for key, value in second.items() if isinstance(value, Mapping) and isinstance(first.get(key), Mapping))
+    return {**first, **second, **{key: merged(first[key], second[key]) for key in inner}}

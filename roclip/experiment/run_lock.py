@@ -1,0 +1,111 @@
+"""One Snakemake holds an experiment: by a lock that ends with its process, however that ends.
+
+What a run that was killed left half-written is removed by the next one, in the folders that the workflow writes and by the
+names that roclip/core/atomic.py gives. Whatever else lies there is left alone.
+"""
+
+import errno
+import fcntl
+import logging
+import os
+import platform
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from stat import S_ISREG
+from typing import Any
+
+import yaml
+
+from roclip.core.atomic import atomic, remove_unfinished
+from roclip.core.errors import UserError
+from roclip.experiment.plan import Plan, write_plan
+from roclip.experiment.terminal import outlive_terminal
+
+FOLDERS = ("data", "attacks", "filters", "models", "measures", "exports", "tables", "figures")
+# folders of up to millions of files, none of them written by roclip.core.atomic, and the states of a training that may still
+# write: it cleans up there when it resumes
+LEFT_ALONE = ("scenes", "images", "download", "state")
+OWNER = re.compile(r"process \d+ on .*")
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+
+def folder_of(experiment: str) -> str:
+    """The folder of an experiment. Raises UserError where something else than a folder is in its place."""
+    results = Path("results", experiment)
+    for path in (results.parent, results):
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"{path}: is a link to nothing; remove it, or name the experiment otherwise")
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path}: is no folder; remove it, or name the experiment otherwise")
+    return str(results)
+
+
+def begin(results: Path, config: Mapping[str, Any], plan: Plan, logger: logging.Logger) -> None:
+    """What comes before the first job: the experiment is held, config and plan are written, the terminal may go away.
+
+    logger: Snakemake's. Raises UserError as `claim`.
+    """
+    claim(results)
+    write_down(results, config, plan)
+    outlive_terminal(logger)
+
+
+def write_down(results: Path, config: Mapping[str, Any], plan: Plan) -> None:
+    """Write the complete config and the plan of a run beside its results, where they say something else yet."""
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    path = results / "config.yaml"
+    if not path.is_file() or path.read_bytes() != text.encode():
+        with atomic(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    write_plan(results / "plan.json", plan)
+
+
+def claim(results: Path) -> None:
+    """Hold an experiment for as long as this process lives, and remove what a killed run left half-written.
+
+    Raises UserError while another process holds it, and where the folder cannot be used.
+    """
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{results}: cannot be made ({error.strerror})") from None
+    _lock(results)
+    remove_unfinished(results)
+    for name in FOLDERS:
+        for folder, folders, _ in os.walk(results / name):
+            folders[:] = [name for name in folders if name not in LEFT_ALONE]
+            remove_unfinished(Path(folder))
+    for folder, _, names in os.walk(results / "benchmarks"):
+        for path in (Path(folder, name) for name in names if name.endswith(".tsv")):
+            if not path.lstat().st_size:  # Snakemake was killed as it wrote it
+                path.unlink()
+
+
+def _lock(results: Path) -> None:
+    """Raises UserError as `claim`, and for a `.lock` that is not ours: nothing is written to that."""
+    path = results / ".lock"
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)  # never closed
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR):
+            raise UserError(f"{path}: is a link or a folder, no lock of this workflow; remove it") from None
+        raise UserError(f"{results}: cannot be written to ({error.strerror}); change its owner or permissions") from None
+    status = os.fstat(file)
+    owner = os.read(file, 1000).decode(errors="replace") if S_ISREG(status.st_mode) else "?"
+    if status.st_nlink > 1 or (owner and not OWNER.fullmatch(owner)):
+        os.close(file)
+        raise UserError(f"{path}: is no lock of this workflow; rename it")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"{results}: another snakemake runs this experiment ({owner}); wait for it or stop it") from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise UserError(
+            f"{results}: its file system has no locks (flock: {error.strerror}); mount it with them (Lustre: -o flock), or "
+            "make this folder a link to one that has them"
+        ) from None
+    os.ftruncate(file, 0)
+    os.pwrite(file, f"process {os.getpid()} on {platform.node()}".encode(), 0)

@@ -1,0 +1,46 @@
+"""The top level of the config: which attacks meet which defences, with which seeds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from roclip.core.options import option
+
+NAME = r"[a-z0-9][a-z0-9_]{0,59}"  # of an attack, a defence or a sweep
+_CHOICE = {"type": "object", "additionalProperties": {"$ref": "#/$defs/axis"}}
+_SWEEP = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["attacks", "defences"],
+    "properties": {
+        "attacks": {"$ref": "#/properties/attacks"},
+        "defences": {"$ref": "#/properties/defences"},
+        "seeds": {"$ref": "#/properties/seeds"},
+        "axes": {**_CHOICE, "description": "settings of the attacks or defences, each with a list of values"},
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentSettings:
+    experiment: str = option(
+        "name of the folder under results/: small letters, digits, _ and -, at most 60", pattern=r"[a-z0-9][a-z0-9_-]{0,59}"
+    )
+    attacks: tuple[str, ...] = option("attacks to run, by their names under `attack`", fewest=1, pattern=NAME)
+    defences: tuple[str, ...] = option("defences to run, by their names under `defence`", fewest=1, pattern=NAME)
+    baseline: str = option(
+        "the defence that the others are compared with, one of `defences`; where `clip` is none of them, nothing is claimed of "
+        "differences",
+        "clip",
+        pattern=NAME,
+    )
+    seeds: tuple[int, ...] = option(
+        "seeds: each is another attack, initialisation and order of the pairs", (10,), fewest=1, minimum=0, maximum=2**32 - 1
+    )
+    sweeps: Mapping[str, Any] = option(
+        "tables of runs beside attacks x defences, by name: { attacks: [...], defences: [...], seeds: [...], axes: "
+        "{ pool_size: [200, 400] } }. An axis is a setting of the attack or of the one step that has it; `train.epochs`, "
+        "`repair.epochs` or `filter.keep` say of which. A value that is a mapping changes several settings together",
+        {},
+        schema={"type": "object", "propertyNames": {"$ref": "#/$defs/name"}, "additionalProperties": _SWEEP},
+    )

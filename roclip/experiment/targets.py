@@ -1,0 +1,293 @@
+"""What the workflow's rules ask of a config and its plan: which files there will be, what a job reads, and with which flags.
+
+Nothing of Snakemake is needed here. `wildcards` is any object with the names that a rule's files hold: attack, defence or step,
+seed, set.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from roclip.core.options import flags
+from roclip.core.provenance import SUFFIX, fingerprint
+from roclip.data.downstream_sets import absent_sets
+from roclip.data.url_list import SPLITS, by_split, paths, words
+from roclip.evaluation import OWN, attack_set, measures_of
+from roclip.experiment.config import pair_count
+from roclip.experiment.plan import Plan, Step, base
+from roclip.experiment.schema import STEPS
+
+GATHERED = ("measures.csv", "results.csv", "differences.csv", "sweeps.csv", "history.csv", "measures.md")
+SCENES = ("image_size", "train_scenes", "validation_scenes", "test_scenes", "probe_scenes", "seed")
+DOWNLOAD = ("image_size", "image_format", "output_format", "max_bad_fraction", "allow", "distributor")
+
+
+def evaluation_sets(plan: Plan, attack: str, defence: str, seed: int) -> list[str]:
+    """What a model is judged on: the experiment's images, the downstream sets unless it is a variant, and the sets of attacks.
+
+    These are that of its own attack, and those of all attacks of its seed that are no variants.
+    """
+    is_plain = attack == base(attack) and defence == base(defence)
+    adversaries = dict.fromkeys([attack, *(name for name in plan.attacks(seed) if name == base(name))])
+    attacks = [attack_set(name) for name in adversaries if plan.family[name] != "clean"]
+    return [OWN, *(plan.sets if is_plain else []), *attacks]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The files of an experiment, by paths from the working folder, and what its jobs read and are told.
+
+    config: complete; results: the experiment's folder; home: the workflow's own; paper_tables and figures: what the stages of
+    those names will write.
+    """
+
+    config: Mapping[str, Any]
+    plan: Plan
+    results: str
+    home: Path
+    paper_tables: Sequence[str]
+    figures: Mapping[str, Any]
+
+    # the files there will be
+
+    def at(self, places: Iterable[str]) -> list[str]:
+        return [f"{self.results}/{place}" for place in places]
+
+    @cached_property
+    def data(self) -> list[str]:
+        return self.at(f"data/{split}.csv" for split in SPLITS)
+
+    @cached_property
+    def attack_tables(self) -> list[str]:
+        return self.at(f"attacks/{folder}/train.csv" for folder in self.plan.attack_folders())
+
+    @cached_property
+    def manifests(self) -> list[str]:
+        """What each attack did, in numbers, and its record."""
+        names = ("manifest.json", f"attack{SUFFIX}")
+        return self.at(f"attacks/{folder}/{name}" for folder in self.plan.attack_folders() for name in names)
+
+    @cached_property
+    def models(self) -> list[str]:
+        """The histories of all models, those on the way to others included."""
+        return self.at(f"models/{folder}/history.csv" for folder in self.plan.steps())
+
+    @cached_property
+    def histories(self) -> list[str]:
+        """The histories of the models that are judged."""
+        return self.at(f"models/{folder}/history.csv" for folder in self.plan.model_folders())
+
+    @cached_property
+    def measures(self) -> list[str]:
+        return [path for run in self.plan.runs for path in self.measures_of(*run)]
+
+    def measures_of(self, attack: str, defence: str, seed: int) -> list[str]:
+        """The measures of a model on all that it is judged on."""
+        folder = f"measures/{attack}/{defence}/seed{seed}"
+        sets = evaluation_sets(self.plan, attack, defence, int(seed))
+        return self.at(f"{folder}/{name}/{measure}.json" for name in sets for measure in measures_of(name))
+
+    @cached_property
+    def exports(self) -> list[str]:
+        """The models that are no variants, in others' forms."""
+        return self.at(f"exports/{a}/{d}/seed{seed}" for a, d, seed in self.plan.runs if (a, d) == (base(a), base(d)))
+
+    @cached_property
+    def gathered(self) -> list[str]:
+        """The tables of the stage gather."""
+        return self.at(f"tables/{name}" for name in GATHERED)
+
+    @cached_property
+    def published(self) -> list[str]:
+        """The tables beside published numbers."""
+        return self.at(f"tables/{table}.{kind}" for table in self.paper_tables for kind in ("md", "tex", "csv"))
+
+    @cached_property
+    def tables(self) -> list[str]:
+        return [*self.gathered, *self.at(["tables/claims.json"]), *self.published]
+
+    @property
+    def report(self) -> str:
+        return f"{self.results}/report.html"
+
+    @cached_property
+    def planned(self) -> dict[str, str]:
+        """For what reads the plan: where it is, and what changes with it, for the file is no input of a rule."""
+        return {"plan": f"{self.results}/plan.json", "version": fingerprint(asdict(self.plan))}
+
+    @cached_property
+    def drawings(self) -> list[str]:
+        return self.at(f"figures/{figure}.{kind}" for figure in self.figures for kind in ("png", "pdf"))
+
+    def steps(self, stage: str) -> str:
+        """A pattern for the steps of a stage: train and repair write to the same folders. Of none, one that nothing matches."""
+        known = self.plan.filters if stage == "filter" else self.plan.models
+        return "|".join(re.escape(name) for name, step in known.items() if step.stage == stage) or "(?!)"
+
+    # what jobs read
+
+    def pairs(self, wildcards: Any) -> str:
+        """What is trained on: the pairs of the attack or, in a repair, those of the data set, which are clean."""
+        is_repair = self.plan.models[wildcards.step].stage == "repair"
+        folder = "data" if is_repair else f"attacks/{wildcards.attack}/seed{wildcards.seed}"
+        return f"{self.results}/{folder}/train.csv"
+
+    def files_of_step(self, wildcards: Any) -> list[str]:
+        """The files of a user that a training's settings name: of its model, and such as weights to start from."""
+        step = self.plan.models[wildcards.step]
+        options = fields(STEPS[step.stage][step.settings["kind"]].Settings)
+        named = [step.settings.get(option.name) for option in options if option.metadata["role"] == "files"]
+        model = self.config["train"]["model"]
+        return [file for file in (model if model.endswith(".json") else None, *named) if file]
+
+    def steps_before(self, wildcards: Any) -> list[str]:
+        """The rows that a training's filter keeps and the weights that it starts from, where there are such steps."""
+        return [*self._kept(wildcards), *self._weights(self.plan.models[wildcards.step], wildcards)]
+
+    def _kept(self, wildcards: Any) -> list[str]:
+        step = self.plan.models[wildcards.step]
+        return self.at([f"filters/{wildcards.attack}/{step.filter}/seed{wildcards.seed}/kept.csv"] if step.filter else [])
+
+    def scored_by(self, wildcards: Any) -> list[str]:
+        """The weights of the model with which a filter scores; none where it needs no model."""
+        return self._weights(self.plan.filters[wildcards.step], wildcards)
+
+    def _weights(self, step: Step, wildcards: Any) -> list[str]:
+        if not step.start_from:
+            return []
+        return self.at([f"models/{wildcards.attack}/{step.start_from}/seed{wildcards.seed}/weights"])
+
+    def evaluation_set(self, wildcards: Any) -> dict[str, str]:
+        """The tables and lists of an evaluation set, by their flags, and the record of its images where there is one."""
+        lists = {key: self.config["data"][key] for key in ("classes", "templates")}
+        adversary = wildcards.set.removeprefix(attack_set(""))
+        if adversary != wildcards.set:
+            folder = f"{self.results}/attacks/{adversary}/seed{wildcards.seed}"
+            return {"test": f"{folder}/targets.csv", **lists, "record": f"{folder}/attack{SUFFIX}"}
+        folder = f"{self.results}/data" if wildcards.set == OWN else f"{self.results}/data/downstream/{wildcards.set}"
+        tables = {"test": f"{folder}/test.csv", "probe": f"{folder}/probe.csv"}
+        if wildcards.set == OWN:
+            return {**tables, **lists, "record": f"{folder}/download{SUFFIX}"}
+        return {**tables, **{key: f"{folder}/{key}.txt" for key in lists}}
+
+    def export_inputs(self, wildcards: Any) -> list[str]:
+        return self.measures_of(wildcards.attack, wildcards.defence, int(wildcards.seed))
+
+    def figure_inputs(self, wildcards: Any) -> list[str]:
+        return self.at(self.figures[wildcards.figure].inputs(wildcards.figure, self.plan))
+
+    def figure_sources(self, wildcards: Any) -> list[str]:
+        """What else a figure changes with: the modules that draw it, and the records of the images that its tables name."""
+        tables = [Path(path) for path in self.figure_inputs(wildcards)]
+        records = dict.fromkeys(str(path.with_name(f"attack{SUFFIX}")) for path in tables if path.parts[-4:-3] == ("attacks",))
+        return [*(str(self.home / module) for module in self.figures[wildcards.figure].modules()), *records]
+
+    # what jobs are told
+
+    @cached_property
+    def intake(self) -> dict[str, Any]:
+        """What all stages that read images are told."""
+        return {"roots": self.config["data"]["roots"], "max_bad_fraction": self.config["data"]["max_bad_fraction"]}
+
+    @cached_property
+    def towers(self) -> dict[str, Any]:
+        """What stages that only encode are told of the machine."""
+        return {key: self.config["train"][key] for key in ("precision", "device")}
+
+    @cached_property
+    def url_list(self) -> list[str]:
+        """What is downloaded, as the words of a flag; the embedded scenes where the config names nothing else."""
+        if len(self.config["data"]["tables"]) == len(SPLITS):
+            return []
+        return words(self.config["data"]["url_list"] or f"{self.results}/data/urls.tsv")
+
+    @cached_property
+    def local_tables(self) -> list[str]:
+        return words(self.config["data"]["tables"])
+
+    def downloaded(self) -> list[str]:
+        """The files of lists, tables and shards that the download reads."""
+        listed = paths(self.url_list).values() if self.url_list else ()
+        return sorted({str(path) for path in (*listed, *by_split(self.local_tables, "tables").values())})
+
+    def scenes_flags(self) -> str:
+        return flags({"data": f"{self.results}/data", **{key: self.config["data"][key] for key in SCENES}})
+
+    def download_flags(self) -> str:
+        sources = {"url_list": self.url_list or None, "tables": self.local_tables or None}
+        return flags({"data": f"{self.results}/data", **sources, **{key: self.config["data"][key] for key in DOWNLOAD}})
+
+    def downstream_flags(self, wildcards: Any) -> str:
+        told = {"set": wildcards.set, "out": f"{self.results}/data/downstream/{wildcards.set}"}
+        root, share = self.config["downstream"]["root"], self.config["data"]["max_bad_fraction"]
+        return flags({**told, "root": root, "max_bad_fraction": share})
+
+    def attack_flags(self, wildcards: Any) -> str:
+        told = {"image_size": self.plan.image_size, "roots": self.config["data"]["roots"], "seed": wildcards.seed}
+        return flags({**self.plan.attack[wildcards.attack], **told})
+
+    def filter_flags(self, wildcards: Any) -> str:
+        told = {"weights": self.scored_by(wildcards) or None, "seed": wildcards.seed}
+        return flags({**self.plan.filters[wildcards.step].settings, **told, **self.towers, **self.intake})
+
+    def train_flags(self, wildcards: Any) -> str:
+        """Of a training or a repair."""
+        step = self.plan.models[wildcards.step]
+        told: dict[str, Any] = {"seed": wildcards.seed}
+        if step.stage == "train":  # a repair reads clean pairs
+            told["truth"] = f"{self.results}/attacks/{wildcards.attack}/seed{wildcards.seed}/truth.csv"
+        before = {"kept": self._kept(wildcards), "start_from": self._weights(step, wildcards)}
+        told |= {name: files for name, files in before.items() if files}
+        return flags({**self.config["train"], **step.settings, **told, **self.intake})
+
+    def label(self, wildcards: Any) -> str:
+        """What tells the lines of trainings apart that run side by side."""
+        return f"{wildcards.attack} {wildcards.step} seed {wildcards.seed}"
+
+    def launched(self, wildcards: Any, resources: Any) -> str:
+        """What starts a training or a repair: a process for each of its GPUs."""
+        ranks = f"torchrun --standalone --nproc_per_node {resources.gpu} -m roclip_command" if resources.gpu > 1 else "roclip"
+        return f"{ranks} {self.plan.models[wildcards.step].stage}"
+
+    def encode_flags(self, wildcards: Any) -> str:
+        probe = self.evaluation_set(wildcards).get("probe")
+        return flags({"probe": probe, **self.towers, **self.intake})
+
+    def export_flags(self, wildcards: Any) -> str:
+        name = f"{wildcards.attack}/{wildcards.defence}/seed{wildcards.seed}"
+        return flags({"name": name, "experiment": self.plan.experiment, "measures": f"{self.results}/measures/{name}"})
+
+    # what is said before a run
+
+    def absences(self) -> list[str]:
+        """A line on each downstream set that is not there."""
+        absent = absent_sets(self.config["downstream"], self.plan.sets)
+        return [f"No model is judged on {name}: there is no folder {folder}." for name, folder in absent.items()]
+
+    def pairs_to_train(self, jobs: Iterable[Any]) -> list[int]:
+        """For each training and repair that makes any step, the pairs that it sees in all its epochs; jobs: their wildcards."""
+        jobs = list(jobs)
+        everything = pair_count(self.config) if jobs else 0
+        return [pairs for job in jobs if (pairs := self._pairs_seen(job, everything))]
+
+    def _pairs_seen(self, job: Any, everything: int) -> int:
+        step = self.plan.models[job.step]
+        if not STEPS[step.stage][step.settings["kind"]].trains:
+            return 0
+        pairs = (step.settings if step.stage == "repair" else self.plan.attack[job.attack])["clean_pairs"] or everything
+        share = self.plan.filters[step.filter].settings["keep"] if step.filter else 1
+        return round(step.settings["epochs"] * share * pairs)
+
+    def side_by_side(self, slots: int | None, cores: int | None, gpus: int | None, taken: Sequence[int]) -> int:
+        """How many trainings run at a time: as many as the jobs of a cluster (slots), or else the cores, and the GPUs allow.
+
+        taken: the GPUs of each of them.
+        """
+        train = self.config["train"]
+        limits = [slots or (cores or 1) // (train["threads"] + train["workers"])]
+        if gpus and max(taken, default=0):
+            limits.append(gpus // max(taken))
+        return max(1, min(limits))

@@ -1,0 +1,159 @@
+"""Checking a config against its schema: for the first thing that is wrong, one line that names the key and what is legal."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
+
+from roclip.core.errors import UserError
+from roclip.core.options import PATH, whole
+from roclip.experiment.schema import STEPS
+
+LARGEST, DEEPEST, LONGEST = 100_000, 20, 400  # values of a config, mappings in one another, characters of a message
+RENAMED = {  # keys of version 1, by where they stood, and what to write now
+    (): {
+        "methods": "called `defences` since version 2",
+        "method": "called `defence` since version 2, each a recipe such as `clip: { train: { kind: clip, epochs: 8 } }`",
+    },
+    ("sweeps",): {"methods": "called `defences` since version 2"},
+    ("attack",): {
+        "image_size": "gone since version 2; triggers are put on images of the model's size. Take the line out",
+        "exam_images": "called `evaluation_images` since version 2",
+    },
+}
+NOUNS = {"attack": "an attack", "filter": "a filter", "train": "a train step", "repair": "a repair"}
+
+
+def _is_number(_: Any, value: Any) -> bool:
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return False
+
+
+# as Python and the flags see it, 64.0 is no integer, and nan no number between bounds
+Validator = extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number).redefine(
+        "integer", lambda checker, value: isinstance(value, int) and _is_number(checker, value)
+    ),
+)
+
+
+def check_size(config: Any) -> None:
+    """Raises UserError for a config that would keep everything after it busy: aliases of aliases, and one that holds itself."""
+    waiting, count = [(config, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+        count += 1 + len(inner)
+        if depth > DEEPEST:
+            raise UserError(f"config: more than {DEEPEST} mappings or lists in one another; does an alias hold itself?")
+        if count > LARGEST:
+            raise UserError(f"config: more than {LARGEST} values; are there aliases of aliases in it?")
+        waiting += [(item, depth + 1) for item in inner]
+
+
+def _family(path: Sequence[Any]) -> str | None:
+    """What a mapping at this place of a config is: `attack`, `recipe`, or a step of a recipe."""
+    if len(path) == 2:
+        return {"attack": "attack", "defence": "recipe"}.get(path[0])
+    if path and path[0] == "defence":
+        return "train" if path[-1] == "scored_by" else path[-1]
+    return None
+
+
+def _options(kind: type) -> set[str]:
+    return set(kind.Settings.__dataclass_fields__)
+
+
+class _Messages:
+    """What is said of the errors of a schema."""
+
+    def __init__(self, attacks: Mapping[str, type]) -> None:
+        self.registries = {"attack": attacks, **STEPS}
+
+    def of(self, error: ValidationError) -> str:
+        """One line that names the key."""
+        path = list(error.absolute_path)
+        key = ".".join(map(str, path)) or "config"
+        special = {
+            "additionalProperties": self._unknown_key, "required": self._missing, "pattern": self._illegal_text,
+            "enum": self._other_family, "type": self._text_for_number,
+        }.get(error.validator)  # fmt: skip
+        message = special(error, path) if special else None
+        if message is None:
+            described = "description" in error.schema and error.validator not in ("enum", "type")
+            message = f"{key}: {error.message}" + (f" ({error.schema['description']})" if described else "")
+        return message if len(message) <= LONGEST else f"{message[: LONGEST // 2]} ... {message[-LONGEST // 3 :]}"
+
+    def _unknown_key(self, error: ValidationError, path: list) -> str:
+        legal = set(error.schema["properties"])
+        unknown = sorted(set(error.instance) - legal, key=str)
+        place = tuple(path[:1]) if len(path) == 2 else tuple(path)
+        renamed = RENAMED.get(place, {})
+        name = next((name for name in unknown if name in renamed), unknown[0])
+        key = ".".join(map(str, [*path, name]))
+        if name in renamed:
+            return f"{key}: {renamed[name]}"
+        if _family(path) == "recipe" and (step := self._step_with(name)):
+            return f"{key}: belongs to a step of the recipe since version 2: write defence.{path[1]}.{step}.{name}"
+        kinds = self._kinds_with(name, _family(path))
+        why = f"an option of kind {' and '.join(kinds)}, not of '{error.instance['kind']}'" if kinds else "unknown key"
+        return f"{key}: {why}; legal here: {', '.join(sorted(legal - {'kind'}))}"
+
+    def _kinds_with(self, name: Any, family: str | None) -> list[str]:
+        return [kind for kind, owner in self.registries.get(family, {}).items() if name in _options(owner)]
+
+    def _step_with(self, name: Any) -> str | None:
+        """The first step of a recipe that has such an option, training first, for that is what version 1 had."""
+        return next((step for step in ("train", "filter", "repair") if name == "kind" or self._kinds_with(name, step)), None)
+
+    def _missing(self, error: ValidationError, path: list) -> str | None:
+        key, name = ".".join(map(str, path)) or "config", re.match("'(.*)' is a", error.message)
+        if _family(path) == "recipe":
+            return f"{key}: a recipe needs the step `train`; its steps are {', '.join(STEPS)}"
+        if name and name[1] == "kind":
+            return f"{key}: 'kind' is a required property; kinds are {', '.join(self.registries[_family(path)])}"
+        return f"{key}: {error.message}"
+
+    def _illegal_text(self, error: ValidationError, path: list) -> str:
+        key, pattern = ".".join(map(str, path)) or "config", error.schema["pattern"]
+        why = (
+            "a path may not begin with -, nor hold braces or line breaks"
+            if pattern == whole(PATH)
+            else error.schema.get("description", f"expected {pattern}")
+        )
+        return f"{key}: {error.instance!r} is not legal here ({why})"
+
+    def _other_family(self, error: ValidationError, path: list) -> str | None:
+        """For a kind that is one of something else."""
+        here = _family(path[:-1])
+        if path[-1] != "kind" or here not in NOUNS or not isinstance(error.instance, str):
+            return None
+        key, legal = ".".join(map(str, path)), ", ".join(self.registries[here])
+        for family, registry in self.registries.items():
+            if family != here and error.instance in registry:
+                return f"{key}: kind '{error.instance}' is {NOUNS[family]}, not {NOUNS[here]}; kinds here are {legal}"
+        return None
+
+    def _text_for_number(self, error: ValidationError, path: list) -> str | None:
+        """For a number that YAML reads as a text: its own have a point and a signed exponent."""
+        number = isinstance(error.instance, str) and re.fullmatch(r"([+-]?\d+)(\.\d*)?[eE]([+-]?)(\d+)", error.instance)
+        if not number:
+            return None
+        mended = f"{number[1]}{number[2] or '.0'}e{number[3] or '+'}{number[4]}"
+        return f"{'.'.join(map(str, path))}: '{error.instance}' is a text to YAML; write {mended}"
+
+
+def check_schema(config: Mapping[str, Any], schema: Mapping[str, Any], attacks: Mapping[str, type]) -> None:
+    """Raises UserError that names the key and what is legal for the first entry that the schema refuses."""
+
+    def rank(error: ValidationError) -> tuple[int, bool, str]:  # an unknown key says more than one that is missing for it
+        return len(error.absolute_path), error.validator != "additionalProperties", str(error.absolute_path)
+
+    for error in sorted(Validator(schema).iter_errors(config), key=rank):
+        raise UserError(_Messages(attacks).of(error))

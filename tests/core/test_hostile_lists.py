@@ -1,0 +1,54 @@
+"""Hostile lists and JSON: each is read to the letter or refused in one line."""
+
+import pytest
+
+from roclip.core.errors import UserError
+from roclip.core.files import read_json, read_lines
+from tests.fixtures.hostile_tables import one_line
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (b"a\nb\n", ["a", "b"]), (b"a\r\nb", ["a", "b"]), (b"a\rb\r", ["a", "b"]), (b"\xef\xbb\xbfa\n", ["a"]),
+        ("a\u2028b\x85c\n\x1cd".encode(), ["a\u2028b\x85c", "d"]), (b"a\0b\n", ["a\0b"]), (b"=a\n'=b\n", ["=a", "'=b"]),
+        (b"\n", "the file is empty"), (b"", "the file is empty"), (b"a\nb\n\xe9\n", "line 3: not UTF-8"),
+        ("a".encode("utf-16"), "line 1: not UTF-8"),
+    ],
+)  # fmt: skip
+def test_lists(tmp_path, content, lines):
+    (tmp_path / "l.txt").write_bytes(content)
+    if isinstance(lines, list):
+        assert read_lines(tmp_path / "l.txt") == lines
+    else:
+        with pytest.raises(UserError, match=lines) as caught:
+            read_lines(tmp_path / "l.txt")
+        one_line(caught, tmp_path / "l.txt")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "line 1: not JSON"), (b"{", "line 1: not JSON"), (b"[1,\n2,,]", "line 2: not JSON"), (b"{'a': 1}", "line 1"),
+        (b"[" * 1_000_000, "nested too deeply"), (b'{"a":' * 100_000, "nested too deeply"), (b"9" * 5000, "not JSON .*4300"),
+        (b"NaN", "NaN is no number"), (b"[-Infinity]", "-Infinity is no number"), (b"\xff", "line 1: not UTF-8"),
+        ("{}".encode("utf-16"), "line 1: not UTF-8"), (b'"a\nb"', "line 1"), (b"{} {}", "line 1"),
+        (b"\x80\x04K\x01.", "not UTF-8"),
+    ],
+)  # fmt: skip
+def test_json_is_refused(tmp_path, content, message):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        read_json(tmp_path / "a.json")
+    one_line(caught, tmp_path / "a.json")
+
+
+def test_json_is_read(tmp_path):
+    for content, value in (
+        (b"\xef\xbb\xbf[1]", [1]),
+        (b'{"a": 1, "a": 2}', {"a": 2}),
+        (b"1e400", float("inf")),
+        (b"null", None),
+    ):
+        (tmp_path / "a.json").write_bytes(content)
+        assert read_json(tmp_path / "a.json") == value

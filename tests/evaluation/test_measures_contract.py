@@ -1,0 +1,122 @@
+"""What every registered measure must do, so that a new one is tested by being registered."""
+
+import dataclasses
+import inspect
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from roclip.core.errors import UserError
+from roclip.core.files import read_json
+from roclip.evaluation import MEASURES, attack_set, measures_of
+from roclip.evaluation.export import METRICS
+from roclip.evaluation.features import Features
+from roclip.evaluation.measure import STAGE
+from tests.fixtures.features import LABELS, made_up, write_features
+
+SHIFTS = {"last_clip": 0, "last_matching": 1}
+each_measure = pytest.mark.parametrize("kind", MEASURES)
+
+
+def rows_of(kind: str, features: Features, checkpoint: str) -> list[dict]:
+    return MEASURES[kind](MEASURES[kind].Settings()).rows(features, checkpoint)
+
+
+@each_measure
+def test_it_says_what_it_is_and_what_it_is_for(kind):
+    measure = MEASURES[kind]
+    assert inspect.getdoc(measure).endswith(".")
+    assert "\n" not in inspect.getdoc(measure)
+    assert measure.__doc__ != measure.__base__.__doc__
+    assert measure.of in ("labelled", "attack")
+    assert not (measure.of == "attack" and measure.needs_probe)  # an attack's evaluation set has no probe images
+    assert all("help" in field.metadata for field in dataclasses.fields(measure.Settings))
+
+
+def test_an_evaluation_set_has_the_measures_that_are_for_it():
+    assert {MEASURES[name].of for name in measures_of("own") + measures_of("cifar10")} == {"labelled"}
+    assert {MEASURES[name].of for name in measures_of(attack_set("own"))} == {"attack"}
+    assert {*measures_of("own"), *measures_of(attack_set("patch"))} == set(MEASURES)
+
+
+@each_measure
+def test_rows_count_hits_among_all_test_images(kind, tmp_path):
+    features = Features(write_features(tmp_path / "features.npz", made_up(SHIFTS)))
+    for checkpoint in SHIFTS:
+        rows = rows_of(kind, features, checkpoint)
+        assert len({row["measure"] for row in rows}) == len(rows) > 0
+        for row in rows:
+            assert {"checkpoint", "measure", "hits", "n"} <= set(row) <= {"checkpoint", "measure", "hits", "n", "outcomes"}
+            assert (row["checkpoint"], row["n"]) == (checkpoint, len(LABELS["test"]))
+            assert row["measure"] == kind or row["measure"].startswith(f"{kind}_")
+            assert 0 <= row["hits"] <= row["n"]
+            if "outcomes" in row:
+                assert (len(row["outcomes"]), row["outcomes"].count("1")) == (row["n"], row["hits"])
+        assert json.loads(json.dumps(rows)) == rows
+
+
+@each_measure
+def test_a_model_that_is_always_right_hits_always_and_a_guess_does_not(kind, tmp_path):
+    features = Features(write_features(tmp_path / "features.npz"))
+    assert all(row["hits"] == row["n"] for row in rows_of(kind, features, "last_clip"))
+    arrays = made_up()
+    rng = np.random.default_rng(1)
+    for part in LABELS:
+        arrays[f"last_clip/{part}"] = rng.normal(size=arrays[f"last_clip/{part}"].shape)
+    guesses = rows_of(kind, Features(write_features(tmp_path / "features.npz", arrays)), "last_clip")
+    assert 0 < guesses[0]["hits"] < guesses[0]["n"]
+
+
+@each_measure
+def test_the_order_of_images_does_not_matter(kind, tmp_path):
+    arrays = made_up({"last_clip": 0})
+    arrays["last_clip/test"] = np.random.default_rng(2).normal(size=arrays["last_clip/test"].shape)
+    backwards = arrays | {key: arrays[key][::-1] for key in ("test/labels", "last_clip/test")}
+    one, other = (
+        rows_of(kind, Features(write_features(tmp_path / "features.npz", a)), "last_clip") for a in (arrays, backwards)
+    )
+    assert [row["hits"] for row in one] == [row["hits"] for row in other]
+    assert [row.get("outcomes", "") for row in one] == [row.get("outcomes", "")[::-1] for row in other]
+
+
+@each_measure
+def test_clip_benchmarks_metrics_are_columns_of_the_export(kind, tmp_path):
+    if not MEASURES[kind].task:
+        pytest.skip("CLIP_benchmark has nothing of the kind")
+    features = Features(write_features(tmp_path / "features.npz"))
+    metrics = MEASURES[kind].metrics(features, "last_clip", rows_of(kind, features, "last_clip"))
+    assert set(metrics) <= set(METRICS)
+    assert set(metrics.values()) == {1.0}
+
+
+@each_measure
+def test_the_stage_measures_every_checkpoint(kind, tmp_path):
+    features = write_features(tmp_path / "features.npz", made_up(SHIFTS))
+    command = [sys.executable, "-m", "roclip_command", "measure", "--kind", kind, "--features", str(features)]
+    done = subprocess.run([*command, "--evaluation_set", "some", "--out", str(tmp_path / "out.json")], capture_output=True)
+    assert done.returncode == 0, done.stderr
+    rows = read_json(tmp_path / "out.json")
+    expected = [row for checkpoint in sorted(SHIFTS) for row in rows_of(kind, Features(features), checkpoint)]
+    assert rows == [{**row, "evaluation_set": "some"} for row in expected]
+    assert read_json(tmp_path / "out.record.json")["stage"] == "measure"
+
+
+@each_measure
+def test_a_set_without_probe_images_will_do_or_is_named(kind, tmp_path):
+    arrays = {key: array for key, array in made_up().items() if "probe" not in key}
+    features = write_features(tmp_path / "features.npz", arrays)
+    options = STAGE.options_of(kind)(features=features, evaluation_set="own", out=tmp_path / "out.json")
+    if MEASURES[kind].needs_probe:
+        with pytest.raises(UserError, match=f"features.npz: no probe images, which {kind} needs; .* with --probe"):
+            STAGE.run(options)
+    else:
+        STAGE.run(options)
+        assert read_json(tmp_path / "out.json")
+
+
+def test_the_registry_is_light():
+    code = "import sys, roclip.evaluation; print({'torch', 'scipy', 'sklearn', 'numpy', 'pandas'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).stdout == b"set()\n"

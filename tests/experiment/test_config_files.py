@@ -1,0 +1,132 @@
+"""What YAML drops or rereads without a word is named with file and line."""
+
+import copy
+import time
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attacks import ATTACKS
+from roclip.core.errors import UserError
+from roclip.experiment.config import check
+from roclip.experiment.files import check_files
+from roclip.experiment.plan import Plan
+from tests.conftest import ROOT
+from tests.fixtures.configs import COMPLETE, CONFIG
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("attack:\n  a: {kind: clean}\n  b: {kind: clean}\n  a: {kind: targeted}\n", "line 4: duplicate key 'a'"),
+        ("seeds: [1]\nseeds: [2]\n", "line 2: duplicate key 'seeds'"),
+        ("attack:\n  a: {poisons: 1, poisons: 2}\n", "line 2: duplicate key 'poisons'"),
+        ("x: [{a: 1}, {b: 1, b: 1}]\n", "line 1: duplicate key 'b'"),
+        ("x: &x {a: 1, b: 2}\ny: {<<: *x, a: 2}\nz: {<<: &z {a: 1}, a: 2, c: 1, c: 2}\n", "line 3: duplicate key 'c'"),
+        ("a: [1\n", "not YAML"),
+        ("[" * 10000, "nested too deeply"),
+        ("a: 1\nseeds: [010]\n", "line 2: YAML reads 010 as 8; write the number without a leading 0"),
+        ("a: 1:30\n", "line 1: YAML reads 1:30 as 90"),
+        ("a: 1:30.5\n", "line 1: YAML reads 1:30.5 as 90.5"),
+    ],
+)
+def test_what_is_not_as_it_looks_is_named_with_file_and_line(tmp_path, text, message):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=rf"mine\.yaml.*{message}") as caught:
+        check_files([tmp_path / "mine.yaml"])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_file_in_another_encoding_is_named(tmp_path, encoding):
+    (tmp_path / "mine.yaml").write_bytes("a: 1\nb: é\n".encode(encoding))
+    with pytest.raises(UserError, match=r"mine\.yaml, line \d: not UTF-8; save it as UTF-8"):
+        check_files([tmp_path / "mine.yaml"])
+
+
+def test_ordinary_numbers_merge_keys_and_the_project_s_own_configs_are_right(tmp_path):
+    (tmp_path / "mine.yaml").write_text("x: &x {a: 1}\ny: &y {<<: *x, a: 2}\nz: {<<: *x, <<: *y, a: 3}\n")
+    (tmp_path / "numbers.yaml").write_text("a: [0, -0, 10, 0.5, 00.5, 0x10, 1_000, '010', 1:30x, 5.0e-4]\n")
+    (tmp_path / "empty.yaml").write_bytes(b"\xef\xbb\xbf")
+    check_files([*tmp_path.glob("*.yaml"), *map(str, ROOT.glob("config/*.yaml"))])
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+def test_aliases_of_aliases_and_one_that_holds_itself_do_not_hang(tmp_path):
+    (tmp_path / "bomb.yaml").write_text(BOMB)
+    (tmp_path / "self.yaml").write_text("a: &a [*a]\nb: &b {c: *b}\n")
+    start = time.monotonic()
+    check_files(tmp_path.glob("*.yaml"))
+    for name, message in (("bomb", "more than 100000 values"), ("self", "more than 20 .* does an alias hold itself")):
+        content = yaml.safe_load((tmp_path / f"{name}.yaml").read_text())
+        with pytest.raises(UserError, match=f"^config: {message}"):
+            check(CONFIG | content, ATTACKS)
+        with pytest.raises(UserError, match=f"^config: {message}"):
+            check(CONFIG | {"sweeps": content}, ATTACKS)
+    assert time.monotonic() - start < 5
+
+
+def ways_of(node, way=()) -> list[tuple]:
+    """The way to every value of a config: keys and places in lists."""
+    inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return [way, *(inside for key, value in inner for inside in ways_of(value, (*way, key)))]
+
+
+ODD = [
+    None, True, False, 0, 1, -1, 2, 10**6, 10**400, 0.5, -0.0, 1e308, float("inf"), float("nan"), b"a", (1, 2),
+    "", " ", "a", "..", "/", ".", "-x", "/dev/zero", "/proc/self/mem", "results/../..", "config/config.yaml",
+    "config/scenes/classes.txt", "config/models/small.json", "a" * 5000, "a\nb", "\0", "\ud800", "{}", "$(touch x)", "é",
+    [], [[]], ["a", "a"], [None], {}, {"a": {}}, {"": 1}, {"a b": [1, 2]}, {1: 2}, {"train": "tests"},
+    {"root": ".", "sets": ["dtd"]}, "targeted", "patch", "clip", "roclip", {"kind": "clip"}, {"train": {"kind": "roclip"}},
+    {"kind": "finetune"}, {"kind": "cosine", "scored_by": {"kind": "clip"}}, {"kind": "random"}, {1: 2, "foo": 3},
+]  # fmt: skip
+NESTED = st.recursive(
+    st.sampled_from(ODD),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=4,
+)
+VALUES = st.one_of(st.sampled_from(ODD), st.integers(), st.floats(), st.text(max_size=8), NESTED)
+AXES = st.sampled_from(["pool_size", "match_every", "targets", "epochs", "train.epochs", "kind", "start_from", "x"])
+SWEEP = st.fixed_dictionaries(
+    {"attacks": st.just(["targeted"]), "defences": st.just(["roclip"])},
+    optional={"axes": st.dictionaries(AXES, VALUES, max_size=2), "seeds": VALUES},
+)
+KEYS = st.text(max_size=5) | st.sampled_from(["filter", "repair", "kind", "scored_by", "start_from", "epochs", 1])
+
+
+@st.composite
+def mutated(draw) -> dict:
+    """The default config, complete or not, with up to 3 values replaced, removed or added, in a sweep too."""
+    config = copy.deepcopy(draw(st.sampled_from([CONFIG, COMPLETE])))
+    if draw(st.booleans()):
+        config["sweeps"] = {"x": copy.deepcopy(draw(SWEEP))}
+    for _ in range(draw(st.integers(1, 3))):
+        *way, last = draw(st.sampled_from(ways_of(config)[1:]))
+        place = config
+        for key in way:
+            place = place[key]
+        match draw(st.sampled_from(["replace", "replace", "remove", "add"])):
+            case "replace":
+                place[last] = copy.deepcopy(draw(VALUES))
+            case "remove":
+                del place[last]
+            case "add" if isinstance(place, dict):
+                place[draw(KEYS)] = copy.deepcopy(draw(VALUES))
+    return config
+
+
+@given(mutated())
+@settings(max_examples=200, deadline=None)
+def test_any_config_is_a_plan_or_one_line(config):
+    try:
+        assert isinstance(check(config, ATTACKS)[1], Plan)
+    except UserError as error:
+        message = str(error)
+        assert message.isprintable()
+        message.encode()

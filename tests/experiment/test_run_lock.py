@@ -1,0 +1,160 @@
+"""An experiment is held until its holder ends; what a killed run left half-written goes, and nothing else."""
+
+import errno
+import fcntl
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from roclip.core.errors import UserError
+from roclip.core.files import read_json, write_json
+from roclip.experiment.plan import read_plan
+from roclip.experiment.run_lock import claim, folder_of, write_down
+from tests.conftest import ROOT
+from tests.fixtures.plans import planned
+
+HOLD = "import sys, time; from pathlib import Path; from roclip.experiment.run_lock import claim; claim(Path(sys.argv[1])); "
+HOLD += "print(flush=True); time.sleep(60)"
+
+
+def refused(results) -> str:
+    """The message, which is one line that begins with the folder."""
+    with pytest.raises(UserError) as caught:
+        claim(results)
+    assert str(caught.value).startswith(str(results))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_an_experiment_has_one_holder_until_that_is_killed(tmp_path):
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        message = refused(tmp_path)
+        assert re.search(rf"another snakemake runs this experiment \(process {holder.pid} on .*\); wait", message)
+        holder.kill()
+    claim(tmp_path)
+    assert f"process {os.getpid()} on" in refused(tmp_path)
+
+
+GONE = (
+    "tables/.measures.17.part.md", "attacks/patch/seed10/poisons/.000001.17.part.png", "benchmarks/report.tsv",
+    "filters/a/b/seed1/.kept.3.part.csv", "measures/a/b/seed1/own/.features.3.part.npz", ".plan.17.part.json",
+)  # fmt: skip
+KEPT = (
+    "models/a/b/seed10/state/.step9.17.part.safetensors", "data/images/.0.17.part.png", "data/urls.tsv", "config.yaml",
+    "tables/.notes.partial.txt", ".notes.partial.txt", "tables/.draft.part2.md", "notes/.mine.17.part.txt", "notes/empty.tsv",
+)  # fmt: skip
+
+
+def test_what_a_kill_left_half_written_is_removed_and_a_users_files_are_not(tmp_path):
+    elsewhere = tmp_path / "elsewhere/.table.17.part.csv"
+    results = tmp_path / "results"
+    for path in (elsewhere, *(results / name for name in GONE + KEPT)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("" if path.suffix == ".tsv" and "urls" not in path.name else "begun")
+    (results / "tables/linked").symlink_to(elsewhere.parent)
+    (results / "benchmarks/linked.tsv").symlink_to(results / "notes/empty.tsv")
+    claim(results)
+    assert not [name for name in GONE if (results / name).exists()]
+    assert all((results / name).exists() for name in KEPT)
+    assert elsewhere.exists()
+    assert (results / "benchmarks/linked.tsv").is_symlink()
+
+
+@pytest.mark.parametrize("how", ["link", "dangling link", "hard link", "text", "folder", "pipe"])
+def test_a_lock_that_is_not_ours_is_refused_and_stays_as_it_is(tmp_path, how):
+    results, other, lock = tmp_path / "results", tmp_path / "other", tmp_path / "results/.lock"
+    results.mkdir()
+    if how != "dangling link":
+        other.write_text("of great value")
+    match how:
+        case "link" | "dangling link":
+            lock.symlink_to(other)
+        case "hard link":
+            lock.hardlink_to(other)
+        case "text":
+            lock.write_text("of great value")
+        case "folder":
+            lock.mkdir()
+        case "pipe":
+            os.mkfifo(lock)
+    assert ".lock: is " in refused(results)
+    assert other.exists() == (how != "dangling link")
+    assert not other.exists() or other.read_text() == "of great value"
+    if how == "text":
+        assert lock.read_text() == "of great value"
+
+
+def test_what_cannot_be_a_folder_of_results_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "cannot be made (File exists)" in refused(tmp_path / "file")
+    assert "cannot be made (Not a directory)" in refused(tmp_path / "file/results")
+    (tmp_path / "read_only").symlink_to("/sys")  # where root may not write either
+    assert "cannot be written to (" in refused(tmp_path / "read_only")
+
+
+def test_something_else_in_place_of_the_folder_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert folder_of("mine") == "results/mine"
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/file").write_text("")
+    (tmp_path / "results/dangling").symlink_to(tmp_path / "nowhere")
+    for name, kind in (("file", "no folder"), ("dangling", "a link to nothing")):
+        with pytest.raises(UserError, match=rf"^results/{name}: is {kind}; remove it, or name the experiment otherwise$"):
+            folder_of(name)
+    (tmp_path / "results").rename(tmp_path / "aside")
+    (tmp_path / "results").write_text("")
+    with pytest.raises(UserError, match=r"^results: is no folder"):
+        folder_of("mine")
+
+
+def test_a_link_to_a_folder_is_a_folder(tmp_path):
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "results").symlink_to(tmp_path / "scratch")
+    claim(tmp_path / "results")
+    assert "another snakemake" in refused(tmp_path / "scratch")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch, number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert f"its file system has no locks (flock: {os.strerror(number)})" in refused(tmp_path)
+
+
+def test_config_and_plan_are_written_only_when_they_say_something_else(tmp_path):
+    plan = planned([("patch", "clip", 1)])
+    files = [tmp_path / "config.yaml", tmp_path / "plan.json"]
+    write_down(tmp_path, {"b": "ü", "a": [1]}, plan)
+    for path in files:
+        os.utime(path, (1, 1))
+    write_down(tmp_path, {"b": "ü", "a": [1]}, plan)
+    assert [path.stat().st_mtime for path in files] == [1, 1]
+    write_down(tmp_path, {"b": "ü", "a": [2]}, plan)
+    assert [path.stat().st_mtime == 1 for path in files] == [False, True]
+    assert files[0].read_text(encoding="utf-8") == "b: ü\na:\n- 2\n"
+    write_down(tmp_path, {"b": "ü", "a": [2]}, planned([("patch", "clip", 2)]))
+    assert read_plan(files[1]).runs == [("patch", "clip", 2)]
+
+
+def test_a_file_system_that_does_not_flush_folders_is_written_to(tmp_path, monkeypatch):
+    flush = os.fsync
+
+    def fsync(descriptor):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):  # noqa: PTH112
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_json(tmp_path / "a.json", {})
+    assert read_json(tmp_path / "a.json") == {}
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+    with pytest.raises(OSError, match="broken"):
+        write_json(tmp_path / "b.json", {})
+    assert not (tmp_path / "b.json").exists()

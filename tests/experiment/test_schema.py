@@ -1,0 +1,115 @@
+"""The schema is made of the dataclasses: it is a schema, says what everything means, and accepts what the flags accept."""
+
+import dataclasses
+import shlex
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from attacks import ATTACKS
+from roclip.core.options import flag_fields, flags, kind_and_item, parse, same_option
+from roclip.experiment.schema import SECTIONS, STEPS, config_schema, hints_of, option_schema, per_step
+from roclip.experiment.settings import ExperimentSettings
+from roclip.experiment.validation import Validator
+from roclip.training.settings import PER_STEP
+
+SCHEMA = config_schema(ATTACKS)
+OWNERS = {
+    "experiment": ExperimentSettings,
+    **SECTIONS,
+    **{f"attack {kind}": owner.Settings for kind, owner in ATTACKS.items()},
+    **{f"{step} {kind}": owner.Settings for step, registry in STEPS.items() for kind, owner in registry.items()},
+}
+OPTIONS = {
+    f"{owner}: {field.name}": (settings, field, hint)
+    for owner, settings in OWNERS.items()
+    for field, hint in hints_of(settings)
+    if field in [flag[0] for flag in flag_fields(settings)]
+}
+
+
+def test_it_is_a_schema():
+    Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_every_property_has_a_description():
+    def walk(node, name):
+        if isinstance(node, dict):
+            for key, value in node.get("properties", {}).items():
+                assert value == {} or {"description", "const", "$ref"} & set(value) or "properties" in value, f"{name}.{key}"
+                walk(value, f"{name}.{key}")
+            for key, value in node.items():
+                if key != "properties":
+                    walk(value, name)
+        elif isinstance(node, list):
+            for value in node:
+                walk(value, name)
+
+    walk(SCHEMA, "config")
+
+
+def test_every_kind_has_a_branch_with_its_options():
+    places = {"attack": (SCHEMA["properties"]["attack"]["additionalProperties"], ATTACKS)}
+    places |= {step: (SCHEMA["$defs"][step], registry) for step, registry in STEPS.items()}
+    for step, (place, registry) in places.items():
+        assert place["properties"]["kind"]["enum"] == list(registry)
+        for kind, branch in zip(registry, place["allOf"], strict=True):
+            assert branch["if"]["properties"]["kind"]["const"] == kind
+            own = {field.name for field in dataclasses.fields(registry[kind].Settings)}
+            more = PER_STEP if step == "train" and registry[kind].trains else ()
+            assert set(branch["then"]["properties"]) == {"kind", *own, *more}
+
+
+def test_what_a_step_may_set_for_itself_is_bound_as_in_the_section():
+    (training, other) = (next(k for k in STEPS["train"].values() if k.trains is flag) for flag in (True, False))
+    assert per_step(other) == {}
+    for name, rules in per_step(training).items():
+        assert (
+            rules | {"default": SCHEMA["properties"]["train"]["properties"][name]["default"]}
+            == (SCHEMA["properties"]["train"]["properties"][name])
+        )
+
+
+def is_accepted(settings: type, name: str, hint, value) -> bool:
+    """Whether a stage with this option takes the value as a flag."""
+    one = dataclasses.make_dataclass("One", [(name, hint, same_option(settings, name))], kw_only=True)
+    try:
+        parse(one, shlex.split(flags({name: value})))
+    except SystemExit:
+        return False
+    return True
+
+
+NUMBERS = st.integers(-3, 3) | st.floats() | st.sampled_from([8, 0.1, 0.99, 1e-300, 2**32 - 1, 2**32])
+SIMPLE = {int: NUMBERS, float: NUMBERS, bool: st.booleans() | st.just("yes"), str: st.none()}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@given(data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_the_schema_accepts_what_the_flags_accept(option, data):
+    """Of numbers, truth values and legal words; what is no number at all, both refuse."""
+    owner, field, hint = OPTIONS[option]
+    kind, number = kind_and_item(hint)
+    choices = field.metadata["choices"]
+    values = st.sampled_from([*choices, "stripes"]) if choices else SIMPLE.get(kind, st.none())
+    value = data.draw(st.lists(values, max_size=3, unique=True) if number == "many" else values)
+    if value is None or (isinstance(value, list) and None in value):  # words and paths have patterns in the config alone
+        return
+    items = value if isinstance(value, list) else [value]
+    if kind is int and any(isinstance(item, float) for item in items):
+        assert not is_accepted(owner, field.name, hint, value)
+    if kind is float and any(type(item) is int and abs(item) > 2**53 for item in items):
+        return  # more digits than a float has
+    accepted = Validator(option_schema(field, hint)).is_valid(value)
+    assert accepted == is_accepted(owner, field.name, hint, value), value
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_default_is_legal(option):
+    _, field, hint = OPTIONS[option]
+    rules = option_schema(field, hint)
+    if "default" in rules:
+        Validator(rules).validate(rules["default"])

@@ -1,0 +1,254 @@
+"""What the rules ask of a config and its plan: every file that is needed, each once, and flags that the stages understand."""
+
+import re
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from attacks import ATTACKS
+from roclip.core.errors import UserError
+from roclip.core.options import parse
+from roclip.data.download import DownloadOptions
+from roclip.data.downstream import DownstreamOptions
+from roclip.data.scenes import ScenesOptions
+from roclip.experiment.config import check
+from roclip.experiment.files import read_config
+from roclip.experiment.targets import Targets, evaluation_sets
+from roclip.reporting.figures import figures_of
+from roclip.reporting.planned import paper_tables
+from roclip.training.settings import TrainSettings
+from tests.conftest import ROOT
+from tests.fixtures.configs import CONFIG, merge
+
+MODEL, WEIGHTS = "config/models/small.json", "config/test.yaml"  # any files that are there
+CHANGES = {
+    "experiment": "x",
+    "attacks": ["clean", "targeted", "patch"],
+    "defences": ["clip", "cleaned", "chosen", "theirs", "from_clip"],
+    "seeds": [3, 4],
+    "sweeps": {"rate": {"attacks": ["patch"], "defences": ["clip"], "axes": {"poisons": [30]}, "seeds": [3]}},
+    "data": {"train_scenes": 5000, "roots": ["results", "a 'b'"]},
+    "attack": {"targeted": {"clean_pairs": 2000}},
+    "defence": {
+        "cleaned": {"train": {"kind": "clip", "epochs": 3}, "repair": {"kind": "finetune", "clean_pairs": 500, "epochs": 4}},
+        "chosen": {
+            "filter": {"kind": "cosine", "scored_by": {"kind": "clip", "epochs": 2}, "keep": 0.5}, "train": {"kind": "clip"},
+        },
+        "theirs": {"train": {"kind": "given", "weights": WEIGHTS}},
+        "from_clip": {"train": {"kind": "clip", "start_from": "clip"}},
+    },
+}  # fmt: skip
+
+
+def targets(changes: dict = CHANGES, home: Path = Path()) -> Targets:
+    config, plan = check(merge(read_config(home, {}, []), changes), ATTACKS)
+    return Targets(config, plan, "results/x", home, paper_tables(plan), figures_of(plan))
+
+
+@pytest.fixture(scope="module")
+def wanted() -> Targets:
+    return targets()
+
+
+def job(**wildcards) -> SimpleNamespace:
+    return SimpleNamespace(**{"attack": "patch", "seed": "3"} | wildcards)
+
+
+def given(flags: str) -> dict[str, list[str]]:
+    """Flags as the shell hands them on."""
+    words, found = shlex.split(flags), {}
+    for word in words:
+        if word.startswith("--"):
+            latest = found.setdefault(word[2:], [])
+        else:
+            latest.append(word)
+    return found
+
+
+def test_a_model_is_judged_on_its_own_attack_and_on_those_that_are_no_variants(wanted):
+    sets = ["own", "attack-targeted", "attack-patch"]
+    assert sorted(evaluation_sets(wanted.plan, "clean", "clip", 4)) == sorted(sets)
+    assert sorted(evaluation_sets(wanted.plan, "patch~poisons~30", "clip", 3)) == sorted([*sets, "attack-patch~poisons~30"])
+
+
+def test_every_step_has_its_files_and_those_on_the_way_are_not_judged(wanted):
+    steps = {Path(path).parts[4] for path in wanted.models}
+    judged = {Path(path).parts[4] for path in wanted.histories}
+    assert judged == {"clip", "cleaned", "chosen", "theirs", "from_clip"}
+    assert steps - judged == {"cleaned.train", "chosen.scored_by"}
+    assert len(wanted.models) == 3 * 2 * 7 + 1
+    assert len(wanted.histories) == 3 * 2 * 5 + 1
+    assert all(len(set(files)) == len(files) for files in (wanted.models, wanted.measures, wanted.attack_tables, wanted.tables))
+
+
+def test_each_measure_is_of_a_set_that_it_is_for(wanted):
+    of = wanted.measures_of("patch", "clip", 3)
+    assert {tuple(Path(path).parts[-2:]) for path in of} == {
+        ("own", "zero_shot.json"), ("own", "linear_probe.json"),
+        ("attack-patch", "attack_success.json"), ("attack-targeted", "attack_success.json"),
+    }  # fmt: skip
+    assert set(of) < set(wanted.measures)
+
+
+def test_variants_are_not_exported(wanted):
+    assert len(wanted.exports) == 3 * 2 * 5
+    assert not [path for path in wanted.exports if "~" in path]
+
+
+def test_a_training_reads_what_its_filter_keeps_and_the_weights_that_it_starts_from(wanted):
+    assert wanted.steps_before(job(step="clip")) == []
+    assert wanted.steps_before(job(step="chosen")) == ["results/x/filters/patch/chosen/seed3/kept.csv"]
+    assert wanted.steps_before(job(step="from_clip")) == ["results/x/models/patch/clip/seed3/weights"]
+    assert wanted.steps_before(job(step="cleaned")) == ["results/x/models/patch/cleaned.train/seed3/weights"]
+    assert wanted.pairs(job(step="cleaned")) in wanted.data
+    assert wanted.pairs(job(step="cleaned.train")) in wanted.attack_tables
+    assert wanted.scored_by(job(step="chosen")) == ["results/x/models/patch/chosen.scored_by/seed3/weights"]
+    assert wanted.files_of_step(job(step="theirs")) == [MODEL, WEIGHTS]
+    assert wanted.files_of_step(job(step="clip")) == [MODEL]
+
+
+def test_no_step_is_of_two_stages_and_a_stage_without_steps_matches_nothing(wanted):
+    stages = {name: [stage for stage in ("train", "repair") if re.fullmatch(wanted.steps(stage), name)]
+              for name in wanted.plan.models}  # fmt: skip
+    assert stages == {name: [step.stage] for name, step in wanted.plan.models.items()}
+    assert not re.fullmatch(wanted.steps("train"), "cleanedxtrain")  # the point is no wildcard
+    plain = targets({"experiment": "x"})
+    assert not re.match(plain.steps("repair"), "")
+    assert not re.match(plain.steps("repair"), "clip")
+
+
+def test_a_training_is_told_the_section_train_with_what_its_step_sets(wanted):
+    flags = given(wanted.train_flags(job(step="cleaned.train")))
+    assert flags["kind"] == ["clip"]
+    assert (flags["epochs"], flags["batch_size"], flags["seed"]) == (["3"], ["64"], ["3"])
+    assert flags["truth"] == ["results/x/attacks/patch/seed3/truth.csv"]
+    assert flags["roots"] == ["results", "a 'b'"]
+    assert set(TrainSettings.__dataclass_fields__) <= set(flags)
+    assert not {"kept", "start_from"} & set(flags)
+    assert given(wanted.train_flags(job(step="chosen")))["kept"] == ["results/x/filters/patch/chosen/seed3/kept.csv"]
+    assert given(wanted.train_flags(job(step="from_clip")))["start_from"] == ["results/x/models/patch/clip/seed3/weights"]
+    repair = given(wanted.train_flags(job(step="cleaned")))
+    assert (repair["kind"], repair["epochs"], repair["clean_pairs"]) == (["finetune"], ["4"], ["500"])
+    assert repair["start_from"] == ["results/x/models/patch/cleaned.train/seed3/weights"]
+    assert "truth" not in repair
+
+
+def test_an_attack_is_told_its_settings_and_the_side_of_the_models_images(wanted):
+    flags = given(wanted.attack_flags(job(attack="patch~poisons~30")))
+    assert (flags["kind"], flags["poisons"], flags["image_size"], flags["seed"]) == (["patch"], ["30"], ["32"], ["3"])
+
+
+def test_each_evaluation_set_has_its_tables(wanted):
+    own = wanted.evaluation_set(job(defence="clip", set="own"))
+    assert own["record"] == "results/x/data/download.record.json"
+    assert {own["test"], own["probe"]} <= set(wanted.data)
+    attack = wanted.evaluation_set(job(attack="clean", defence="clip", set="attack-patch~poisons~30"))
+    folder = "results/x/attacks/patch~poisons~30/seed3"
+    assert (attack["test"], attack["record"]) == (f"{folder}/targets.csv", f"{folder}/attack.record.json")
+    assert "probe" not in attack
+    assert "probe" not in given(wanted.encode_flags(job(attack="clean", defence="clip", set="attack-patch")))
+    downstream = wanted.evaluation_set(job(defence="clip", set="pets"))
+    assert set(downstream) == {"test", "probe", "classes", "templates"}
+    assert {str(Path(path).parent) for path in downstream.values()} == {"results/x/data/downstream/pets"}
+
+
+def test_the_flags_of_the_data_stages_are_understood(wanted):
+    scenes = f"{wanted.scenes_flags()} --classes a --captions b --threads 2"
+    assert parse(ScenesOptions, shlex.split(scenes)).train_scenes == 5000
+    assert parse(DownloadOptions, shlex.split(wanted.download_flags())).url_list == ("results/x/data/urls.tsv",)
+    downstream = parse(DownstreamOptions, shlex.split(wanted.downstream_flags(job(set="pets"))))
+    assert (downstream.set, downstream.out) == ("pets", Path("results/x/data/downstream/pets"))
+
+
+def test_splits_on_this_disk_are_not_downloaded(tmp_path):
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.csv").write_text("path,caption\n" + "a.png,a cat\n" * 200)
+    for split in ("test", "probe"):
+        (tmp_path / f"{split}.csv").write_text("path,label\na.png,mushroom\n")
+    tables = {split: str(tmp_path / f"{split}.csv") for split in ("train", "validation", "test", "probe")}
+    small = {"train": {"epochs": 20}, "attack": {"targeted": {"targets": 2, "captions_per_target": 2}}}
+    there = targets({"experiment": "x", "attacks": ["targeted"], "defences": ["clip"], "data": {"tables": tables}, **small})
+    assert there.url_list == []
+    assert there.downloaded() == sorted(tables.values())
+    assert "url_list" not in given(there.download_flags())
+    assert there.pairs_to_train([job(attack="targeted", step="clip")]) == [20 * 200]
+
+
+def test_the_pairs_that_trainings_see(wanted):
+    def seen(attack: str, step: str) -> list[int]:
+        return wanted.pairs_to_train([job(attack=attack, step=step)])
+
+    assert seen("patch", "clip") == [8 * 5000]
+    assert seen("targeted", "clip") == [8 * 2000]
+    assert seen("targeted", "chosen") == [8 * 1000]  # half of them
+    assert seen("targeted", "chosen.scored_by") == [2 * 2000]
+    assert seen("targeted", "cleaned") == [4 * 500]
+    assert seen("targeted", "theirs") == []
+    assert wanted.pairs_to_train([]) == []
+
+
+@pytest.mark.parametrize(
+    ("slots", "cores", "gpus", "taken", "expected"),
+    [
+        (None, 2, None, [], 2), (None, None, None, [], 1), (None, 8, 2, [1, 1], 2), (None, 8, 4, [2], 2), (None, 8, 1, [2], 1),
+        (20, 16, None, [1], 20), (20, 16, 4, [1], 4), (None, 8, 2, [0, 0], 8),
+    ],
+)  # fmt: skip
+def test_how_many_trainings_run_at_a_time(wanted, slots, cores, gpus, taken, expected):
+    assert wanted.side_by_side(slots, cores, gpus, taken) == expected
+
+
+def test_trainings_on_several_gpus_are_started_by_torchrun(wanted):
+    def launched(step: str, gpus: int) -> str:
+        return wanted.launched(job(step=step), SimpleNamespace(gpu=gpus))
+
+    assert (launched("clip", 0), launched("clip", 1)) == ("roclip train", "roclip train")
+    assert launched("clip", 2) == "torchrun --standalone --nproc_per_node 2 -m roclip_command train"
+    assert launched("cleaned", 2).endswith("-m roclip_command repair")
+
+
+def test_a_figure_of_attacks_changes_with_their_images(wanted):
+    sources = wanted.figure_sources(job(figure="contact_sheet"))
+    assert "results/x/attacks/patch/seed3/attack.record.json" in sources
+    assert all((ROOT / path).is_file() for path in sources if path.endswith(".py"))
+    assert len(wanted.drawings) == 2 * len(wanted.figures)
+
+
+def test_what_the_plan_says_is_part_of_what_reads_it(wanted):
+    assert targets().planned == wanted.planned
+    assert targets(CHANGES | {"baseline": "cleaned"}).planned["version"] != wanted.planned["version"]
+
+
+def test_sets_that_are_not_there_are_named():
+    absent = targets({"experiment": "x", "downstream": {"sets": ["pets"], "root": "nowhere"}})
+    assert absent.absences() == ["No model is judged on pets: there is no folder nowhere/oxford-iiit-pet."]
+
+
+def test_a_model_of_open_clip_s_is_no_file():
+    named = targets({"experiment": "x", "train": {"model": "RN50"}, "attacks": ["clean"], "defences": ["clip"]})
+    assert named.files_of_step(job(attack="clean", step="clip")) == []
+
+
+def test_a_config_is_put_on_top_of_the_default():
+    changed = read_config(Path(), {"seeds": [1], "attack": {"patch": {"poisons": 3}}, "train": {"epochs": 2}}, [])
+    assert changed["seeds"] == [1]
+    assert changed["attack"] == CONFIG["attack"] | {"patch": {"kind": "patch", "poisons": 3}}
+    assert changed["train"] == {"epochs": 2}
+
+
+def test_in_another_folder_the_workflows_own_files_are_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    elsewhere = targets({"experiment": "x"}, ROOT)
+    assert elsewhere.config["data"]["classes"] == str(ROOT / "config/scenes/classes.txt")
+    assert elsewhere.config["train"]["model"] == str(ROOT / "config/models/small.json")
+    assert all(Path(path).is_file() for path in elsewhere.figure_sources(job(figure="utility")))
+    (tmp_path / "config/scenes").mkdir(parents=True)
+    (tmp_path / "config/scenes/classes.txt").write_text("mushroom\ncat\n")
+    config = read_config(ROOT, {}, [])
+    assert "classes" not in config["data"]  # the one that is here
+    assert config["data"]["templates"] == str(ROOT / "config/scenes/templates.txt")
+    for odd in ({"train": 3}, {"data": None}, {"train": {"model": "x" * 9000}}, {"train": {"model": ["a\0b"]}}):
+        with pytest.raises(UserError):
+            check(read_config(ROOT, odd, []), ATTACKS)

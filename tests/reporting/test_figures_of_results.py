@@ -1,0 +1,180 @@
+"""Figures of attack success, utility and sweeps show what results.csv says."""
+
+import pandas as pd
+import pytest
+
+from roclip.defences.base import Defence
+from roclip.reporting.figures import figures_of
+from roclip.reporting.figures.attack_success import attack_success
+from roclip.reporting.figures.style import LINE_STYLES, WIDEST
+from roclip.reporting.figures.sweep import meaning, number, sweep
+from roclip.reporting.figures.utility import utility
+from roclip.reporting.results import pivot
+from tests.fixtures.artists import bars, legend, series, shown, spans
+from tests.fixtures.experiment import ATTACKS, NOTING, made_up_plan, swept
+
+pytestmark = pytest.mark.usefixtures("noting")
+
+NAN = float("nan")
+MODELS = [("clip", "last_clip"), ("noting", "last_clip"), ("noting", "last_noting")]
+
+
+def result(attack: str, defence: str, checkpoint: str, success: float = 0.5, **cells: float) -> list[dict]:
+    """Rows of results.csv; nothing was controlled, and there is one seed. `zero_shot_sd`: standard deviation of a measure."""
+    row = {"attack": attack, "defence": defence, "checkpoint": checkpoint, "n": 16, "seeds": 1}
+    values = {"attack_success": success, "zero_shot": 0.9, "linear_probe": 0.95} | cells
+    nan = float("nan")
+    return [
+        row
+        | {"measure": measure, "value": value, "low": value / 2, "high": (1 + value) / 2, "sd": cells.get(f"{measure}_sd", nan)}
+        for measure, value in values.items()
+        if value == value and not measure.endswith("_sd")
+    ]
+
+
+def table(*rows: list[dict]) -> pd.DataFrame:
+    return pd.DataFrame(pivot([row for part in rows for row in part]))
+
+
+def results(attacks: int) -> pd.DataFrame:
+    """Attacks a0, a1, ... with a success, control and accuracy of its own in each row."""
+    models = [(f"a{i}", *model) for i in range(attacks) for model in MODELS]
+    return table(*(result(*model, i / 100, control=(i + 1) / 200, zero_shot=0.9 + i / 1000) for i, model in enumerate(models)))
+
+
+@pytest.mark.parametrize("attacks", [1, 2, 7])
+def test_the_bars_of_attack_success_are_the_shares_of_the_table(attacks):
+    rows = results(attacks)
+    figure = attack_success(rows)
+    assert len(shown(figure)) == attacks
+    assert figure.axes[0].get_gridspec().ncols <= WIDEST
+    for axis in shown(figure):
+        own = rows[rows.attack == axis.get_title().removeprefix("attack: ")]
+        drawn, ends = bars(axis), spans(axis)
+        assert len(drawn) == 2 * len(own)
+        for row in own.itertuples():
+            for name in ("attack_success", "control"):
+                share, low, high = (100 * getattr(row, name + end) for end in ("", "_low", "_high"))
+                assert drawn[f"{name} {row.defence} {row.checkpoint}"] == pytest.approx(share)
+                assert any(span == pytest.approx((low, high)) for span in ends)
+
+
+def test_what_was_not_run_has_no_bar_and_says_so():
+    figure = attack_success(table(*(result("a", *model) for model in MODELS), result("b", *MODELS[0])))
+    first, second = shown(figure)
+    assert len(bars(first)) == 3  # no controls
+    assert len(bars(second)) == 1
+    assert [text.get_text() for text in second.texts].count("not run") == 2
+    assert "not run" not in [text.get_text() for text in first.texts]
+    assert len(legend(figure)) == 1
+
+
+def test_variants_are_left_to_the_sweeps():
+    rows = table(
+        result("a", "clip", "last_clip"), result("a", "clip~size~4", "last_clip"), result("a~n~4", "clip", "last_clip")
+    )
+    (axis,) = shown(attack_success(rows))
+    assert len(bars(axis)) == 1
+    assert len(utility(rows, "clip").axes[0].get_yticks()) == 1
+
+
+@pytest.mark.parametrize("attacks", [1, 7])
+def test_utility_shows_accuracy_and_its_price_against_the_baseline(attacks):
+    rows = results(attacks)
+    figure = utility(rows, "clip")
+    axis = figure.axes[0]
+    drawn = [(c.get_label(), c[0].get_xdata()[0]) for c in axis.containers]
+    assert [x for _, x in drawn] == pytest.approx(list(100 * rows.zero_shot))
+    assert [label for label, _ in drawn] == [f"{d} {c}" for d, c in MODELS] * attacks
+    texts = [text.get_text() for text in axis.texts]
+    assert texts[:3] == ["90.0", "90.1 (+0.1)", "90.2 (+0.2)"]
+    assert not [c for c in axis.containers if c.has_xerr]
+    assert "price against clip" in legend(figure)[-1]
+
+
+def test_the_price_is_counted_at_the_baselines_own_checkpoint_if_it_has_it():
+    figure = utility(results(1), "noting")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["90.0 (−0.1)", "90.1", "90.2"]
+    assert "price against noting" in legend(figure)[-1]
+    other = result("a0", "other", "last_noting", zero_shot=0.8)  # the baseline has 90.2 here, and 90.1 at its other checkpoint
+    figure = utility(pd.concat([results(1), table(other)]), "noting")
+    assert figure.axes[0].texts[-1].get_text() == "80.0 (−10.2)"
+
+
+def test_without_the_baseline_no_price_is_claimed():
+    figure = utility(results(1), "absent")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["90.0", "90.1", "90.2"]
+    assert "price" not in " ".join(legend(figure))
+
+
+def test_utility_of_several_seeds_has_their_spread_and_a_loss_has_a_minus():
+    rows = table(
+        result("a", "clip", "last_clip", zero_shot=0.9, zero_shot_sd=0.01),
+        result("a", "noting", "last_clip", zero_shot=0.85, zero_shot_sd=0.02),
+    )
+    axis = utility(rows, "clip").axes[0]
+    assert spans(axis) == [pytest.approx((89, 91)), pytest.approx((83, 87))]
+    assert axis.texts[1].get_text() == "85.0 (−5.0)"
+
+
+def test_without_any_attack_there_is_nothing_to_show():
+    figure = attack_success(table(result("clean", "clip", "last_clip", success=float("nan"))))
+    assert "No attack" in figure.texts[0].get_text()
+    assert "attack_success" not in figures_of(made_up_plan({"clip": "clip"}, family=dict.fromkeys(ATTACKS, "clean")))
+
+
+RECIPES = {name: {"train": {"kind": kind}} for name, kind in {"noting": NOTING, "clip": "clip", "other": "clip"}.items()}
+
+
+def test_a_sweep_joins_numbers_in_the_given_order_and_leaves_gaps():
+    rows = [
+        result("a", "noting~often~0", "last_clip", 0.9),
+        result("a", "noting~often~5", "last_clip", 0.4),
+        result("a", "noting~often~5", "last_noting", 0.1),
+        result("a", "noting~often~1", "last_noting", 0.2),
+    ]
+    left, right = sweep(table(*rows), pd.DataFrame(swept("s", ["often 0", "often 5", "often 1"])), RECIPES).axes
+    assert [label.get_text() for label in left.get_xticklabels()] == ["0", "5", "1"]
+    drawn = series(left)
+    assert drawn["a, noting, last CLIP epoch"] == pytest.approx([90, 40, float("nan")], nan_ok=True)
+    assert drawn["a, noting, last noting epoch"] == pytest.approx([float("nan"), 10, 20], nan_ok=True)
+    assert [c[0].get_linestyle() for c in left.containers] == list(LINE_STYLES[:2])
+    low, high = left.containers[0][2][0].get_segments()[0][:, 1]
+    assert (low, high) == pytest.approx((45, 95))
+    assert series(right)["a, noting, last noting epoch"][1:] == pytest.approx([90, 90])
+
+
+def test_settings_in_words_are_not_joined():
+    sweeps = pd.DataFrame(swept("halves", ["images true, captions never", "images false"]))
+    top, _ = sweep(table(*(result("a", defence, "last_clip") for defence in sweeps.defence)), sweeps, RECIPES).axes
+    assert [c[0].get_linestyle() for c in top.containers] == ["None"]
+
+
+def test_a_sweep_without_axes_compares_defences():
+    sweeps = pd.DataFrame(swept("halves", [""], "clip") + swept("halves", [""], "other"))
+    rows = table(result("a", "clip", "last_clip", 0.8), result("a", "other", "last_clip", 0.3))
+    top, bottom = sweep(rows, sweeps, RECIPES).axes
+    assert [label.get_text() for label in bottom.get_xticklabels()] == ["clip", "other"]
+    assert series(top) == {"a, last CLIP epoch": pytest.approx([80, 30])}
+
+
+@pytest.mark.parametrize(
+    ("setting", "found"),
+    [("pool_size 400", ("pool_size", 400)), ("a 1, b 2", None), ("augment_captions never", None), ("7", None)],
+)
+def test_which_settings_are_numbers(setting, found):
+    assert number(setting) == found
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        ("augment_images", Defence.Settings.__dataclass_fields__["augment_images"].metadata["help"]),
+        ("train.epochs", "number of epochs"),
+        ("repair.epochs", ""),
+        ("poisons", "poisoned pairs"),
+        ("nobody_knows", ""),
+    ],
+)
+def test_what_a_setting_means_is_said_by_the_step_that_has_it(key, found):
+    assert meaning(key, {"train": {"kind": "clip"}}) == found
