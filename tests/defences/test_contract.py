@@ -114,9 +114,17 @@ class OnlyWhatIsPromised:
 
 def confined(defence: type) -> type:
     """The defence, made with such a trainer."""
-    confined = type(defence.__name__, (defence,), {})
-    confined.__init__ = lambda self, settings, trainer: defence.__init__(self, settings, OnlyWhatIsPromised(trainer))
-    return confined
+
+    class Confined(defence):
+        def __init__(self, settings, trainer):
+            super().__init__(settings, OnlyWhatIsPromised(trainer))
+
+        def telemetry(self):
+            found = super().telemetry()
+            assert found.keys() <= self.telemetry_columns.keys()
+            return found
+
+    return Confined
 
 
 @pytest.fixture(scope="module", autouse=True)

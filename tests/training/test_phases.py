@@ -64,7 +64,7 @@ def test_phases_follow_the_order_of_the_epoch(few, scenes, tmp_path, monkeypatch
     """So another epoch mixes the same pairs anew."""
     training = training_of(mixed(few, scenes, tmp_path))
     taken = noted(monkeypatch, training)
-    monkeypatch.setattr(Mixed, "begin_epoch", lambda self, epoch: self.is_safe[: len(self.is_safe) // 2].zero_())
+    monkeypatch.setattr(Mixed, "begin_epoch", lambda defence, epoch: defence.is_safe[: len(defence.is_safe) // 2].zero_())
     for epoch in (2, 3):
         training.epoch(epoch)
     second, third = ([batch for _, _, batch, _ in taken[at : at + 8]] for at in (0, 8))
@@ -82,8 +82,9 @@ def test_interrupted_in_each_phase_it_ends_with_the_same_outputs(few, scenes, tm
     stops = [4, second + 1, second + UNIMODAL, second + UNIMODAL + 3, third, third + 1]
     resumed(monkeypatch, lambda: train.run(stopped), *stops)
     assert outputs(stopped.out) == outputs(whole.out)
-    shares = [float(row["safe"]) for row in read_table(whole.out / "history.csv", ("safe",))]
-    assert shares == pytest.approx([1, 89 / 136, 89 / 136])
+    rows = read_table(whole.out / "history.csv", ("safe", "unimodal_steps"))
+    assert [float(row["safe"]) for row in rows] == pytest.approx([1, 89 / 136, 89 / 136])
+    assert [row["unimodal_steps"] for row in rows] == ["0", "2", "2"]
     assert len(read_table(whole.out / "tables/safe.csv", ("row", "is_safe"))) == 136
 
 
