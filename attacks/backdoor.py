@@ -109,7 +109,7 @@ class Backdoor(Attack):
     def _evaluation_images(self, test: Sequence[Mapping[str, str]]) -> list[str]:
         """Test images that are not of the target class, in their order."""
         others = [row["path"] for row in test if row["label"] != self.options.target_class]
-        shuffled = numpy_generator("exam", self.options.seed).permutation(len(others))  # the key is as old as those of KEYS
+        shuffled = numpy_generator("exam", self.options.seed).permutation(len(others))  # an old key, as those of KEYS
         return [others[i] for i in np.sort(shuffled[: self.options.evaluation_images])]
 
     def _write(self, paths: Sequence[str], folder: str) -> list[str]:

@@ -18,8 +18,3 @@ def latex(text: str) -> str:
 def markdown(text: str) -> str:
     """Text that Markdown shows as it is: no HTML, no end of a table's cell, no link."""
     return html.escape(one_line(text), quote=False).replace("|", "&#124;").replace("](", "]&#40;").replace("`", "&#96;")
-
-
-def from_markdown(text: str) -> str:
-    """The text before `markdown`."""
-    return html.unescape(text)

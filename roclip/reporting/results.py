@@ -59,7 +59,7 @@ def pivot(rows: Iterable[Row]) -> list[Row]:
         wide = found.setdefault(key, {**names, "seeds": 0, **blank})
         cells = (row["value"], row["low"], row["high"], row["sd"], float(row["n"]))
         wide |= zip((f"{row['measure']}{part}" for part in parts), cells, strict=True)
-        if row["measure"] != "control":  # whose images other models saw
+        if row["measure"] != "control":  # that is of other models
             wide["seeds"] = max(wide["seeds"], row["seeds"])
     return list(found.values())
 
@@ -111,12 +111,10 @@ def control_of(attack: str, on_set: Iterable[Row], family: Mapping[str, str]) ->
     That of the model without an attack; where there is none, of the first attack of another family that is no variant. Two
     attacks of one family can share target images, or trigger and target class, so one is no control for the other.
     """
+    usable = [r for r in on_set if family[r["attack"]] != family[attack] and r["attack"] == base(r["attack"])]
     chosen: dict[str, Row] = {}
-    for r in on_set:
-        if family[r["attack"]] == family[attack] or r["attack"] != base(r["attack"]):
-            continue
-        if r["seed"] not in chosen or (family[r["attack"]] == "clean" != family[chosen[r["seed"]]["attack"]]):
-            chosen[r["seed"]] = r
+    for r in sorted(usable, key=lambda r: family[r["attack"]] != "clean"):  # those without an attack first, then as they come
+        chosen.setdefault(r["seed"], r)
     return list(chosen.values())
 
 

@@ -88,14 +88,14 @@ def _run(training: Training, checkpoints: Checkpoints, signals: StopSignals) -> 
 
     def checkpoint() -> None:
         nonlocal saved
-        training.finite.check()  # the states that are there are good ones
+        training.finite.check()  # or a state with NaN would replace a good one
         if ranks.rank == 0:
             tensors, numbers = training.state()
             checkpoints.save(training.steps_taken, tensors, {"numbers": numbers, "history": history, "cosines": cosines})
         saved = time.monotonic()
 
     def after_step() -> None:
-        last = training.step == len(training.losses)  # what is measured then can be stopped at once
+        last = training.step == len(training.losses)  # of the epoch: the measuring that follows may be stopped at any time
         if ranks.count > 1 and training.steps_taken % STEPS_BETWEEN_SIGNALS and not last:
             return
         told = ranks.any(signals.came)
@@ -123,7 +123,7 @@ def _run(training: Training, checkpoints: Checkpoints, signals: StopSignals) -> 
             history.append(row)
             ranks.wait()
             checkpoint()
-        if ranks.any(signals.came):  # who resumes publishes: a workflow that was killed removes what is published after it
+        if ranks.any(signals.came):  # published once resumed: a killed workflow removes later outputs
             raise ComeBack(f"stopped after epoch {epoch} and saved; start it again to resume")
     if ranks.rank == 0:
         with signals.held():
