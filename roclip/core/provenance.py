@@ -120,7 +120,7 @@ def read_inputs(options: Any) -> dict[Path, str]:
         value, role = getattr(options, field.name), field.metadata["role"]
         values = value if isinstance(value, tuple) else () if value is None else (value,)
         if role == "files":
-            named += [Path(word.partition("=")[2] or word) for word in values]
+            named += [Path(word if os.path.exists(word) else word.partition("=")[2] or word) for word in values]  # noqa: PTH110
         elif field.metadata["glob"]:
             named += sorted(path for path in value.rglob(field.metadata["glob"]) if not path.name.endswith(SUFFIX))
         elif role is None:

@@ -94,10 +94,16 @@ def _facts(config: Mapping[str, Any], image_size: int) -> Facts:
 
 
 class _Recipe:
-    """The checks of a recipe on the data of one attack. facts.pairs: those that the attack leaves."""
+    """The checks of a recipe, and of those that it starts from, on the data of one attack.
 
-    def __init__(self, name: str, config: Mapping[str, Any], recipe: Mapping[str, Any], facts: Facts) -> None:
+    facts.pairs: those that the attack leaves; of_the_data_set: all of them, from which a repair draws its clean ones.
+    """
+
+    def __init__(
+        self, name: str, config: Mapping[str, Any], recipe: Mapping[str, Any], facts: Facts, of_the_data_set: int
+    ) -> None:
         self.name, self.config, self.recipe, self.facts = name, config, recipe, facts
+        self.of_the_data_set = of_the_data_set
 
     def problems(self) -> Problems:
         """What cannot work: the key, and why."""
@@ -111,7 +117,9 @@ class _Recipe:
             facts = replace(facts, pairs=round(facts.pairs * chosen["keep"]))
         yield from self._of_step("train", f"{key}.train", self.recipe["train"], facts)
         if repair := self.recipe.get("repair"):
-            yield from self._of_step("repair", f"{key}.repair", repair, self.facts)
+            yield from self._of_step("repair", f"{key}.repair", repair, replace(self.facts, pairs=self.of_the_data_set))
+        if (start := self.recipe["train"].get("start_from")) in self.config["defence"]:
+            yield from _Recipe(start, self.config, self.config["defence"][start], self.facts, self.of_the_data_set).problems()
 
     def _of_step(self, step: str, key: str, settings: Mapping[str, Any], facts: Facts) -> Problems:
         kind = STEPS[step][settings["kind"]]
@@ -159,7 +167,7 @@ def _problems(config: Mapping[str, Any], planned: Plan, attacks: Mapping[str, ty
             yield f"attack.{name}.{option}", message
     for attack, name in dict.fromkeys(run[:2] for run in planned.runs):
         left = replace(facts, pairs=planned.attack[attack]["clean_pairs"] or facts.pairs)
-        yield from _Recipe(name, config, planned.defence[name], left).problems()
+        yield from _Recipe(name, config, planned.defence[name], left, facts.pairs).problems()
 
 
 def check(config: Mapping[str, Any], attacks: Mapping[str, type]) -> tuple[dict[str, Any], Plan]:

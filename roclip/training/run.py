@@ -17,7 +17,7 @@ from roclip.core.atomic import atomic
 from roclip.core.columns import COSINES, HISTORY, PACE
 from roclip.core.errors import ComeBack
 from roclip.core.files import sha256, write_rows, write_table
-from roclip.core.provenance import fingerprint, provenance, read_inputs, versions
+from roclip.core.provenance import SUFFIX, fingerprint, provenance, read_inputs, versions
 from roclip.defences.base import Defence
 from roclip.model import towers
 from roclip.training.distributed import Ranks
@@ -146,9 +146,18 @@ def weights_record(options: LoopOptions, config: dict, epoch: int, inputs: dict[
     return {"model_config": config, "tokenizer": tokenizer, "epoch": epoch, "inputs": inputs, **provenance(options)}
 
 
+def clear(out: Path) -> None:
+    """Remove what another step left in the folder of a model: weights, tables, and the records of them."""
+    for folder in ("weights", "tables"):
+        shutil.rmtree(out / folder, ignore_errors=True)
+    for record in out.glob(f"*{SUFFIX}"):
+        record.unlink()
+
+
 def publish(training: Training, checkpoints: Checkpoints, history: list[dict], cosines: list[dict]) -> None:
     """Put what the training gave under its final names, and remove the checkpoints."""
     out = training.options.out
+    clear(out)
     for path in checkpoints.weights():
         with atomic(out / "weights" / path.name) as temporary:  # a copy: after a kill in here, all of it is written again
             shutil.copyfile(path, temporary)

@@ -23,8 +23,8 @@ from roclip.model import towers
 from roclip.model.start_weights import latest, read_weights
 from roclip.training.monitor import read_truth
 from roclip.training.pairs import Pairs
+from roclip.training.run import clear, weights_record, write_tables
 from roclip.training.run import run as run_training
-from roclip.training.run import weights_record, write_tables
 from roclip.training.settings import TrainOptions
 
 
@@ -51,6 +51,7 @@ def take_over(options: TrainOptions) -> list[dict]:
     model, path = towers.create(config), Path(options.weights)
     model.load_state_dict(read_weights(path, model))
     path = latest(path) if path.is_dir() else path
+    clear(options.out)
     towers.save(model, options.out / "weights/given.safetensors", weights_record(options, config, 0, {str(path): sha256(path)}))
     write_tables(options.out, tuple(HISTORY), [], [])
     write_rows(options.out / "quarantine.csv", tuple(QUARANTINE), [])

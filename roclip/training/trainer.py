@@ -31,6 +31,7 @@ from roclip.training.nonfinite import FiniteCheck
 from roclip.training.pairs import Pairs
 from roclip.training.schedule import learning_rate
 from roclip.training.settings import LoopOptions
+from roclip.training.view import View
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ class Training:
         )  # fmt: skip
         self.finite = FiniteCheck(self.device, options.pairs, self.rows)
         self.steps_taken, self.last_rate = 0, 0.0
-        self.defence = defence(part_of(options, defence.Settings), self)  # the options name files of the truth, too
+        self.defence = defence(part_of(options, defence.Settings), View(self))  # the options name files of the truth, too
         self.begin_epoch()
 
     def begin_epoch(self) -> None:

@@ -140,3 +140,15 @@ def test_what_names_no_rows_is_refused(few, scenes, tmp_path, rows):
     o = options(few, scenes, tmp_path / "out", **kept(tmp_path, rows))
     with pytest.raises(UserError, match=r"kept\.csv: must name rows of .*train\.csv, 0 to 135, each once; run the filter"):
         train.run(o)
+
+
+def test_a_defence_reaches_nothing_of_the_truth(few, scenes, tmp_path):
+    """Neither what the trainer knows, nor the random numbers from which the rows of ids would follow."""
+    trainer = training_of(options(few, scenes, tmp_path)).defence.trainer
+    for name in ("audit", "options", "rows", "places", "ids", "images", "captions", "measurement"):
+        with pytest.raises(AttributeError, match=f"may not use '{name}'"):
+            getattr(trainer, name)
+    for key in (("ids",), ("order", 1), ("pool", 1), ("augment", 1)):
+        with pytest.raises(ValueError, match="the trainer's own"):
+            trainer.generator(*key)
+    assert trainer.generator("mine", 1).initial_seed() != trainer.generator("mine", 2).initial_seed()
