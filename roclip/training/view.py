@@ -21,7 +21,7 @@ class View:
         return getattr(self._training, name)
 
     def generator(self, *key: str | int) -> torch.Generator:
-        """Random numbers that depend on the seed of the training and the key alone. Raises ValueError for the trainer's keys."""
+        """Random numbers by the seed of the training and the key alone. Raises ValueError for keys of the trainer's own."""
         if key[0] in KEYS and key != NOISE:
             raise ValueError(f"the key {key} is the trainer's own; choose another")
         return self._training.generator(*key)
