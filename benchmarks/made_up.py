@@ -55,7 +55,7 @@ class MadeUp(Training):
 
 
 def write_pairs(folder: Path, files: int, pairs: int) -> None:
-    """Tables of `pairs` pairs that share so many JPEGs, an empty evaluation set, and ten labelled images; what is there stays."""
+    """Tables of `pairs` pairs that share so many JPEGs, no targets, and ten labelled images; what is there stays."""
     if (folder / "templates.txt").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
