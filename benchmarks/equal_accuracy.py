@@ -1,4 +1,4 @@
-"""Draws attack success against clean accuracy along the epochs, from benchmarks/photos.csv: docs/images/equal_accuracy.png.
+"""Draws attack success against clean accuracy along the epochs, from docs/data/photos.csv: docs/images/equal_accuracy.png.
 
 python -m benchmarks.equal_accuracy
 """
@@ -34,7 +34,7 @@ def curve(seeds: dict[str, list[dict[str, str]]]) -> tuple[list[float], list[flo
 
 
 def main() -> None:
-    with open(HERE / "photos.csv", newline="") as file:
+    with open(HERE.parent / "docs/data/photos.csv", newline="") as file:
         runs = runs_of(list(csv.DictReader(file)))
     figure, axes = plt.subplots(1, len(STRENGTHS), figsize=(11, 4.2), sharey=True, layout="constrained")
     for axis, (attack, title) in zip(axes, STRENGTHS.items(), strict=True):

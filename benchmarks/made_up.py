@@ -14,6 +14,7 @@ from roclip.core.files import write_table
 from roclip.defences import augmentation
 from roclip.model.pixels import to_pixels
 from roclip.training.loader import FromFiles, InMemory
+from roclip.training.pairs import Pairs
 from roclip.training.trainer import Training
 
 IMAGES, WARM_UP = 2048, 4
@@ -37,8 +38,9 @@ class Repeated(InMemory):
 class MadeUp(Training):
     """A training on images that nobody took."""
 
-    def _images(self, paths: list[str], size: int) -> tuple[InMemory, np.ndarray]:
+    def _images(self, pairs: Pairs, size: int) -> tuple[InMemory, np.ndarray]:
         torch.manual_seed(0)
+        paths = pairs.path
         images = torch.randint(0, 256, (min(IMAGES, len(paths)), 3, size, size), dtype=torch.uint8)
         self.host = Repeated(images, self.options.crop_area, self.device)
         self.files = FromFiles(paths, size, self.options.crop_area, self.options.workers, self.device)
@@ -53,7 +55,7 @@ class MadeUp(Training):
 
 
 def write_pairs(folder: Path, files: int, pairs: int) -> None:
-    """Tables of `pairs` pairs that share so many JPEGs, an empty exam, and ten labelled images; what is there stays."""
+    """Tables of `pairs` pairs that share so many JPEGs, an empty evaluation set, and ten labelled images; what is there stays."""
     if (folder / "templates.txt").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -93,7 +93,7 @@ class RoCLIP(Defence):
 
     def __init__(self, settings: Settings, trainer: Trainer) -> None:
         super().__init__(settings, trainer)
-        if settings.pool_size > trainer.pairs:
+        if settings.match_every and settings.pool_size > trainer.pairs:
             raise UserError(f"defence.train.pool_size: {settings.pool_size} is more than the {trainer.pairs} training pairs")
         self.pool = Pool(settings.pool_size, trainer.dimension, trainer.device)
         if settings.pool_fill == "noise":

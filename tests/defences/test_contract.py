@@ -91,6 +91,21 @@ def test_its_telemetry_has_names_of_its_own_and_its_epochs_make_file_names(case)
     assert all(re.fullmatch(r"[a-z_]+", name) and meaning for name, meaning in defence.telemetry_columns.items())
 
 
+@pytest.mark.parametrize("case", TRAINED, ids="/".join)
+def test_its_panels_draw_columns_that_it_has_each_in_one(case):
+    drawn = [column for columns in EVERY[case].telemetry_panels.values() for column in columns]
+    assert len(drawn) == len(set(drawn))
+    assert {*drawn} <= {*EVERY[case].telemetry_columns}
+
+
+@pytest.mark.parametrize("case", [case for case in REGISTERED if case[0] == "train"], ids="/".join)
+def test_the_simplest_of_its_settings_are_settings_of_a_training(case):
+    defaults = {field.name: default_of(field) for field in settings_of(case)} | {"kind": case[1]}
+    found = EVERY[case].simplest(defaults)
+    assert {*found} == {"kind", *(field.name for field in settings_of(("train", found["kind"])))}
+    assert EVERY["train", found["kind"]].simplest(found) == found
+
+
 def test_the_registries_are_read_without_slow_imports():
     slow = "{'torch', 'pandas', 'matplotlib', 'scipy'}"
     names = "roclip.defences, roclip.defences.filters, roclip.defences.repair"

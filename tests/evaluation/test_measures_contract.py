@@ -43,14 +43,15 @@ def test_an_evaluation_set_has_the_measures_that_are_for_it():
 
 
 @each_measure
-def test_rows_count_hits_among_all_test_images(kind, tmp_path):
+def test_rows_count_hits_among_test_images(kind, tmp_path):
     features = Features(write_features(tmp_path / "features.npz", made_up(SHIFTS)))
     for checkpoint in SHIFTS:
         rows = rows_of(kind, features, checkpoint)
         assert len({row["measure"] for row in rows}) == len(rows) > 0
         for row in rows:
             assert {"checkpoint", "measure", "hits", "n"} <= set(row) <= {"checkpoint", "measure", "hits", "n", "outcomes"}
-            assert (row["checkpoint"], row["n"]) == (checkpoint, len(LABELS["test"]))
+            assert row["checkpoint"] == checkpoint
+            assert 0 < row["n"] <= len(LABELS["test"])  # a measure may be of some of the images
             assert row["measure"] == kind or row["measure"].startswith(f"{kind}_")
             assert 0 <= row["hits"] <= row["n"]
             if "outcomes" in row:

@@ -94,7 +94,7 @@ def test_it_is_resumed_to_the_bit(mended, monkeypatch):
     assert outputs(stopped.out) == outputs(whole.out)
 
 
-def test_the_command_writes_repair_epochs_and_their_weights(mended, tmp_path, trained):
+def test_the_command_writes_repair_epochs_and_their_weights(mended, few, scenes, tmp_path, trained):
     done = subprocess.run([sys.executable, *command(mended(), "repair")], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     out = tmp_path / "repaired"
@@ -107,5 +107,5 @@ def test_the_command_writes_repair_epochs_and_their_weights(mended, tmp_path, tr
     assert record["epoch"] == 2
     assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
     inputs = read_record(out / "repair.record.json")["inputs"]
-    assert str(trained / "last_clip.safetensors") in inputs
-    assert not any("truth" in name or ("few" in name and "targets" not in name) for name in inputs)
+    assert {str(trained / "last_clip.safetensors"), str(scenes / "train.csv")} < inputs.keys()
+    assert not {str(few / "train.csv"), str(few / "truth.csv")} & inputs.keys()

@@ -35,6 +35,8 @@ def extended(tmp_path_factory) -> Path:
         else:
             assert not (project / path).exists()
             (project / path).write_text(code)
+    for attack in config["attack"].values():
+        attack |= {"poisons": 8, "evaluation_images": 40}  # the data of config/test.yaml are small
     config |= {"experiment": "extended", "defences": list(defences)}
     (project / "extended.yaml").write_text(yaml.safe_dump(config))
     return project

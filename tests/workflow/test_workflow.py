@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -82,10 +81,17 @@ def test_the_attack_counts_what_the_config_asks_for(project):
 
 
 def test_a_second_run_does_nothing_in_five_seconds(project):
-    started = time.monotonic()
+    started = os.times()
     output = snakemake(project, "--cores", "all")
+    ended = os.times()
     assert "Nothing to be done" in output
-    assert time.monotonic() - started < 10  # 5 s on a quiet machine
+    seconds = ended.children_user + ended.children_system - started.children_user - started.children_system
+    assert seconds < 5  # of the processor, whatever else the machine does
+
+
+def test_snakemake_s_own_report_needs_no_cores(project):
+    snakemake(project, "--report", "snakemake.html")
+    assert (project / "snakemake.html").stat().st_size > 10_000
 
 
 def test_an_edited_figure_is_redrawn_and_nothing_else(project):
@@ -234,7 +240,7 @@ def test_a_stage_runs_by_file_and_by_the_command_that_is_printed(project):
 
 def test_the_report_shows_every_figure_and_the_hashes_of_the_data(project):
     page = (project / RESULTS / "report.html").read_text()
-    assert re.findall(r'<figure id="(\w+)">', page) == [*FIGURES]
+    assert sorted(re.findall(r'<figure id="(\w+)">', page)) == sorted(FIGURES)
     assert sha256(project / RESULTS / "data/train.csv") in page
     assert "6 weight files" in page  # plain CLIP has no matching epoch
 
