@@ -105,7 +105,12 @@ class Checkpoints:
             path.unlink()
 
     def remove(self) -> None:
-        """Remove all states, once the training is done."""
+        """Remove all states, once the training is done.
+
+        The states first: after a kill in here, one that outlived the weights beside it would be resumed without them.
+        """
+        for path in self.files():
+            path.unlink()
         shutil.rmtree(self.folder)
 
 

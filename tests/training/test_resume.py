@@ -79,6 +79,25 @@ def test_a_training_that_is_killed_as_it_publishes_publishes_again(few, scenes, 
     assert outputs(o.out) == undisturbed
 
 
+def test_no_state_outlives_the_weights_beside_it(tmp_path, monkeypatch):
+    """A kill between two removals at the end of a training: what is left is published anew whole, or trained anew."""
+    states, left = Checkpoints(tmp_path / "state", "this"), []
+    for step in (1, 2):
+        states.save(step, *state(step))
+    for name in ("last_clip", "last_matching"):
+        (states.folder / f"{name}.safetensors").write_bytes(b"weights")
+    remove = os.unlink
+
+    def unlink(*arguments, **named):
+        remove(*arguments, **named)
+        left.append((len(states.files()), len(states.weights())))
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    states.remove()
+    assert len(left) == 4
+    assert all(weights == 2 for count, weights in left if count)
+
+
 def test_weights_of_other_options_are_not_published(few, scenes, tmp_path):
     o = eight_steps(few, scenes, tmp_path)
     state = o.out / "state"
