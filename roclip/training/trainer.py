@@ -252,8 +252,8 @@ class Training:
             group["lr"] = rate
         with self.runtime.autocast(), self.runtime.attention():
             loss = self.defence.loss(batch, kind)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # outside autocast, which would take the gradients of the float32 loss in bfloat16
         self.ranks.sum_gradients(self.model)
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         self.finite.note(loss, gradients, self.steps_taken, places)
