@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """pixels (part, 3, side, side), normalised, and tokens (part, context), of this rank; ids (batch,), of all ranks."""
+    """pixels (part, 3, side, side), normalised, and tokens (part, longest caption), of this rank; ids (batch,), of all ranks."""
 
     pixels: Tensor
     tokens: Tensor

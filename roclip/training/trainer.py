@@ -173,10 +173,10 @@ class Training:
         return self.config["embed_dim"]
 
     def tokens(self, epoch: int, places: Tensor) -> Tensor:
-        """The tokens of some captions in an epoch, augmented or not: (places,) -> (places, context)."""
+        """The tokens of some captions in an epoch, augmented or not: (places,) -> (places, longest caption)."""
         augmented, seed = self.options.augment_captions, self.options.seed
         edits = {"never": None, "once": eda.keyed(seed, 0), "each_epoch": eda.keyed(seed, epoch)}
-        return self.captions.tokens(places, edits[augmented])
+        return self.runtime.cut(self.model, self.captions.tokens(places, edits[augmented]))
 
     def random_captions(self, count: int, epoch: int) -> tuple[Tensor, Tensor]:
         """Features (count, dimension), without gradient, of random captions as the tower sees them now, and their ids."""
