@@ -66,7 +66,7 @@ class Towers(CLIP):
         """Without the columns that none of these captions needs: (n, context) -> (n, a multiple, context at most).
 
         With a causal mask, what comes after the end token never reaches it. Towers that see all tokens, or take the features
-        of another one, get them all. The end is looked for, not the padding: its 0 is the exclamation mark in CLIP's vocabulary.
+        of another one, get them all. The end token is looked for, not the padding, whose 0 is also a `!` in CLIP's vocabulary.
         """
         if self.attn_mask is None or self.text_pool_type not in ("argmax", "eos"):
             return tokens

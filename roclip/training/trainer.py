@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from roclip.model.pixels import normalise
 from roclip.model.start_weights import read_weights
 from roclip.training.distributed import Ranks
 from roclip.training.loader import FromFiles, InMemory
+from roclip.training.micro_batches import MicroBatches
 from roclip.training.monitor import Audit, Measurement
 from roclip.training.nonfinite import FiniteCheck
 from roclip.training.pairs import Pairs
@@ -73,6 +75,8 @@ class Training:
             raise UserError(f"train.batch_size: {options.batch_size} is more than the {self.pairs} pairs of {options.pairs}")
         if options.batch_size % self.ranks.count:
             raise UserError(f"train.batch_size: {options.batch_size} cannot be shared by {self.ranks.count} processes")
+        if options.micro_batch and (part := options.batch_size // self.ranks.count) % options.micro_batch:
+            raise UserError(f"train.micro_batch: {options.micro_batch} does not divide the {part} pairs of each device")
         self.places = torch.randperm(self.pairs, generator=self.generator("ids"))
         self.ids = self.places.argsort()
         by_id = pairs.chosen(self.places.numpy())
@@ -114,6 +118,7 @@ class Training:
         if options.compile:
             self.model.visual.compile()
             self.model.transformer.compile()
+        self.micro_batches = MicroBatches(self.model, options.micro_batch, self.runtime.attention)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.model, options.weight_decay),
             lr=options.learning_rate, betas=(options.beta1, options.beta2), eps=options.eps, fused=True,
@@ -185,11 +190,14 @@ class Training:
 
     def encode_images(self, batch: Batch) -> Tensor:
         """Normalised features of the images of all ranks: (batch, dimension)."""
-        return self.ranks.gather(self.model.encode_image(batch.pixels, normalize=True))
+        return self._encoded(self.model.encode_image, batch.pixels)
 
     def encode_captions(self, batch: Batch) -> Tensor:
         """Normalised features of the captions of all ranks: (batch, dimension)."""
-        return self.ranks.gather(self.model.encode_text(batch.tokens, normalize=True))
+        return self._encoded(self.model.encode_text, batch.tokens)
+
+    def _encoded(self, tower: Callable[..., Tensor], inputs: Tensor) -> Tensor:
+        return self.ranks.gather(self.micro_batches.encode(partial(tower, normalize=True), inputs))
 
     def logit_scale(self) -> Tensor:
         """The factor of the cosines, exponentiated: a scalar."""
