@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """pixels (part, 3, side, side), normalised, and tokens (part, context), of this rank; ids (batch,), of all ranks."""
+    """pixels (part, 3, side, side), normalised, and tokens (part, length), of this rank; ids (batch,), of all ranks."""
 
     pixels: Tensor
     tokens: Tensor
@@ -44,7 +44,11 @@ class Phase:
 
 
 class Trainer(Protocol):
-    """What a defence may use of the trainer."""
+    """What a defence may use of the trainer.
+
+    `encode_images` and `encode_captions` hold to `train.micro_batch`: a loss may use their features as if all of them had been
+    encoded at once, and as often as it likes. What it encodes with `model` itself, it encodes at once.
+    """
 
     model: torch.nn.Module  # the towers; when a defence is made, with the weights that the training starts from
     device: torch.device

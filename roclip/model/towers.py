@@ -13,9 +13,11 @@ import timm
 import torch
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transformer import text_global_pool
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from roclip.core.atomic import atomic
@@ -46,9 +48,36 @@ class _Timm:
 open_clip.timm_model.timm = _Timm
 
 
-def create(config: dict[str, Any]) -> CLIP:
+class Towers(CLIP):
+    """open_clip's, with a caption tower that also takes tokens of which the last columns are cut off (`cut`)."""
+
+    def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
+        """Caption features: (n, up to context) -> (n, d). Of positions and causal mask it uses what the tokens need."""
+        length, kind = text.shape[1], self.transformer.get_cast_dtype()
+        mask = None if self.attn_mask is None else self.attn_mask[:length, :length]
+        x = self.token_embedding(text).to(kind) + self.positional_embedding[:length].to(kind)
+        x = self.ln_final(self.transformer(x, attn_mask=mask))
+        x = text_global_pool(x, text, self.text_pool_type, eos_token_id=self.text_eos_id)
+        if self.text_projection is not None:
+            x = self.text_projection(x) if isinstance(self.text_projection, torch.nn.Linear) else x @ self.text_projection
+        return functional.normalize(x, dim=-1) if normalize else x
+
+    def cut(self, tokens: Tensor, multiple: int) -> Tensor:
+        """Without the columns that none of these captions needs: (n, context) -> (n, a multiple, context at most).
+
+        With a causal mask, what comes after the end token never reaches it. Towers that see all tokens, or take the features
+        of another one, get them all. The end token is looked for, not the padding, whose 0 is also a `!` in CLIP's vocabulary.
+        """
+        if self.attn_mask is None or self.text_pool_type not in ("argmax", "eos"):
+            return tokens
+        ends = (tokens if self.text_pool_type == "argmax" else (tokens == self.text_eos_id).int()).argmax(1)
+        longest = int(ends.max()) + 1
+        return tokens[:, : -(-longest // multiple) * multiple].contiguous()
+
+
+def create(config: dict[str, Any]) -> Towers:
     """Freshly initialised towers in channels-last layout; the weights depend on torch's global random state."""
-    return CLIP(**config).to(memory_format=torch.channels_last)
+    return Towers(**config).to(memory_format=torch.channels_last)
 
 
 def tokenizer(config: dict[str, Any]) -> SimpleTokenizer:
@@ -91,6 +120,10 @@ class Runtime:
         torch.cuda.set_device(number)
         return cls(torch.device("cuda", number), precision == "bf16")
 
+    def cut(self, model: Towers, tokens: Tensor) -> Tensor:
+        """Tokens on the host as `model.cut` shortens them; for GPUs to a multiple of 8, of which attention has fast kernels."""
+        return model.cut(tokens, 1 if self.device.type == "cpu" else 8)
+
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
@@ -116,10 +149,13 @@ def encode_images(model: torch.nn.Module, images: np.ndarray, runtime: Runtime, 
     return torch.cat(parts)
 
 
-def encode_tokens(model: torch.nn.Module, tokens: Tensor, runtime: Runtime, batch: int = 500) -> Tensor:
+def encode_tokens(model: Towers, tokens: Tensor, runtime: Runtime, batch: int = 500) -> Tensor:
     """Normalised caption features: (n, context) -> (n, d), float32 on the CPU."""
     with torch.no_grad(), runtime.autocast(), runtime.attention():
-        parts = [model.encode_text(part.to(runtime.device), normalize=True).float().cpu() for part in tokens.split(batch)]
+        parts = [
+            model.encode_text(runtime.cut(model, part).to(runtime.device), normalize=True).float().cpu()
+            for part in tokens.split(batch)
+        ]
     return torch.cat(parts)
 
 
@@ -143,7 +179,7 @@ def read_record(path: Path) -> dict[str, Any]:
     raise UserError(f"{path}: not a checkpoint of roclip train; train the model again")
 
 
-def load(path: Path) -> tuple[CLIP, dict[str, Any]]:
+def load(path: Path) -> tuple[Towers, dict[str, Any]]:
     """Towers in evaluation mode and the record that was saved with them. The file may be untrusted.
 
     Raises UserError for a file that `save` did not write, and for one of another model or tokenizer than there is now.
@@ -167,7 +203,7 @@ def load(path: Path) -> tuple[CLIP, dict[str, Any]]:
     return model.eval(), record
 
 
-def load_all(folder: Path) -> dict[str, tuple[CLIP, dict[str, Any]]]:
+def load_all(folder: Path) -> dict[str, tuple[Towers, dict[str, Any]]]:
     """Every checkpoint of a model by its name, as `load` gives it. Raises UserError as it does, and when there is none."""
     found = {path.stem: load(path) for path in sorted(folder.glob("*.safetensors"))}
     if not found:

@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from roclip.model.start_weights import read_weights
 from roclip.training import batch_norms
 from roclip.training.distributed import Ranks
 from roclip.training.loader import FromFiles, InMemory
+from roclip.training.micro_batches import MicroBatches
 from roclip.training.monitor import Audit, Measurement
 from roclip.training.nonfinite import FiniteCheck
 from roclip.training.pairs import Pairs
@@ -74,6 +76,8 @@ class Training:
             raise UserError(f"train.batch_size: {options.batch_size} is more than the {self.pairs} pairs of {options.pairs}")
         if options.batch_size % self.ranks.count:
             raise UserError(f"train.batch_size: {options.batch_size} cannot be shared by {self.ranks.count} processes")
+        if options.micro_batch and (part := options.batch_size // self.ranks.count) % options.micro_batch:
+            raise UserError(f"train.micro_batch: {options.micro_batch} does not divide the {part} pairs of each device")
         self.places = torch.randperm(self.pairs, generator=self.generator("ids"))
         self.ids = self.places.argsort()
         by_id = pairs.chosen(self.places.numpy())
@@ -112,6 +116,7 @@ class Training:
         if options.compile:
             self.model.visual.compile()
             self.model.transformer.compile()
+        self.micro_batches = MicroBatches(self.model, options.micro_batch, self.runtime.attention)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.model, options.weight_decay),
             lr=options.learning_rate, betas=(options.beta1, options.beta2), eps=options.eps, fused=True,
@@ -172,10 +177,10 @@ class Training:
         return self.config["embed_dim"]
 
     def tokens(self, epoch: int, places: Tensor) -> Tensor:
-        """The tokens of some captions in an epoch, augmented or not: (places,) -> (places, context)."""
+        """The tokens of some captions in an epoch, augmented or not: (places,) -> (places, longest caption)."""
         augmented, seed = self.options.augment_captions, self.options.seed
         edits = {"never": None, "once": eda.keyed(seed, 0), "each_epoch": eda.keyed(seed, epoch)}
-        return self.captions.tokens(places, edits[augmented])
+        return self.runtime.cut(self.model, self.captions.tokens(places, edits[augmented]))
 
     def random_captions(self, count: int, epoch: int) -> tuple[Tensor, Tensor]:
         """Features (count, dimension), without gradient, of random captions as the tower sees them now, and their ids."""
@@ -184,11 +189,14 @@ class Training:
 
     def encode_images(self, batch: Batch) -> Tensor:
         """Normalised features of the images of all ranks: (batch, dimension)."""
-        return self.ranks.gather(self.model.encode_image(batch.pixels, normalize=True))
+        return self._encoded(self.model.encode_image, batch.pixels)
 
     def encode_captions(self, batch: Batch) -> Tensor:
         """Normalised features of the captions of all ranks: (batch, dimension)."""
-        return self.ranks.gather(self.model.encode_text(batch.tokens, normalize=True))
+        return self._encoded(self.model.encode_text, batch.tokens)
+
+    def _encoded(self, tower: Callable[..., Tensor], inputs: Tensor) -> Tensor:
+        return self.ranks.gather(self.micro_batches.encode(partial(tower, normalize=True), inputs))
 
     def logit_scale(self) -> Tensor:
         """The factor of the cosines, exponentiated: a scalar."""
@@ -251,8 +259,8 @@ class Training:
             group["lr"] = rate
         with self.runtime.autocast(), self.runtime.attention():
             loss = self.defence.loss(batch, kind)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # outside autocast, which would take the gradients of the float32 loss in bfloat16
         self.ranks.sum_gradients(self.model)
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         self.finite.note(loss, gradients, self.steps_taken, places)

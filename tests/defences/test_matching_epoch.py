@@ -69,7 +69,8 @@ class ByHand:
         """Features of captions, each edited by EDA anew in every epoch."""
         words = [self.rows[row]["caption"].lower().split() for row in rows]
         edited = [eda(w, Random(f"{self.o.seed},{epoch},{row}")) for w, row in zip(words, rows, strict=True)]
-        return self.model.encode_text(self.tokenizer([" ".join(w) for w in edited]), normalize=True)
+        tokens = self.tokenizer([" ".join(w) for w in edited])
+        return self.model.encode_text(tokens[:, : tokens.argmax(1).max() + 1], normalize=True)
 
     def push(self, features, rows):
         """First in, first out: the oldest captions make room."""

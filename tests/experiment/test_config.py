@@ -69,6 +69,7 @@ MISTAKES = [
     ("defences", [], "defences: "),
     ("seeds", [1, 1], "seeds: "),
     ("defence.roclip.train.pool_size", 40001, "defence.roclip.train.pool_size: 40001 is more than the 40000 training pairs"),
+    ("train.micro_batch", 48, "train.micro_batch: 48 does not divide the 64 pairs of train.batch_size"),
     ("train.batch_size", 50000, "train.batch_size: 50000 is more than the 40000 training pairs"),
     ("defence.roclip.train.match_every", 9, "train.match_every: none of the 8 epochs is a multiple of 9 from epoch 1 on"),
     ("train.warmup_steps", 10**6, "train.warmup_steps: 1000000 is not less than the 5000 steps of defence 'clip'"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
+from open_clip.model import CLIP
 from safetensors.torch import save
 
 from roclip.core.errors import UserError
@@ -25,6 +26,37 @@ def test_open_clip_reads_the_model_file_and_the_weights(tmp_path):
     with torch.no_grad():
         assert torch.allclose(ours.encode_image(images), theirs.encode_image(images), atol=1e-5)
         assert torch.allclose(ours.encode_text(tokens), theirs.encode_text(tokens), atol=1e-5)
+
+
+CAPTIONS = ["a cat", "", "a red house on a hill", "wow!!", "!!! stop !!", "a !a !b"]  # CLIP's token 0 is `!`
+
+
+@pytest.mark.parametrize("name", [SMALL, "RN50"])
+def test_tokens_that_are_cut_give_the_same_features(name):
+    """Those of open_clip's own caption tower on all tokens, whatever the rest of the batch cuts them to."""
+    torch.manual_seed(0)
+    config = towers.model_config(name)
+    ours = towers.create({**config, "vision_cfg": towers.model_config(SMALL)["vision_cfg"]}).eval()
+    tokens = towers.tokenizer(config)(CAPTIONS)
+    with torch.no_grad():
+        theirs = CLIP.encode_text(ours, tokens, normalize=True)
+        for part in (*range(len(CAPTIONS)), slice(0, 2), slice(None)):
+            rows = torch.arange(len(CAPTIONS))[part].reshape(-1)
+            for multiple in (1, 8):
+                cut = ours.cut(tokens[rows], multiple)
+                ends = tokens[rows].argmax(1).max() + 1
+                assert ends <= cut.shape[1] < min(ends + multiple, tokens.shape[1] + 1)
+                assert torch.allclose(ours.encode_text(cut, normalize=True), theirs[rows], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("changes", [{"no_causal_mask": True}, {"pool_type": "last"}])
+def test_tokens_stay_whole_where_the_rest_counts(changes):
+    config = towers.model_config(SMALL)
+    config = {**config, "text_cfg": config["text_cfg"] | changes}
+    tokens = towers.tokenizer(config)(CAPTIONS)
+    model = towers.create(config).eval()
+    assert torch.equal(model.cut(tokens, 1), tokens)
+    assert torch.equal(model.encode_text(tokens), CLIP.encode_text(model, tokens))
 
 
 def test_the_paper_s_model_is_open_clip_s_by_name():

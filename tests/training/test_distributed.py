@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,9 @@ from roclip.model import towers
 from roclip.training.distributed import Ranks
 from tests.conftest import ROOT
 from tests.fixtures.ranks import free_port, on_two_ranks, options_from
-from tests.fixtures.trainings import command, options, training_of
+from tests.fixtures.trainings import TRANSFORMER, command, options, step_gradients, training_of
 
 pytestmark = pytest.mark.slow
-# layer norms only: torch shares the statistics of batch norms between GPUs only
-TRANSFORMER = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 32, "patch_size": 8, "layers": 2, "width": 64, "head_width": 32},
-    "text_cfg": json.loads((ROOT / "config/models/small.json").read_text())["text_cfg"],
-}
 STEPS = 8
 
 
@@ -42,6 +37,9 @@ def note_two_epochs(ranks: Ranks, o: Any, out: Path) -> None:
     defence = training.defence
     tensors |= {"pool/features": defence.pool.features, "pool/ids": defence.pool.ids, "matches": defence.matches}
     drawn = {name: torch.tensor(value) for name, value in rows[1].items() if name in ("own_captions", "adversary_captions")}
+    for name, size in (("whole", None), ("micro", 5)):
+        gradients = step_gradients(training_of(replace(o, micro_batch=size), ranks))
+        tensors |= {f"{name}/{kind}": gradient for kind, gradient in zip(("clip", "matching"), gradients, strict=True)}
     save_file(tensors | drawn | {"losses": torch.stack(losses)}, out / f"{ranks.count}-{ranks.rank}.safetensors")
 
 
@@ -57,6 +55,7 @@ def worker(ranks: Ranks, values: dict[str, Any], out: Path) -> None:
     ranks.agree("the model", "same")
     faults = {
         "differ": said(lambda: ranks.agree("the data", f"of rank {ranks.rank}")),
+        "odd part": said(lambda: training_of(options_from(values | {"micro_batch": 6}), ranks)),
         "odd batch": said(lambda: training_of(options_from(values | {"batch_size": 61}), ranks)),
         "batch norms": said(lambda: training_of(options_from(values | {"model": "config/models/small.json"}), ranks)),
         "any": f"{ranks.any(ranks.rank == 1)} {ranks.any(False)}",
@@ -92,6 +91,16 @@ def test_losses_and_weights_are_those_of_one_process(trained):
     torch.testing.assert_close(two["pool/features"], one["pool/features"], atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("kind", ["clip", "matching"])
+def test_the_gradient_is_that_of_the_whole_batch(trained, kind):
+    """In one process and in two, encoded at once or five pairs at a time."""
+    whole = load_file(trained / "1-0.safetensors")[f"whole/{kind}"]
+    for file in ("1-0", "2-0", "2-1"):
+        for how in ("whole", "micro"):
+            other = load_file(trained / f"{file}.safetensors")[f"{how}/{kind}"]
+            assert (other - whole).norm() < 1e-5 * whole.norm(), (file, how)
+
+
 def test_what_is_drawn_is_counted_over_all_ranks(trained):
     one, two = load_file(trained / "1-0.safetensors"), load_file(trained / "2-0.safetensors")
     assert torch.equal(two["pool/ids"], one["pool/ids"])
@@ -109,6 +118,7 @@ def test_what_ranks_cannot_share_is_one_line_on_each(trained):
     first, second = (json.loads((trained / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first == second == {
         "differ": "the data differs between ranks 0 and 1; give all of them the same files and options",
+        "odd part": "train.micro_batch: 6 does not divide the 15 pairs of each device",
         "odd batch": "train.batch_size: 61 cannot be shared by 2 processes",
         "batch norms": "train.batch_norm: on CPUs, processes cannot share all_ranks; use per_rank, or one process",
         "any": "True False",

@@ -3,11 +3,12 @@
 import math
 
 import pytest
+import torch
 
 from roclip.defences.base import Defence
 from roclip.training.train import read
 from roclip.training.trainer import Training
-from tests.fixtures.trainings import options
+from tests.fixtures.trainings import options, training_of
 
 PLAIN = {"kind": "clip", "epochs": 1}
 
@@ -53,3 +54,14 @@ def test_the_scale_of_the_logits_stays_between_1_and_100(few, scenes, tmp_path, 
     training = Training(o, defence, read(o))
     training.epoch(1)
     assert training.model.logit_scale.item() == pytest.approx(math.log(scale), abs=1e-6)
+
+
+def test_the_backward_pass_is_not_under_autocast(few, scenes, tmp_path):
+    """Or the gradients of the loss, which is in float32, would be taken in bfloat16."""
+    training = training_of(options(few, scenes, tmp_path, precision="bf16"))
+    seen = []
+    encode = training.model.encode_image
+    training.model.encode_image = lambda *a, **k: seen.append(torch.is_autocast_enabled("cpu")) or encode(*a, **k)
+    training.model.logit_scale.register_hook(lambda gradient: seen.append(torch.is_autocast_enabled("cpu")))
+    next(training.steps(1))
+    assert seen == [True, False]

@@ -43,7 +43,8 @@ def test_clip_is_plain_clip_to_the_bit(few, scenes, tmp_path):
                 group["lr"] = learning_rate((epoch - 1) * per_epoch + step, 2 * per_epoch, 4, 1e-3)
             with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
                 image_features = model.encode_image(normalise(to_pixels(torch.from_numpy(images)[batch])), normalize=True)
-                text_features = model.encode_text(tokens[batch], normalize=True)
+                longest = tokens[batch].argmax(1).max() + 1  # of the batch's captions
+                text_features = model.encode_text(tokens[batch][:, :longest], normalize=True)
                 optimizer.zero_grad()
                 clip_loss(image_features, text_features, model.logit_scale.exp()).backward()
             optimizer.step()
@@ -57,7 +58,8 @@ def test_captions_augmented_once_stay_the_same(few, scenes, tmp_path):
         for when in ("never", "once", "each_epoch")
     }
     places = torch.arange(40)
-    assert torch.equal(training["never"].tokens(1, places), training["never"].captions.tokens()[:40])
+    tokens = training["never"].captions.tokens()[:40]
+    assert torch.equal(training["never"].tokens(1, places), tokens[:, : tokens.argmax(1).max() + 1])
     assert torch.equal(training["once"].tokens(1, places), training["once"].tokens(2, places))
     assert not torch.equal(training["once"].tokens(1, places), training["never"].tokens(1, places))
     assert not torch.equal(training["each_epoch"].tokens(1, places), training["each_epoch"].tokens(2, places))
