@@ -20,6 +20,7 @@ from roclip.core.files import sha256, write_rows, write_table
 from roclip.core.provenance import SUFFIX, fingerprint, provenance, read_inputs, versions
 from roclip.defences.base import Defence
 from roclip.model import towers
+from roclip.training import batch_norms
 from roclip.training.distributed import Ranks
 from roclip.training.estimate import check_disk, project
 from roclip.training.pairs import Pairs
@@ -137,6 +138,7 @@ def save(training: Training, epoch: int, folder: Path) -> None:
     kind, *later = (training.defence.kind(e) for e in range(epoch, options.epochs + 1))
     if kind not in later:
         record = weights_record(options, training.config, epoch, {str(options.pairs): sha256(options.pairs)})
+        record |= batch_norms.counted(options.batch_norm, training.ranks.count)
         towers.save(training.model, folder / f"last_{kind}.safetensors", record)
 
 

@@ -34,6 +34,13 @@ class TrainSettings:
         role="neutral",
     )  # fmt: skip
     device: str = option("where to train; auto: on the GPU when there is one", "auto", choices=("auto", "cpu", "cuda"))
+    batch_norm: str = option(
+        "whose statistics batch norms have where several processes (GPUs) share a training; all_ranks: of the whole batch, as "
+        "in one process, for two collectives and a wait of the host a layer in every step (RN50 has 55 layers); per_rank: of "
+        "each one's part, for one collective a step: results depend on the number of processes; running statistics are means",
+        "all_ranks",
+        choices=("all_ranks", "per_rank"),
+    )
     deterministic: bool = option("on GPUs only kernels that repeat themselves to the bit; a CPU does so anyway", False)
     compile: bool = option("compile the towers with torch.compile", False)
     images: str = option(

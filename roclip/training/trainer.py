@@ -25,6 +25,7 @@ from roclip.model import towers
 from roclip.model.captions import Captions
 from roclip.model.pixels import normalise
 from roclip.model.start_weights import read_weights
+from roclip.training import batch_norms
 from roclip.training.distributed import Ranks
 from roclip.training.loader import FromFiles, InMemory
 from roclip.training.micro_batches import MicroBatches
@@ -111,10 +112,7 @@ class Training:
         if options.start_from:
             self.model.load_state_dict(read_weights(Path(options.start_from), self.model))
         if self.ranks.count > 1:
-            batch_norm = torch.nn.modules.batchnorm._BatchNorm
-            if self.device.type == "cpu" and any(isinstance(module, batch_norm) for module in self.model.modules()):
-                raise UserError("train.device: on CPUs, processes cannot share a training of a model with batch norms; use one")
-            self.model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+            self.model = batch_norms.shared(self.model, options.batch_norm, self.ranks)
         if options.compile:
             self.model.visual.compile()
             self.model.transformer.compile()
@@ -123,6 +121,7 @@ class Training:
             parameter_groups(self.model, options.weight_decay),
             lr=options.learning_rate, betas=(options.beta1, options.beta2), eps=options.eps, fused=True,
         )  # fmt: skip
+        batch_norms.keep_equal(self.model, self.optimizer, self.ranks)
         self.finite = FiniteCheck(self.device, options.pairs, self.rows)
         self.steps_taken, self.last_rate = 0, 0.0
         self.defence = defence(part_of(options, defence.Settings), View(self))  # the options name files of the truth, too

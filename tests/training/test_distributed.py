@@ -1,8 +1,6 @@
 """Two processes train as one does at the same batch, in matching epochs too, and hold the same pool."""
 
 import json
-import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,18 +14,14 @@ from safetensors.torch import load_file, save_file
 
 from roclip.core.errors import UserError
 from roclip.core.files import read_table
-from roclip.training import train
+from roclip.model import towers
 from roclip.training.distributed import Ranks
 from tests.conftest import ROOT
+from tests.fixtures.ranks import free_port, on_two_ranks, options_from
 from tests.fixtures.trainings import TRANSFORMER, command, options, step_gradients, training_of
 
 pytestmark = pytest.mark.slow
 STEPS = 8
-
-
-def options_from(values: dict[str, Any]) -> Any:
-    """Options are of a class that is made on the way, and so cannot be sent to a process."""
-    return train.STAGE.options_of(values["kind"])(**values)
 
 
 def note_two_epochs(ranks: Ranks, o: Any, out: Path) -> None:
@@ -55,26 +49,18 @@ def said(what: Callable[[], Any]) -> str:
     return str(caught.value)
 
 
-def worker(rank: int, port: int, values: dict[str, Any], out: Path) -> None:
+def worker(ranks: Ranks, values: dict[str, Any], out: Path) -> None:
     """One of two ranks: two epochs, and what it says where the ranks cannot train together."""
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
-    with Ranks.joined(torch.device("cpu")) as ranks:
-        note_two_epochs(ranks, options_from(values), out)
-        ranks.agree("the model", "same")
-        faults = {
-            "differ": said(lambda: ranks.agree("the data", f"of rank {rank}")),
-            "odd part": said(lambda: training_of(options_from(values | {"micro_batch": 6}), ranks)),
-            "odd batch": said(lambda: training_of(options_from(values | {"batch_size": 61}), ranks)),
-            "batch norms": said(lambda: training_of(options_from(values | {"model": "config/models/small.json"}), ranks)),
-            "any": f"{ranks.any(rank == 1)} {ranks.any(False)}",
-        }
-    (out / f"{rank}.json").write_text(json.dumps(faults))
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    note_two_epochs(ranks, options_from(values), out)
+    ranks.agree("the model", "same")
+    faults = {
+        "differ": said(lambda: ranks.agree("the data", f"of rank {ranks.rank}")),
+        "odd part": said(lambda: training_of(options_from(values | {"micro_batch": 6}), ranks)),
+        "odd batch": said(lambda: training_of(options_from(values | {"batch_size": 61}), ranks)),
+        "batch norms": said(lambda: training_of(options_from(values | {"model": "config/models/small.json"}), ranks)),
+        "any": f"{ranks.any(ranks.rank == 1)} {ranks.any(False)}",
+    }
+    (out / f"{ranks.rank}.json").write_text(json.dumps(faults))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +77,7 @@ def trained(few, scenes, tmp_path_factory, model) -> Path:
     # some gradients, such as those of key biases, are 0 but for rounding; an eps above that keeps AdamW from blowing them up
     o = options(few, scenes, out, model=model, batch_size=30, eps=1e-4)
     note_two_epochs(Ranks(), o, out)
-    torch.multiprocessing.spawn(worker, (free_port(), vars(o), out), 2)
+    on_two_ranks(worker, vars(o), out)
     return out
 
 
@@ -134,13 +120,13 @@ def test_what_ranks_cannot_share_is_one_line_on_each(trained):
         "differ": "the data differs between ranks 0 and 1; give all of them the same files and options",
         "odd part": "train.micro_batch: 6 does not divide the 15 pairs of each device",
         "odd batch": "train.batch_size: 61 cannot be shared by 2 processes",
-        "batch norms": "train.device: on CPUs, processes cannot share a training of a model with batch norms; use one",
+        "batch norms": "train.batch_norm: on CPUs, processes cannot share all_ranks; use per_rank, or one process",
         "any": "True False",
     }  # fmt: skip
 
 
-def test_torchrun_writes_what_one_process_writes(few, scenes, tmp_path, model):
-    o = options(few, scenes, tmp_path, model=model, checkpoint_minutes=1e-9)
+def test_torchrun_writes_what_one_process_writes(few, scenes, tmp_path):
+    o = options(few, scenes, tmp_path, batch_norm="per_rank", checkpoint_minutes=1e-9)
     words = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1"]
     words += [f"--master_port={free_port()}", *command(o)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600)
@@ -149,3 +135,5 @@ def test_torchrun_writes_what_one_process_writes(few, scenes, tmp_path, model):
     weights = sorted(path.name for path in (tmp_path / "weights").iterdir())
     assert weights == ["last_clip.safetensors", "last_matching.safetensors"]
     assert not (tmp_path / "state").exists()
+    assert towers.read_record(tmp_path / "weights/last_clip.safetensors")["ranks"] == 2
+    assert done.stderr.count("batch norms have the statistics of each of 2 ranks: results depend on that number") == 1
