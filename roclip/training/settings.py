@@ -29,6 +29,10 @@ class TrainSettings:
         "minutes between checkpoints, from which a training resumes; there is one after every epoch too", 5.0, above=0,
         role="neutral",
     )  # fmt: skip
+    resume_anyway: bool = option(
+        "resume also from a checkpoint of other options, data, code or libraries, if it fits; the weights say so", False,
+        role="neutral",
+    )  # fmt: skip
     device: str = option("where to train; auto: on the GPU when there is one", "auto", choices=("auto", "cpu", "cuda"))
     deterministic: bool = option("on GPUs only kernels that repeat themselves to the bit; a CPU does so anyway", False)
     compile: bool = option("compile the towers with torch.compile", False)
