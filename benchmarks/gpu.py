@@ -188,11 +188,11 @@ class Bench:
             rows = torch.arange(batch * (WARM_UP + steps)).split(batch)
             draws = torch.rand(self.arguments.pairs, 12) if drawn else None
             started, seen = None, 0
-            for number, chunk in enumerate(files.chunks(rows, draws)):
-                if number == batch * WARM_UP // 64:  # workers have started
+            for number, images in enumerate(files.sent(rows, draws)):
+                if number == WARM_UP:  # workers have started
                     started = time.perf_counter()
                 elif started:
-                    seen += len(chunk)
+                    seen += len(images)
             self.note(loop="loader alone", images="files", method="roclip" if drawn else "clip",
                       pairs_per_second=seen / (time.perf_counter() - started))  # fmt: skip
         self.measure("clip", "loop", "files")

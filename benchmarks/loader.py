@@ -24,7 +24,7 @@ from roclip.core.files import write_table
 from roclip.data.images import Intake
 from roclip.defences import augmentation
 from roclip.model.pixels import to_pixels
-from roclip.training.loader import FromFiles
+from roclip.training.loader import CHUNK, FromFiles
 
 COLUMNS = ("task", "program", "images_per_second", "ratio")
 SHORT, LONG, SIZE, AREA = 256, 341, 224, 0.08
@@ -53,7 +53,7 @@ def main() -> None:
         paths = write_photographs(Path(folder), arguments.images)
         size = np.mean([Path(path).stat().st_size for path in paths]) / 1024
         print(f"{len(paths)} photographs of {SHORT} x {LONG} pixels, {size:.0f} KB each")
-        rows = [torch.arange(len(paths))]
+        rows = torch.arange(len(paths)).split(CHUNK)
         draws = augmentation.epoch_draws(len(paths), 0, 1)
         intake = Intake([folder], 0)
         files = FromFiles(paths, SIZE, AREA, 0, torch.device("cpu"))
@@ -66,17 +66,17 @@ def main() -> None:
                     transform(image.convert("RGB"))
 
         def on_the_device() -> None:
-            for chunk in files.chunks(rows, None):
-                augmentation.crop_and_flip(to_pixels(chunk), draws[: len(chunk), :5], AREA)
+            for images in files.sent(rows, None):
+                augmentation.crop_and_flip(to_pixels(images.permute(0, 3, 1, 2)), draws[: len(images), :5], AREA)
 
         tasks = {
             "random crop": {
-                "this project": lambda: list(files.chunks(rows, draws)),
+                "this project": lambda: list(files.sent(rows, draws)),
                 "crop on the device": on_the_device,
                 "torchvision": lambda: peer(random_crop),
             },
             "centre square": {
-                "this project": lambda: list(files.chunks(rows, None)),
+                "this project": lambda: list(files.sent(rows, None)),
                 "torchvision": lambda: peer(centre_crop),
             },
             "decoding only": {

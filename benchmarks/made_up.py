@@ -11,8 +11,6 @@ from benchmarks import limits
 from benchmarks.loader import write_photographs
 from benchmarks.words import captions
 from roclip.core.files import write_table
-from roclip.defences import augmentation
-from roclip.model.pixels import to_pixels
 from roclip.training.loader import FromFiles, InMemory
 from roclip.training.pairs import Pairs
 from roclip.training.trainer import Training
@@ -24,15 +22,10 @@ class Repeated(InMemory):
     """Few images for many rows; on the host or on the device."""
 
     def __getitem__(self, rows: torch.Tensor) -> torch.Tensor:
-        return self.images[rows % len(self.images)].cpu()
+        return super().__getitem__(rows % len(self.images))
 
-    def pixels(self, batches: Iterable[torch.Tensor], draws: torch.Tensor | None) -> Iterator[torch.Tensor]:
-        for rows in batches:
-            here = (rows % len(self.images)).to(self.images.device, non_blocking=True)
-            pixels = to_pixels(self.images[here].to(self.device, non_blocking=True))
-            if draws is not None:
-                pixels = augmentation.augment(pixels, draws[rows].to(self.device, non_blocking=True), self.min_area)
-            yield pixels
+    def sent(self, batches: Iterable[torch.Tensor], draws: torch.Tensor | None) -> Iterator[torch.Tensor]:
+        return super().sent([rows % len(self.images) for rows in batches], draws)
 
 
 class MadeUp(Training):
@@ -41,7 +34,7 @@ class MadeUp(Training):
     def _images(self, pairs: Pairs, size: int) -> tuple[InMemory, np.ndarray]:
         torch.manual_seed(0)
         paths = pairs.path
-        images = torch.randint(0, 256, (min(IMAGES, len(paths)), 3, size, size), dtype=torch.uint8)
+        images = torch.randint(0, 256, (min(IMAGES, len(paths)), size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
         self.host = Repeated(images, self.options.crop_area, self.device)
         self.files = FromFiles(paths, size, self.options.crop_area, self.options.workers, self.device)
         return self.host, np.arange(len(paths))
@@ -49,7 +42,7 @@ class MadeUp(Training):
     def feed(self, where: str) -> None:
         """Take images from `host`, `device` or `files`."""
         if where == "device":
-            self.images = Repeated(self.host.images.to(self.device), self.options.crop_area, self.device)
+            self.images = Repeated(self.host.images.permute(0, 3, 1, 2).to(self.device), self.options.crop_area, self.device)
         else:
             self.images = self.host if where == "host" else self.files
 

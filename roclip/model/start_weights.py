@@ -1,6 +1,7 @@
 """Weights for a model to start from: of a folder of checkpoints, or of a file that somebody else may have made."""
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -33,16 +34,21 @@ def read_weights(source: Path, model: torch.nn.Module) -> dict[str, Tensor]:
         raise UserError(f"{path}: no such file; name a file of weights, or a defence of the config") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a file of weights in the safetensors format ({error})") from None
-    if faults := list(_faults(found, wanted)):
-        more = f", and {len(faults) - 1} tensors more" if len(faults) > 1 else ""
-        raise UserError(f"{path}: weights of another model: {faults[0]}{more}; set train.model to the model that they are of")
+    if fault := misfit(found, wanted):
+        raise UserError(f"{path}: weights of another model: {fault}; set train.model to the model that they are of")
     for name, tensor in found.items():
         if not torch.isfinite(tensor).all():
             raise UserError(f"{path}: {name} holds values that are NaN or infinite; these weights cannot be used")
     return found
 
 
-def _faults(found: dict[str, Tensor], wanted: dict[str, Tensor]):
+def misfit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """The first tensor that is missing, too many or of another shape, and how many more there are; empty if all fit."""
+    first, *others = [*_faults(found, wanted)] or [""]
+    return first + (f", and {len(others)} tensors more" if others else "")
+
+
+def _faults(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterator[str]:
     for name in [*wanted, *(name for name in found if name not in wanted)]:
         if name not in found:
             yield f"{name} is missing"

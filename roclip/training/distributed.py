@@ -6,6 +6,7 @@ hold the same pool. A process of its own is rank 0 of 1.
 
 import hashlib
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,15 +32,26 @@ class Ranks:
     @classmethod
     @contextmanager
     def joined(cls, device: torch.device) -> Iterator["Ranks"]:
-        """The ranks that torchrun started, of which this one computes on `device`; outside of torchrun this process alone."""
+        """The ranks that torchrun started, of which this one computes on `device`; outside of torchrun this process alone.
+
+        Raises UserError once another one is gone, or was not heard of for TIMEOUT.
+        """
         if "WORLD_SIZE" not in os.environ:
             yield cls(device=device)
             return
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
         try:
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
             yield cls(dist.get_rank(), dist.get_world_size(), device)
+        except RuntimeError as error:
+            if not _is_of_others(error):
+                raise
+            raise UserError(
+                f"another process of this training ended or hangs ({str(error).splitlines()[0]}); its own last line says why; "
+                "start again to resume from the last checkpoint"
+            ) from None
         finally:
-            dist.destroy_process_group()
+            if dist.is_initialized():
+                dist.destroy_process_group()
 
     def part(self, batch: Tensor) -> Tensor:
         """This rank's part of a batch: (batch, ...) -> (batch / count, ...)."""
@@ -74,7 +86,19 @@ class Ranks:
         """Whether any rank says so. Alone, a process does not ask its device, which would hold up a GPU in every step."""
         if self.count == 1:
             return flag
-        return bool(self._all(torch.tensor([flag], dtype=torch.uint8)).any())
+        return bool(self.which(flag))
+
+    def which(self, flag: bool) -> list[int]:
+        """The ranks that say so."""
+        return self._all(torch.tensor([flag], dtype=torch.uint8)).nonzero().flatten().tolist()
+
+    def from_first(self, text: str) -> str:
+        """The text of rank 0, on every rank."""
+        coded = torch.tensor(list(text.encode()), dtype=torch.uint8)
+        length = int(self._all(torch.tensor([len(coded)]))[0])
+        sent = torch.zeros(length, dtype=torch.uint8)
+        sent[: len(coded)] = coded[:length]
+        return bytes(self._all(sent)[:length].tolist()).decode()
 
     def agree(self, name: str, value: str) -> None:
         """Raises UserError, on every rank, when they hold different values of what `name` says."""
@@ -91,3 +115,9 @@ class Ranks:
     def _all(self, value: Tensor) -> Tensor:
         """The values of all ranks, one after another, on the CPU."""
         return self.gather(value.to(self.device)).cpu()
+
+
+def _is_of_others(error: RuntimeError) -> bool:
+    """Whether the ranks could not reach each other: gloo's errors have no class of their own, but come from there."""
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    return isinstance(error, dist.DistError) or any("torch/distributed/" in file for file in files)

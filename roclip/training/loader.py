@@ -5,80 +5,156 @@ crop is cut from: `InMemory` holds centre squares and cuts on the device; `FromF
 decoded, as torchvision's RandomResizedCrop does, which is faster than decoding a square first.
 """
 
+import logging
+import mmap
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from roclip.core.errors import UserError
-from roclip.data.images import decode, decode_crop
+from roclip.data.images import Intake, decode, decode_crop
 from roclip.defences import augmentation
 from roclip.model.pixels import to_pixels
+from roclip.training import feed
+from roclip.training.pairs import Pairs
+from roclip.training.settings import LoopOptions
+
+log = logging.getLogger(__name__)
 
 CHUNK = 64  # images that a worker decodes at a time; a batch is put together from several workers'
+AHEAD = 2  # chunks that each worker is given ahead of time
 WAIT = 300  # seconds without a chunk after which a worker is taken to hang, as on a network file system that went away
 
 GRACE = 30  # seconds that a worker lives on after SIGTERM
+ROOM = 4  # images are kept on a GPU where so many times their size is free: the towers need the most of it
+
+
+def open_images(
+    options: LoopOptions, intake: Intake, pairs: Pairs, size: int, device: torch.device, ranks: int
+) -> tuple["InMemory | FromFiles", np.ndarray]:
+    """The images that can be decoded, and their places among the pairs.
+
+    Raises UserError where `images: memory` needs more than is free.
+    """
+    paths, recolour = pairs.path, augmentation.recolour
+    if options.compile and device.type == "cuda":
+        recolour = torch.compile(recolour)
+    if options.images == "memory":
+        needed, free = len(paths) * 3 * size**2, psutil.virtual_memory().available
+        if needed > free:
+            raise UserError(
+                f"train.images: memory needs {needed / 1e9:.1f} GB for {len(paths)} images of {size} pixels, and "
+                f"{free / 1e9:.1f} GB are free; use files"
+            )
+        images, places = intake.load(options.pairs, paths, size, options.threads, pairs.rows)
+        held = torch.from_numpy(images)
+        if device.type == "cuda":
+            held = _on_gpu(held, device)
+        return InMemory(held, options.crop_area, device, recolour), places
+    workers = -(-options.workers // ranks)
+    places = intake.readable(options.pairs, paths, max(options.threads, workers), pairs.rows)
+    return FromFiles([paths[place] for place in places], size, options.crop_area, workers, device, recolour), places
+
+
+def _on_gpu(images: Tensor, device: torch.device) -> Tensor:
+    """The images on the GPU where there is room for them beside a training, or else as they are."""
+    free, _ = torch.cuda.mem_get_info(device)
+    fits = ROOM * images.nbytes <= free
+    where = "on the GPU" if fits else "in the host's memory, from where each batch is copied"
+    log.info("images take %.2f GB, %.2f GB of GPU memory are free: they stay %s", images.nbytes / 1e9, free / 1e9, where)
+    return images.to(device) if fits else images
 
 
 class InMemory:
-    """Images that were decoded once: uint8 (n, 3, size, size)."""
+    """Images that were decoded once: uint8 (n, 3, size, size), in the host's memory or on the device."""
 
-    def __init__(self, images: Tensor, min_area: float, device: torch.device) -> None:
-        self.images, self.min_area, self.device = images, min_area, device
+    def __init__(
+        self, images: Tensor, min_area: float, device: torch.device, recolour: Callable[..., Tensor] = augmentation.recolour
+    ) -> None:
+        self.images, self.min_area, self.device, self.recolour = images.permute(0, 2, 3, 1), min_area, device, recolour
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        """Some images as they are: uint8 (rows, 3, size, size)."""
-        return self.images[rows]
+        """Some images as they are: uint8 (rows, 3, size, size), in the host's memory."""
+        return self.images[rows.to(self.images.device)].permute(0, 3, 1, 2).cpu()
 
-    def pixels(self, batches: Iterable[Tensor], draws: Tensor | None) -> Iterator[Tensor]:
-        """The images of each batch of rows, augmented by their draws if given, on the device: (batch, 3, size, size) in [0, 1].
-
-        batches: row numbers, int64 (batch,) each; draws: `augmentation.epoch_draws`, (n, DRAWS).
-        """
+    def sent(self, batches: Iterable[Tensor], draws: Tensor | None) -> Iterator[Tensor]:
+        """What is brought to the device for each batch of rows, int64 (batch,) each: their images, or rows that are there."""
         for rows in batches:
-            pixels = to_pixels(self.images[rows].to(self.device, non_blocking=True))
-            if draws is not None:
-                pixels = augmentation.augment(pixels, draws[rows].to(self.device, non_blocking=True), self.min_area)
-            yield pixels
+            if self.images.device.type == "cuda":
+                yield rows
+            else:
+                out = feed.empty(self.device, len(rows), *self.images.shape[1:])
+                yield torch.index_select(self.images, 0, rows, out=out)
+
+    def pixels(self, brought: Tensor, draws: Tensor | None) -> Tensor:
+        """The images of a batch, augmented by their draws (batch, DRAWS) if given: (batch, 3, size, size) in [0, 1].
+
+        brought, draws: on the device.
+        """
+        images = self.images[brought] if brought.ndim == 1 else brought
+        pixels = to_pixels(images.permute(0, 3, 1, 2))
+        if draws is None:
+            return pixels
+        return self.recolour(augmentation.crop_and_flip(pixels, draws[:, :5], self.min_area), draws)
 
 
 class FromFiles:
     """Images that are decoded by `workers` processes as they are needed; by this one, without any."""
 
-    def __init__(self, paths: Sequence[str], size: int, min_area: float, workers: int, device: torch.device) -> None:
+    def __init__(
+        self, paths: Sequence[str], size: int, min_area: float, workers: int, device: torch.device,
+        recolour: Callable[..., Tensor] = augmentation.recolour,
+    ) -> None:  # fmt: skip
         self.files, self.size, self.min_area = _Texts(paths), size, min_area
-        self.workers, self.device = workers, device
+        self.workers, self.device, self.recolour = workers, device, recolour
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        """Some images as they are: uint8 (rows, 3, size, size). Raises as `pixels`."""
-        return torch.cat([torch.empty(0, 3, self.size, self.size, dtype=torch.uint8), *self.chunks([rows], None)])
+        """Some images as they are: uint8 (rows, 3, size, size). Raises as `sent`."""
+        parts = [images.clone() for images in self.sent(rows.split(CHUNK), None)] if len(rows) else []
+        return torch.cat([torch.empty(0, self.size, self.size, 3, dtype=torch.uint8), *parts]).permute(0, 3, 1, 2)
 
-    def pixels(self, batches: Sequence[Tensor], draws: Tensor | None) -> Iterator[Tensor]:
-        """As `InMemory.pixels`. Raises UserError for an image that cannot be read and for workers that end or hang."""
-        chunks = self.chunks(batches, draws)
-        for rows in batches:
-            parts = [next(chunks).to(self.device, non_blocking=True) for _ in rows.split(CHUNK)]
-            pixels = to_pixels(torch.cat(parts))
-            yield pixels if draws is None else augmentation.recolour(pixels, draws[rows].to(self.device, non_blocking=True))
+    def sent(self, batches: Sequence[Tensor], draws: Tensor | None) -> Iterator[Tensor]:
+        """The images of each batch of rows, int64 (batch,) each, uint8 (batch, size, size, 3), until the next one is asked for.
 
-    def chunks(self, batches: Iterable[Tensor], draws: Tensor | None) -> Iterator[Tensor]:
-        """uint8 (up to CHUNK, 3, size, size), in the order of the batches, none of which shares a chunk with another."""
-        chunks = [part.tolist() for rows in batches for part in rows.split(CHUNK)]
+        draws: `augmentation.epoch_draws`, (n, DRAWS). Workers write into memory that they share with this process, in which a
+        few batches have room, again and again. Raises UserError for an image that cannot be read and for workers that end or
+        hang.
+        """
+        least, most = min(map(len, batches), default=1), max(map(len, batches), default=1)
+        room = -(-max(1, AHEAD * self.workers) // -(-least // CHUNK)) + 1  # batches at work at a time, and the one handed out
+        shape = room, most, self.size, self.size, 3
+        shared = np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8).reshape(shape)
+        copied: list = [None] * room
+
+        def chunks() -> Iterator[tuple[int, int, list[int]]]:
+            """Where each chunk goes, the batch and its place within it, and its rows."""
+            for number, rows in enumerate(batches):
+                if event := copied[number % room]:
+                    event.synchronize()  # of some batches ago
+                for part, chosen in enumerate(rows.split(CHUNK)):
+                    yield number % room, part * CHUNK, chosen.tolist()
+
+        forked = {"timeout": WAIT, "prefetch_factor": AHEAD, "multiprocessing_context": "fork"} if self.workers else {}
         loader = DataLoader(
-            _Images(self.files, self.size, self.min_area, draws), sampler=chunks, batch_size=None, num_workers=self.workers,
-            pin_memory=self.device.type == "cuda", timeout=WAIT if self.workers else 0,
+            _Images(self.files, self.size, self.min_area, draws, shared), sampler=chunks(), batch_size=None,
+            num_workers=self.workers, worker_init_fn=_outlive_a_stop, **forked,
             generator=torch.Generator(),  # or it would draw from the global one
-            worker_init_fn=_outlive_a_stop,
         )  # fmt: skip
         try:
-            for images, fault in loader:
-                if fault:
-                    raise UserError(fault)
-                yield images.permute(0, 3, 1, 2)
+            faults = iter(loader)  # workers are forked before the memory is pinned
+            memory = torch.from_numpy(shared)
+            with feed.pinned(memory, self.device):
+                for number, rows in enumerate(batches):
+                    for _ in rows.split(CHUNK):
+                        if fault := next(faults):
+                            raise UserError(fault)
+                    yield memory[number % room, : len(rows)]
+                    copied[number % room] = feed.mark(self.device)
         except RuntimeError as error:  # what a DataLoader raises of workers that are gone
             if "DataLoader" not in str(error):
                 raise
@@ -86,6 +162,11 @@ class FromFiles:
                 f"the {self.workers} workers that decode images stopped ({str(error).splitlines()[0]}); is there memory enough "
                 "for them, and does the folder of the images answer?"
             ) from None
+
+    def pixels(self, brought: Tensor, draws: Tensor | None) -> Tensor:
+        """As `InMemory.pixels`, of crops that were cut as they were decoded."""
+        pixels = to_pixels(brought.permute(0, 3, 1, 2))
+        return pixels if draws is None else self.recolour(pixels, draws)
 
 
 def _outlive_a_stop(_: int) -> None:
@@ -98,16 +179,16 @@ def _outlive_a_stop(_: int) -> None:
 
 
 class _Images(Dataset):
-    """What a worker holds: files, and the draws of the epoch."""
+    """What a worker holds: files, the draws of the epoch, and where images go: uint8 (batches, batch, size, size, 3)."""
 
-    def __init__(self, files: "_Texts", size: int, min_area: float, draws: Tensor | None) -> None:
-        self.files, self.size, self.min_area = files, size, min_area
+    def __init__(self, files: "_Texts", size: int, min_area: float, draws: Tensor | None, shared: np.ndarray) -> None:
+        self.files, self.size, self.min_area, self.shared = files, size, min_area, shared
         self.draws = None if draws is None else draws[:, :5].numpy()
 
-    def __getitem__(self, rows: list[int]) -> tuple[Tensor, str]:
-        """The images uint8 (rows, size, size, 3), and what is wrong with one of them, empty if nothing is."""
-        images = np.empty((len(rows), self.size, self.size, 3), np.uint8)
-        for image, row in zip(images, rows, strict=True):
+    def __getitem__(self, chunk: tuple[int, int, list[int]]) -> str:
+        """Decode the images of some rows to where they go; what is wrong with one of them, empty if nothing is."""
+        batch, start, rows = chunk
+        for image, row in zip(self.shared[batch, start : start + len(rows)], rows, strict=True):
             path = self.files[row]
             try:
                 if self.draws is None:
@@ -115,8 +196,8 @@ class _Images(Dataset):
                 else:
                     image[:] = decode_crop(path, self.size, self.draws[row].tolist(), self.min_area)
             except Exception as error:  # Pillow raises many kinds
-                return torch.empty(0), f"{path} can no longer be read ({error}); bring it back and start again"
-        return torch.from_numpy(images), ""
+                return f"{path} can no longer be read ({error}); bring it back and start again"
+        return ""
 
 
 class _Texts:

@@ -1,10 +1,7 @@
 """A training from its start, or from its checkpoint, to the files that it publishes; what the stages train and repair share."""
 
-import dataclasses
 import logging
-import os
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -17,13 +14,15 @@ from roclip.core.atomic import atomic
 from roclip.core.columns import COSINES, HISTORY, PACE
 from roclip.core.errors import ComeBack
 from roclip.core.files import sha256, write_rows, write_table
-from roclip.core.provenance import SUFFIX, fingerprint, provenance, read_inputs, versions
+from roclip.core.provenance import SUFFIX, provenance
 from roclip.defences.base import Defence
 from roclip.model import towers
 from roclip.training import batch_norms, memory
 from roclip.training.distributed import Ranks
 from roclip.training.estimate import check_disk, project
+from roclip.training.identity import identity
 from roclip.training.pairs import Pairs
+from roclip.training.restart import restart
 from roclip.training.resume import Checkpoints
 from roclip.training.settings import LoopOptions
 from roclip.training.signals import StopSignals
@@ -34,22 +33,6 @@ log = logging.getLogger(__name__)
 STEPS_BETWEEN_SIGNALS = 20  # of several processes, which have to agree to stop
 
 
-def identity(options: LoopOptions, device: torch.device) -> str:
-    """The fingerprint of what decides the weights and the history: options, files, code, libraries, device, processes.
-
-    Of files that stages wrote, their records count too, and so the images that a table names.
-    """
-    settings = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-    for field in dataclasses.fields(options):
-        if field.metadata["role"] in ("output", "neutral") or isinstance(settings[field.name], Path):
-            del settings[field.name]
-    modules = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "roclip" and module.__file__]
-    code = sorted(sha256(Path(file)) for file in modules)
-    inputs = list(read_inputs(options).values())
-    machine = device.type, os.environ.get("WORLD_SIZE", "1")
-    return fingerprint(settings, inputs, towers.model_config(options.model), code, versions(), machine)
-
-
 def run(options: LoopOptions, defence: type[Defence], read: Callable[[], Pairs]) -> list[dict]:
     """Train, or resume; the rows of the history. read: gives the pairs to train on.
 
@@ -58,7 +41,7 @@ def run(options: LoopOptions, defence: type[Defence], read: Callable[[], Pairs])
     if options.deterministic:
         towers.repeat_to_the_bit()
     device = towers.Runtime.choose(options.precision, options.threads, options.device).device
-    checkpoints = Checkpoints(options.out / "state", identity(options, device))
+    checkpoints = Checkpoints(options.out / "state", identity(options, device, defence.__module__, read.__module__))
     with StopSignals().taken() as signals, Ranks.joined(device) as ranks:
         ranks.agree("what is trained on, or how,", checkpoints.fingerprint)
         with checkpoints.locked() if ranks.rank == 0 else nullcontext():
@@ -72,15 +55,8 @@ def run(options: LoopOptions, defence: type[Defence], read: Callable[[], Pairs])
 
 def _run(training: Training, checkpoints: Checkpoints, signals: StopSignals) -> list[dict]:
     options, ranks = training.options, training.ranks
-    history, cosines = [], []
-    if state := checkpoints.newest(remove=ranks.rank == 0):
-        tensors, record = state
-        training.restore(tensors, record["numbers"])
-        history, cosines = record["history"], record["cosines"]
-        log.info("resumed from step %d, in epoch %d", training.steps_taken, len(history) + 1)
-    elif ranks.rank == 0:
-        checkpoints.remove_weights()
-    disk = check_disk(training)
+    history, cosines = restart(training, checkpoints)
+    disk = check_disk(training, checkpoints.bytes_of_others())
     if projection := project(training, len(history) + 1):
         gpu = f", {projection.gpu_memory / 1e9:.1f} GB of GPU memory" if projection.gpu_memory else ""
         log.info(
@@ -95,7 +71,8 @@ def _run(training: Training, checkpoints: Checkpoints, signals: StopSignals) -> 
         training.finite.check()  # or a state with NaN would replace a good one
         if ranks.rank == 0:
             tensors, numbers = training.state()
-            checkpoints.save(training.steps_taken, tensors, {"numbers": numbers, "history": history, "cosines": cosines})
+            record = {"numbers": numbers, "history": history, "cosines": cosines, "resumed": checkpoints.resumed}
+            checkpoints.save(training.steps_taken, tensors, record)
         saved = time.monotonic()
 
     def after_step() -> None:
@@ -123,7 +100,7 @@ def _run(training: Training, checkpoints: Checkpoints, signals: StopSignals) -> 
             )  # fmt: skip
         with signals.held():
             if ranks.rank == 0:
-                save(training, epoch, checkpoints.folder)
+                save(training, epoch, checkpoints)
             history.append(row)
             ranks.wait()
             checkpoint()
@@ -135,14 +112,16 @@ def _run(training: Training, checkpoints: Checkpoints, signals: StopSignals) -> 
     return history
 
 
-def save(training: Training, epoch: int, folder: Path) -> None:
-    """Keep the weights when this is the last epoch of its kind."""
+def save(training: Training, epoch: int, checkpoints: Checkpoints) -> None:
+    """Keep the weights when this is the last epoch of its kind; they say if they were resumed from another training."""
     options = training.options
     kind, *later = (training.defence.kind(e) for e in range(epoch, options.epochs + 1))
     if kind not in later:
         record = weights_record(options, training.config, epoch, {str(options.pairs): sha256(options.pairs)})
         record |= batch_norms.counted(options.batch_norm, training.ranks.count)
-        towers.save(training.model, folder / f"last_{kind}.safetensors", record)
+        if checkpoints.resumed:
+            record["resumed"] = checkpoints.resumed
+        towers.save(training.model, checkpoints.folder / f"last_{kind}.safetensors", record)
 
 
 def weights_record(options: LoopOptions, config: dict, epoch: int, inputs: dict[str, str]) -> dict:

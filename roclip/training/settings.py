@@ -33,6 +33,10 @@ class TrainSettings:
         "minutes between checkpoints, from which a training resumes; there is one after every epoch too", 5.0, above=0,
         role="neutral",
     )  # fmt: skip
+    resume_anyway: bool = option(
+        "resume also from a checkpoint of other options, data, code or libraries, if it fits; the weights say so", False,
+        role="neutral",
+    )  # fmt: skip
     device: str = option("where to train; auto: on the GPU when there is one", "auto", choices=("auto", "cpu", "cuda"))
     batch_norm: str = option(
         "whose statistics batch norms have where several processes (GPUs) share a training; all_ranks: of the whole batch, as "

@@ -3,13 +3,12 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -25,9 +24,9 @@ from roclip.model import towers
 from roclip.model.captions import Captions
 from roclip.model.pixels import normalise
 from roclip.model.start_weights import read_weights
-from roclip.training import batch_norms
+from roclip.training import batch_norms, feed
 from roclip.training.distributed import Ranks
-from roclip.training.loader import FromFiles, InMemory
+from roclip.training.loader import FromFiles, InMemory, open_images
 from roclip.training.micro_batches import MicroBatches
 from roclip.training.monitor import Audit, Measurement
 from roclip.training.nonfinite import FiniteCheck
@@ -89,19 +88,7 @@ class Training:
 
     def _images(self, pairs: Pairs, size: int) -> tuple[InMemory | FromFiles, np.ndarray]:
         """The images that can be decoded, and their places among the pairs."""
-        options, paths = self.options, pairs.path
-        if options.images == "memory":
-            needed, free = len(paths) * 3 * size**2, psutil.virtual_memory().available
-            if needed > free:
-                raise UserError(
-                    f"train.images: memory needs {needed / 1e9:.1f} GB for {len(paths)} images of {size} pixels, and "
-                    f"{free / 1e9:.1f} GB are free; use files"
-                )
-            images, places = self.intake.load(options.pairs, paths, size, options.threads, pairs.rows)
-            return InMemory(torch.from_numpy(images), options.crop_area, self.device), places
-        workers = -(-options.workers // self.ranks.count)
-        places = self.intake.readable(options.pairs, paths, max(options.threads, workers), pairs.rows)
-        return FromFiles([paths[place] for place in places], size, options.crop_area, workers, self.device), places
+        return open_images(self.options, self.intake, pairs, size, self.device, self.ranks.count)
 
     def start(self, defence: type[Defence]) -> None:
         """The state before the first step."""
@@ -230,28 +217,36 @@ class Training:
 
     def steps(self, epoch: int) -> Iterator[None]:
         """Train for one epoch, counted from 1, or what is left of it, a step at a time."""
-        options, device, ranks = self.options, self.device, self.ranks
+        options = self.options
         started, before = time.perf_counter(), self.seconds
         if self.step == 0:
             self.defence.begin_epoch(epoch)
         steps = self.passes(epoch)
         if len(steps) != len(self.losses):
-            self.losses = torch.zeros(len(steps), device=device)
-        draws = augmentation.epoch_draws(self.pairs, options.seed, epoch) if options.augment_images else None
+            self.losses = torch.zeros(len(steps), device=self.device)
         left = steps[self.step :]
-        parts = [ranks.part(batch) for _, _, batch in left]
         bar = tqdm(
-            zip(left, parts, self.images.pixels(parts, draws), strict=True), f"epoch {epoch}/{options.epochs}",
+            zip(left, self.batches(epoch, [places for _, _, places in left]), strict=True), f"epoch {epoch}/{options.epochs}",
             total=len(steps), initial=self.step, unit_scale=options.batch_size, unit="pair", leave=False,
-            disable=None if ranks.rank == 0 else True,
+            disable=None if self.ranks.rank == 0 else True,
         )  # fmt: skip
-        for (phase, number, batch), part, pixels in bar:
-            tokens = self.tokens(epoch, part).to(device, non_blocking=True)
+        for (phase, number, places), batch in bar:
             rate = phase.rate(number) if phase.rate else self.rate(self.steps_taken)
-            ids = self.ids[batch].to(device, non_blocking=True)
-            self.take_step(Batch(normalise(pixels), tokens, ids), phase.kind, rate, batch)
+            self.take_step(batch, phase.kind, rate, places)
             self.seconds = before + time.perf_counter() - started
             yield
+
+    def batches(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Batch]:
+        """What the steps of an epoch learn from, on the device; batches: the places of each (batch,)."""
+        parts = [self.ranks.part(places) for places in batches]
+        draws = augmentation.epoch_draws(self.pairs, self.options.seed, epoch) if self.options.augment_images else None
+
+        def made() -> Iterator[feed.Tensors]:
+            for places, part, images in zip(batches, parts, self.images.sent(parts, draws), strict=True):
+                yield images, None if draws is None else draws[part], self.tokens(epoch, part), self.ids[places]
+
+        for images, drawn, tokens, ids in feed.bring(made(), self.device):
+            yield Batch(normalise(self.images.pixels(images, drawn)), tokens, ids)
 
     def take_step(self, batch: Batch, kind: str, rate: float, places: Tensor) -> None:
         """One step of the optimiser. places: of the batch (batch,), to be named where the step is not finite."""

@@ -4,12 +4,14 @@ import io
 import os
 import signal
 import tarfile
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
+from torch import Tensor
 from torchvision.transforms.v2 import functional as oracle
 
 from roclip.core.errors import UserError
@@ -62,14 +64,20 @@ def order(count: int, batch: int) -> tuple[torch.Tensor, ...]:
     return torch.randperm(count, generator=torch.Generator().manual_seed(3)).split(batch)
 
 
+def pixels(images: InMemory | FromFiles, batches: Sequence[Tensor], draws: Tensor | None) -> list[Tensor]:
+    """What the steps of an epoch are given."""
+    sent = zip(batches, images.sent(batches, draws), strict=True)
+    return [images.pixels(brought, None if draws is None else draws[rows]) for rows, brought in sent]
+
+
 @pytest.mark.parametrize("augmented", [True, False])
 def test_any_number_of_workers_and_any_batches_give_the_same(paths, augmented):
     draws = augmentation.epoch_draws(len(paths), 0, 1) if augmented else None
-    alone = torch.cat(list(FromFiles(paths, SIZE, AREA, 0, CPU).pixels(order(150, 150), draws)))
+    alone = torch.cat(pixels(FromFiles(paths, SIZE, AREA, 0, CPU), order(150, 150), draws))
     rows = torch.cat(order(150, 150))
     for workers, batch in ((1, 150), (2, 70), (2, 7)):
         files = FromFiles(paths, SIZE, AREA, workers, CPU)
-        batches = list(files.pixels(order(150, batch), draws))
+        batches = pixels(files, order(150, batch), draws)
         assert [len(part) for part in batches] == [len(part) for part in order(150, batch)]
         # the arithmetic after decoding may differ in its last bits with the size of a batch
         assert torch.allclose(torch.cat(batches), alone, atol=1e-5)
@@ -78,29 +86,29 @@ def test_any_number_of_workers_and_any_batches_give_the_same(paths, augmented):
 
 def test_the_bits_are_the_same_for_any_number_of_workers(paths):
     draws = augmentation.epoch_draws(len(paths), 0, 1)
-    runs = [list(FromFiles(paths, SIZE, AREA, workers, CPU).pixels(order(150, 70), draws)) for workers in (0, 1, 2)]
+    runs = [pixels(FromFiles(paths, SIZE, AREA, workers, CPU), order(150, 70), draws) for workers in (0, 1, 2)]
     for run in runs[1:]:
         assert all(torch.equal(a, b) for a, b in zip(run, runs[0], strict=True))
 
 
 def test_each_image_is_cropped_by_the_draws_of_its_row(paths):
     draws = augmentation.epoch_draws(len(paths), 0, 1)
-    chunks = torch.cat(list(FromFiles(paths, SIZE, AREA, 2, CPU).chunks(order(150, 70), draws)))
-    for row, image in zip(torch.cat(order(150, 70)).tolist(), chunks, strict=True):
-        crop = decode_crop(paths[row], SIZE, draws[row, :5].tolist(), AREA)
-        assert (image.permute(1, 2, 0).numpy() == crop).all()
+    batches = order(150, 7)  # more than have room at a time
+    images = torch.cat([images.clone() for images in FromFiles(paths, SIZE, AREA, 2, CPU).sent(batches, draws)])
+    for row, image in zip(torch.cat(batches).tolist(), images, strict=True):
+        assert (image.numpy() == decode_crop(paths[row], SIZE, draws[row, :5].tolist(), AREA)).all()
 
 
 def test_the_global_random_state_is_left_alone(paths):
     before = torch.get_rng_state()
-    list(FromFiles(paths, SIZE, AREA, 0, CPU).pixels(order(150, 70), None))
+    pixels(FromFiles(paths, SIZE, AREA, 0, CPU), order(150, 70), None)
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_without_augmentation_files_and_memory_give_the_same_bits(paths):
     images, _ = Intake(["/"], 0).load("t", paths, SIZE, 1)
     held, read = InMemory(torch.from_numpy(images), AREA, CPU), FromFiles(paths, SIZE, AREA, 2, CPU)
-    for a, b in zip(held.pixels(order(150, 70), None), read.pixels(order(150, 70), None), strict=True):
+    for a, b in zip(pixels(held, order(150, 70), None), pixels(read, order(150, 70), None), strict=True):
         assert torch.equal(a, b)
     rows = torch.tensor([5, 149, 0])
     assert torch.equal(held[rows], read[rows])
@@ -110,8 +118,8 @@ def test_without_augmentation_files_and_memory_give_the_same_bits(paths):
 def test_memory_augments_as_the_whole_batch_would(paths):
     images = torch.from_numpy(Intake(["/"], 0).load("t", paths, SIZE, 1)[0])
     draws = augmentation.epoch_draws(150, 0, 1)
-    for rows, pixels in zip(order(150, 70), InMemory(images, AREA, CPU).pixels(order(150, 70), draws), strict=True):
-        assert torch.equal(pixels, augmentation.augment(images[rows].float() / 255, draws[rows], AREA))
+    for rows, found in zip(order(150, 70), pixels(InMemory(images, AREA, CPU), order(150, 70), draws), strict=True):
+        assert torch.equal(found, augmentation.augment(images[rows].float() / 255, draws[rows], AREA))
 
 
 def test_crops_of_a_square_are_those_of_the_device(tmp_path):
@@ -188,7 +196,7 @@ def test_readable_rows_are_those_that_load(tmp_path, paths):
 def test_an_image_that_breaks_later_is_one_line(paths, tmp_path, workers):
     files = FromFiles([*paths[:5], str(tmp_path / "gone.png"), *paths[6:]], SIZE, AREA, workers, CPU)
     with pytest.raises(UserError, match=r"gone.png can no longer be read") as caught:
-        list(files.pixels(order(150, 70), None))
+        pixels(files, order(150, 70), None)
     assert "\n" not in str(caught.value)
 
 
@@ -198,7 +206,7 @@ def test_a_killed_worker_is_one_line(paths, monkeypatch):
 
     monkeypatch.setattr(loader, "decode", die)
     with pytest.raises(UserError, match="workers that decode images stopped") as caught:
-        list(FromFiles(paths, SIZE, AREA, 1, CPU).pixels(order(150, 70), None))
+        pixels(FromFiles(paths, SIZE, AREA, 1, CPU), order(150, 70), None)
     assert "\n" not in str(caught.value)
 
 
@@ -206,4 +214,4 @@ def test_a_worker_that_hangs_is_one_line(paths, monkeypatch):
     monkeypatch.setattr(loader, "decode", lambda path, size: signal.pause())
     monkeypatch.setattr(loader, "WAIT", 2)
     with pytest.raises(UserError, match="workers that decode images stopped"):
-        list(FromFiles(paths, SIZE, AREA, 1, CPU).pixels(order(150, 70), None))
+        pixels(FromFiles(paths, SIZE, AREA, 1, CPU), order(150, 70), None)

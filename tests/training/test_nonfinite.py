@@ -10,9 +10,8 @@ import torch
 from roclip.core.errors import UserError
 from roclip.core.randomness import generator
 from roclip.training import train
-from roclip.training.resume import Checkpoints
 from roclip.training.trainer import Training
-from tests.fixtures.trainings import options, outputs
+from tests.fixtures.trainings import options, outputs, states
 
 BATCH, PER_EPOCH, PAIRS = 16, 8, 136
 BAD = 11  # a step of the second epoch
@@ -50,7 +49,7 @@ def test_it_ends_within_the_step_and_names_the_rows(few, scenes, tmp_path, monke
     order = torch.randperm(PAIRS, generator=generator("order", o.seed, 2))
     batch = order[BAD % PER_EPOCH * BATCH :][:BATCH]
     assert [int(row) - 1 for row in re.findall(r"rows ([\d ]+)$", message)[0].split()] == sorted(batch.tolist())
-    assert Checkpoints(o.out / "state", "").files()[0].name == f"step{BAD:09d}.safetensors"
+    assert states(o.out)[0] == f"step{BAD:09d}.safetensors"
     assert not (o.out / "weights").exists()
 
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 import torch
@@ -15,11 +14,13 @@ import torch
 from roclip.core.errors import ComeBack, UserError
 from roclip.core.files import sha256
 from roclip.core.provenance import fingerprint
+from roclip.defences.roclip import RoCLIP
 from roclip.training import run as running
 from roclip.training import train
-from roclip.training.resume import KEPT, Checkpoints
+from roclip.training.identity import identity
+from roclip.training.resume import KEPT, OTHERS, Checkpoints
 from tests.conftest import ROOT
-from tests.fixtures.trainings import command, options, outputs, resumed
+from tests.fixtures.trainings import command, options, outputs, resumed, states
 
 STEPS = 8  # of an epoch; the second one matches
 
@@ -52,8 +53,8 @@ def test_a_training_stopped_after_its_last_step_publishes_later(few, scenes, tmp
     o = eight_steps(few, scenes, tmp_path)
     save = running.save
 
-    def told_to_stop(training, epoch, folder):
-        save(training, epoch, folder)
+    def told_to_stop(training, epoch, checkpoints):
+        save(training, epoch, checkpoints)
         if epoch == o.epochs:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -81,7 +82,7 @@ def test_a_training_that_is_killed_as_it_publishes_publishes_again(few, scenes, 
 
 def test_no_state_outlives_the_weights_beside_it(tmp_path, monkeypatch):
     """A kill between two removals at the end of a training: what is left is published anew whole, or trained anew."""
-    states, left = Checkpoints(tmp_path / "state", "this"), []
+    states, left = Checkpoints(tmp_path / "state", MINE), []
     for step in (1, 2):
         states.save(step, *state(step))
     for name in ("last_clip", "last_matching"):
@@ -98,13 +99,16 @@ def test_no_state_outlives_the_weights_beside_it(tmp_path, monkeypatch):
     assert all(weights == 2 for count, weights in left if count)
 
 
-def test_weights_of_other_options_are_not_published(few, scenes, tmp_path):
+def test_weights_without_a_state_are_not_published(few, scenes, tmp_path):
     o = eight_steps(few, scenes, tmp_path)
-    state = o.out / "state"
-    state.mkdir()
-    (state / "last_matching.safetensors").write_bytes(b"of an earlier training that was killed")
-    train.run(replace(o, match_every=0))
-    assert [path.name for path in (o.out / "weights").iterdir()] == ["last_clip.safetensors"]
+    known = identity(o, torch.device("cpu"), RoCLIP.__module__, train.__name__)
+    for parts in (known, MINE):
+        weights = Checkpoints(o.out / "state", parts).folder / "last_old.safetensors"
+        weights.parent.mkdir(parents=True)
+        weights.write_bytes(b"of an earlier training that was killed")
+    train.run(o)
+    names = [path.name for path in sorted((o.out / "weights").iterdir())]
+    assert names == ["last_clip.safetensors", "last_matching.safetensors"]
 
 
 @pytest.mark.slow
@@ -113,7 +117,7 @@ def test_sigterm_saves_and_says_come_back(few, scenes, tmp_path, undisturbed):
     words = [sys.executable, *command(o)]
     process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while not list((tmp_path / "state").glob("step*")) and time.monotonic() < deadline:
+    while not states(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.05)
     told = time.monotonic()
     process.terminate()
@@ -143,10 +147,12 @@ def test_told_to_stop_outside_of_the_steps_it_ends_at_once(few, scenes, tmp_path
         with pytest.raises(ComeBack, match="stopped; start it again to resume"):
             train.run(o)
         assert time.monotonic() - started < 9
-    states = [path.name for path in Checkpoints(o.out / "state", "").files()]
-    assert states == ([f"step{STEPS:09d}.safetensors"] if where == "measuring" else [])
+    assert states(o.out) == ([f"step{STEPS:09d}.safetensors"] if where == "measuring" else [])
     train.run(o)
     assert outputs(o.out) == undisturbed
+
+
+MINE = {"the seed": "3"}
 
 
 def state(step: int) -> tuple[dict, dict]:
@@ -154,53 +160,58 @@ def state(step: int) -> tuple[dict, dict]:
 
 
 def test_the_newest_whole_state_counts(tmp_path):
-    checkpoints = Checkpoints(tmp_path, "mine")
+    checkpoints = Checkpoints(tmp_path, MINE)
     for step in range(1, KEPT + 2):
         checkpoints.save(step, *state(step))
     assert len(checkpoints.files()) == KEPT
-    tensors, record = checkpoints.newest()
-    assert record == {"step": KEPT + 1}
-    assert torch.equal(tensors["a"], torch.arange(KEPT + 1))
-    assert tensors["flag"].item() is True
-    newest = checkpoints.files()[0]
-    content = bytearray(newest.read_bytes())
+    newest = checkpoints.newest()
+    assert (newest.step, newest.record, newest.identity) == (KEPT + 1, {"step": KEPT + 1}, MINE)
+    assert torch.equal(newest.tensors["a"], torch.arange(KEPT + 1))
+    assert newest.tensors["flag"].item() is True
+    content = bytearray(newest.path.read_bytes())
     content[-3] ^= 1  # a bit of the last tensor
-    newest.write_bytes(content)
-    assert checkpoints.newest()[1] == {"step": KEPT}
+    newest.path.write_bytes(content)
+    assert checkpoints.newest().record == {"step": KEPT}
     checkpoints.files()[0].write_bytes(b"cut short")
     assert checkpoints.newest() is None
+    assert checkpoints.files() == []  # what is damaged is of no use
 
 
-def test_a_state_of_something_else_is_never_resumed_from(few, scenes, tmp_path, monkeypatch):
-    Checkpoints(tmp_path, "other").save(1, *state(1))
-    assert Checkpoints(tmp_path, "mine").newest(remove=False) is None
-    assert len(Checkpoints(tmp_path, "mine").files()) == 1
-    assert Checkpoints(tmp_path, "mine").newest() is None
-    assert not Checkpoints(tmp_path, "mine").files()
-    o, cpu = eight_steps(few, scenes, tmp_path), torch.device("cpu")
-    assert running.identity(o, cpu) == running.identity(replace(o, out=tmp_path / "b", checkpoint_minutes=1), cpu)
-    for change in ({"learning_rate": 2e-3}, {"pool_size": 99}, {"pairs": scenes / "train.csv"}):
-        assert running.identity(o, cpu) != running.identity(replace(o, **change), cpu)
-    mine = running.identity(o, cpu)
-    monkeypatch.setattr("roclip.training.run.versions", lambda: {"torch": "another"})
-    assert running.identity(o, cpu) != mine
+def test_states_of_something_else_stay_where_they_are_unless_too_many_are_further(tmp_path):
+    others = [Checkpoints(tmp_path, {"rate": str(step)}) for step in range(1, OTHERS + 3)]
+    for step, checkpoints in enumerate(others, 1):
+        checkpoints.save(step, *state(step))
+        (checkpoints.folder / "last_clip.safetensors").write_bytes(b"weights")
+    mine = Checkpoints(tmp_path, MINE)
+    assert mine.newest() is None
+    assert mine.others() == [checkpoints.folder for checkpoints in reversed(others)]
+    assert mine.bytes_of_others() == sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    mine.forget()
+    assert mine.others() == [checkpoints.folder for checkpoints in reversed(others[2:])]
+    mine.save(1, *state(1))
+    assert [path.name for path in mine.weights()] == []
+    others[-1].files()[0].write_bytes(b"cut short")
+    assert mine.newest(others[-1].folder) is None
+    assert len(others[-1].files()) == 1  # no business of this one's
+    mine.remove()
+    assert not tmp_path.exists()
 
 
 def test_two_trainings_do_not_share_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("roclip.training.resume.PATIENCE", 0.3)
     with (
-        Checkpoints(tmp_path, "mine").locked(),
+        Checkpoints(tmp_path, MINE).locked(),
         pytest.raises(UserError, match="another process is training this model"),
-        Checkpoints(tmp_path, "mine").locked(),
+        Checkpoints(tmp_path, MINE).locked(),
     ):
         pass
-    with Checkpoints(tmp_path, "mine").locked():  # free again
+    with Checkpoints(tmp_path, MINE).locked():  # free again
         pass
 
 
 def test_a_training_that_is_about_to_end_is_waited_for(tmp_path):
-    first, second = Checkpoints(tmp_path / "state", "mine"), Checkpoints(tmp_path / "state", "mine")
-    first.folder.mkdir()
+    first, second = Checkpoints(tmp_path / "state", MINE), Checkpoints(tmp_path / "state", MINE)
+    first.folder.mkdir(parents=True)
     (first.folder / ".step1.17.part.safetensors").write_bytes(b"of one that was killed")
 
     def next_one() -> None:
@@ -209,7 +220,7 @@ def test_a_training_that_is_about_to_end_is_waited_for(tmp_path):
 
     with ThreadPoolExecutor() as pool:
         with first.locked():
-            assert [path.name for path in first.folder.iterdir()] == ["lock"]
+            assert [path.name for path in first.root.rglob("*") if path.is_file()] == ["lock"]
             waiting = pool.submit(next_one)
             time.sleep(0.5)
             assert not waiting.done()

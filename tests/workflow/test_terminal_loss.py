@@ -71,7 +71,7 @@ def test_after_ctrl_c_it_resumes_where_it_was(fresh, expected):
     process.type(b"\x03")
     assert process.wait(300) != 0
     assert not (fresh / ENDED).exists()
-    saved = list(fresh.glob(f"{RESULTS}/models/targeted/*/seed10/state/*.safetensors"))
+    saved = list(fresh.glob(f"{RESULTS}/models/targeted/*/seed10/state/*/*.safetensors"))
     done = subprocess.run(COMMAND, cwd=fresh, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     assert ("resumed from step" in done.stdout) == bool(saved)
