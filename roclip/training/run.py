@@ -118,7 +118,8 @@ def save(training: Training, epoch: int, checkpoints: Checkpoints) -> None:
     kind, *later = (training.defence.kind(e) for e in range(epoch, options.epochs + 1))
     if kind not in later:
         record = weights_record(options, training.config, epoch, {str(options.pairs): sha256(options.pairs)})
-        record |= batch_norms.counted(options.batch_norm, training.ranks.count)
+        if training.ranks.count > 1 and batch_norms.depend_on_ranks(options):
+            record["ranks"] = training.ranks.count
         if checkpoints.resumed:
             record["resumed"] = checkpoints.resumed
         towers.save(training.model, checkpoints.folder / f"last_{kind}.safetensors", record)
