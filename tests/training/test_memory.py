@@ -150,7 +150,7 @@ def test_where_memory_runs_out_checkpoints_stay(few, scenes, tmp_path, monkeypat
             UserError, match=r"^train\.micro_batch: 64 pairs at a time .* 0\.02 GB of memory .*; 16 would, or make"
         ):
             train.run(o)
-    assert [path.name for path in (tmp_path / "state").glob("step*")] == ["step000000001.safetensors"]
+    assert [path.name for path in (tmp_path / "state").rglob("step*")] == ["step000000001.safetensors"]
     train.run(o)
 
 
