@@ -37,7 +37,7 @@ def identity(options: LoopOptions, device: torch.device, *modules: str) -> Ident
         parts[name] = f"{parts[name]} {digest}" if name in parts else digest
     parts |= {name: version for name, version in versions().items() if name not in UNUSED}
     parts["the device"] = device.type
-    if getattr(options, "batch_norm", "") == "per_rank":
+    if options.batch_norm == "per_rank":
         parts[f"{PROCESSES}, each with batch norms of its own,"] = os.environ.get("WORLD_SIZE", "1")
     parts[PROCESSES] = os.environ.get("WORLD_SIZE", "1")
     files = _imported(["roclip.training.trainer", *modules])
