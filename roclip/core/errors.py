@@ -1,5 +1,10 @@
 """What ends a stage with a line in place of a traceback."""
 
+import errno
+
+# what errors of PyTorch say that have no class of their own, of CUDA, cuBLAS and cuDNN, and of the CPU's memory
+OUT_OF_MEMORY = ("out of memory", "_STATUS_ALLOC_FAILED", "can't allocate memory")
+
 
 def one_line(text: str) -> str:
     """A text from data as it is shown: line breaks and what else a terminal would act on are escaped."""
@@ -18,3 +23,10 @@ class ComeBack(BaseException):
 
     No Exception, or what catches those would take it for the fault of an image.
     """
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether there was too little memory, of a GPU or of the machine."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(s in str(error) for s in OUT_OF_MEMORY))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from roclip.core.atomic import is_disk_full
-from roclip.core.errors import ComeBack, UserError
+from roclip.core.errors import ComeBack, UserError, is_out_of_memory
 from roclip.core.orphan import end_with_starter
 from roclip.core.provenance import recorded
 
@@ -243,7 +243,7 @@ def _kind(stage: Stage, command: str, argv: Sequence[str]) -> str | None:
 def run_stage(name: str, stage: Stage, description: str | None, argv: Sequence[str]) -> None:
     """Run a stage by its flags, and leave a record.
 
-    A user's mistake, and a full disk, are shown as one line, with exit status 1.
+    A user's mistake, a full disk and memory that does not suffice are shown as one line, with exit status 1.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     end_with_starter()
@@ -257,10 +257,13 @@ def run_stage(name: str, stage: Stage, description: str | None, argv: Sequence[s
             stage.run(options)
     except UserError as error:
         sys.exit(f"error: {error}")
-    except OSError as error:  # of what is not written by `atomic`, such as thousands of images
-        if not is_disk_full(error):
-            raise
-        sys.exit(f"error: {error.filename or 'what this stage writes'}: the disk is full; make room and start again")
+    except Exception as error:
+        if is_disk_full(error):  # of what is not written by `atomic`, such as thousands of images
+            sys.exit(f"error: {error.filename or 'what this stage writes'}: the disk is full; make room and start again")
+        if is_out_of_memory(error):
+            what = ". ".join((str(error) or "none is left").splitlines()[0].split(". ")[:3])
+            sys.exit(f"error: out of memory: {what}; use a machine or GPU that has more of it free")
+        raise
     except ComeBack as reason:
         print(reason, file=sys.stderr)
         sys.exit(os.EX_TEMPFAIL)

@@ -16,6 +16,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from roclip.core.errors import UserError
 from roclip.training.distributed import Ranks
+from roclip.training.settings import LoopOptions
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,9 @@ def keep_equal(model: nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks)
         optimizer.register_step_post_hook(average)
 
 
-def counted(statistics: str, count: int) -> dict[str, int]:
-    """What of the number of ranks decides the results, for records and fingerprints."""
-    return {"ranks": count} if statistics == "per_rank" and count > 1 else {}
+def depend_on_ranks(options: LoopOptions) -> bool:
+    """Whether results depend on the number of ranks by more than rounding, where a model has batch norms.
+
+    Statistics of all ranks do so, too, where a batch is encoded some pairs at a time: they are of so many pairs of each.
+    """
+    return options.batch_norm == "per_rank" or options.micro_batch is not None

@@ -13,6 +13,7 @@ import torch
 from roclip.core.options import shown
 from roclip.core.provenance import fingerprint, read_inputs, versions
 from roclip.model import towers
+from roclip.training import batch_norms
 from roclip.training.settings import LoopOptions, TrainSettings
 
 PROCESSES = "the number of processes"  # changes results by rounding alone, and so is no part of the fingerprint
@@ -37,8 +38,8 @@ def identity(options: LoopOptions, device: torch.device, *modules: str) -> Ident
         parts[name] = f"{parts[name]} {digest}" if name in parts else digest
     parts |= {name: version for name, version in versions().items() if name not in UNUSED}
     parts["the device"] = device.type
-    if options.batch_norm == "per_rank":
-        parts[f"{PROCESSES}, each with batch norms of its own,"] = os.environ.get("WORLD_SIZE", "1")
+    if batch_norms.depend_on_ranks(options):
+        parts[f"{PROCESSES}, on which batch norms depend,"] = os.environ.get("WORLD_SIZE", "1")
     parts[PROCESSES] = os.environ.get("WORLD_SIZE", "1")
     files = _imported(["roclip.training.trainer", *modules])
     return parts | {f"the code of {path.relative_to(towers.HOME)}": code(path) for path in files}

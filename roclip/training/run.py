@@ -17,7 +17,7 @@ from roclip.core.files import sha256, write_rows, write_table
 from roclip.core.provenance import SUFFIX, provenance
 from roclip.defences.base import Defence
 from roclip.model import towers
-from roclip.training import batch_norms
+from roclip.training import batch_norms, memory
 from roclip.training.distributed import Ranks
 from roclip.training.estimate import check_disk, project
 from roclip.training.identity import identity
@@ -46,7 +46,9 @@ def run(options: LoopOptions, defence: type[Defence], read: Callable[[], Pairs])
         ranks.agree("what is trained on, or how,", checkpoints.fingerprint)
         with checkpoints.locked() if ranks.rank == 0 else nullcontext():
             ranks.wait()  # for the lock: until then another process may write states
-            history = _run(Training(options, defence, read(), ranks), checkpoints, signals)
+            training = Training(options, defence, read(), ranks)
+            with memory.explained(training):
+                history = _run(training, checkpoints, signals)
             ranks.wait()
     return history
 
@@ -61,6 +63,7 @@ def _run(training: Training, checkpoints: Checkpoints, signals: StopSignals) -> 
             "about %d h %.1f min of training ahead; at its peak %.2f GB of memory%s and %.2f GB of disk",
             projection.seconds // 3600, projection.seconds % 3600 / 60, projection.memory / 1e9, gpu, disk / 1e9,
         )  # fmt: skip
+        memory.warn(training, projection.gpu_memory or projection.memory)
     saved = time.monotonic()
 
     def checkpoint() -> None:
@@ -115,7 +118,8 @@ def save(training: Training, epoch: int, checkpoints: Checkpoints) -> None:
     kind, *later = (training.defence.kind(e) for e in range(epoch, options.epochs + 1))
     if kind not in later:
         record = weights_record(options, training.config, epoch, {str(options.pairs): sha256(options.pairs)})
-        record |= batch_norms.counted(options.batch_norm, training.ranks.count)
+        if training.ranks.count > 1 and batch_norms.depend_on_ranks(options):
+            record["ranks"] = training.ranks.count
         if checkpoints.resumed:
             record["resumed"] = checkpoints.resumed
         towers.save(training.model, checkpoints.folder / f"last_{kind}.safetensors", record)

@@ -217,18 +217,28 @@ def test_a_path_that_rules_or_flags_would_misread_is_not(path):
     assert not re.search(whole(PATH), path)
 
 
+FAULTS = {
+    "open('/dev/full', 'wb', 0).write(b'x')": "what this stage writes: the disk is full; make room and start again",
+    "raise RuntimeError('CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1.0 GiB free. Process 7 has more\\n at 0x')":
+        "out of memory: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1.0 GiB free; use a machine or GPU that has "
+        "more of it free",
+    "bytearray(1 << 60)": "out of memory: none is left; use a machine or GPU that has more of it free",
+}  # fmt: skip
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full, a device that is always full")
-def test_a_full_disk_is_one_line(tmp_path):
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_full_disk_and_too_little_memory_are_one_line(tmp_path, fault):
     lines = [
         "from dataclasses import dataclass",
         "from roclip.core.options import Stage, run_stage",
         "@dataclass",
         "class Options: pass",
-        "def run(options): open('/dev/full', 'wb', 0).write(b'x')",
+        f"def run(options): {fault}",
         "run_stage('filling', Stage(Options, run), None, [])",
     ]
     (tmp_path / "filling.py").write_text("\n".join(lines))
     command = [sys.executable, "-m", "filling"]
     done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == "error: what this stage writes: the disk is full; make room and start again\n"
+    assert done.stderr == f"error: {FAULTS[fault]}\n"

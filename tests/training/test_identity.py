@@ -73,6 +73,15 @@ def test_the_number_of_processes_is_named_and_changes_no_fingerprint(o, monkeypa
     assert differences(before, parts(o)) == ["the number of processes was 1, is 4 (equal up to rounding)"]
 
 
+@pytest.mark.parametrize("change", [{"batch_norm": "per_rank"}, {"micro_batch": 4}])
+def test_it_does_where_statistics_of_batch_norms_depend_on_it(o, monkeypatch, change):
+    before = parts(replace(o, **change))
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    now = parts(replace(o, **change))
+    assert fingerprint_of(now) != fingerprint_of(before)
+    assert "the number of processes, on which batch norms depend, was 1, is 4" in differences(before, now)
+
+
 def test_of_the_code_that_counts_which_the_training_uses(o, few, scenes, tmp_path):
     files = {name.removeprefix("the code of ") for name in parts(o) if name.startswith("the code of ")}
     used = {"roclip/defences/pool.py", "roclip/training/trainer.py", "roclip/model/small_resnet.py", "roclip/data/pairs.py",
