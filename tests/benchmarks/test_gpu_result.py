@@ -20,8 +20,8 @@ CPU = {
 
 def lane(seed: int, epoch: int, kind: str, hits: int, zero_shot: int, epochs: int = 4) -> dict:
     return {
-        "set": "embedded", "attack": "targeted", "seed": seed, "recipe": "roclip", "epochs": epochs, "epoch": epoch, "kind": kind,
-        "target_hits": hits, "targets": 16, "zero_shot_hits": zero_shot, "tests": 100,
+        "set": "embedded", "attack": "targeted", "seed": seed, "recipe": "roclip", "epochs": epochs, "epoch": epoch,
+        "kind": kind, "target_hits": hits, "targets": 16, "zero_shot_hits": zero_shot, "tests": 100,
     }  # fmt: skip
 
 
@@ -50,9 +50,9 @@ def test_the_last_epoch_of_each_kind_counts_and_seeds_are_pooled(tmp_path):
     lanes += [lane(12, 3, "clip", 8, 79), lane(12, 4, "matching", 0, 0)]
     success, zero_shot = table(tmp_path, lanes, [])
     assert success == {
-        "way": "side by side", "attack": "targeted", "defence": "roclip", "checkpoint": "last_clip", "measure": "attack_success",
-        "gpu": "56.2", "gpu_low": "37.7", "gpu_high": "73.6", "gpu_seeds": "11 12", "cpu": "75.0", "cpu_low": "40.0",
-        "cpu_high": "90.0", "cpu_seeds": "3", "verdict": "inside",
+        "way": "side by side", "attack": "targeted", "defence": "roclip", "checkpoint": "last_clip",
+        "measure": "attack_success", "gpu": "56.2", "gpu_low": "37.7", "gpu_high": "73.6", "gpu_seeds": "11 12",
+        "cpu": "75.0", "cpu_low": "40.0", "cpu_high": "90.0", "cpu_seeds": "3", "verdict": "inside",
     }  # fmt: skip
     # .02 * 4.3027 * sqrt(1/3 + 1/2) is .0786
     assert {**zero_shot}.items() >= {
