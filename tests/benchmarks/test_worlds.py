@@ -58,6 +58,7 @@ def test_an_image_is_kept_once_and_captions_have_room(made):
     first = found["image_of"][: train * captions].reshape(-1, captions)
     assert (first == first[:, :1]).all()
     assert len(np.unique(first)) == train
+    assert found["image_of"].max() < images
 
 
 @pytest.mark.slow
