@@ -217,6 +217,7 @@ class Bench:
 
     def open_clip(self) -> None:
         """Its main turns on TF32 and cuDNN's search for the whole process; ours is measured under them after it."""
+        torch.cuda.empty_cache()  # what our first step left: two trainings need most of 80 GB
         flags = ["--precision", "amp_bf16", "--workers", str(self.arguments.workers)]
         peer = OpenClip(self.made("clip"), flags, channels_last=True)
         size, batch = self.training("clip").config["vision_cfg"]["image_size"], self.arguments.batch

@@ -60,8 +60,8 @@ compiling() { # so that the compiled benchmark finds its kernels; its times are 
 }
 
 begin
-tests $((130 + late)) ranks "ranks or nccl or too_little" &
-tests $((160 + late)) numbers "(step or waits or graphs or memory_that) and not ranks" &
+tests $((190 + late)) ranks "ranks or nccl or too_little" &
+tests $((190 + late)) numbers "(step or waits or graphs or memory_that) and not ranks" &
 tests $((190 + late)) repeat "deterministic" &
 embedded &
 compiling &
@@ -73,6 +73,6 @@ bench $((395 + late)) limits compiled
 bench $((480 + late)) limits eager fed profile
 # shellcheck disable=SC2086
 many $((555 + late)) embedded --epochs 8 --seeds $seeds
-part 575 "result" "$python" -m benchmarks.gpu_result "$OUT" --out "$OUT/gpu_result.csv"
+part 590 "result" "$python" -m benchmarks.gpu_result "$OUT" --out "$OUT/gpu_result.csv"
 say "ends"
 "$python" -m benchmarks.gpu_report "$OUT"
