@@ -17,7 +17,7 @@ python=$(found_3_12 || true)
 if [ -n "$python" ]; then
     if ! [ $kept/installed -nt benchmarks/gpu_machine.txt ]; then
         "$python" -m venv --clear $kept/venv
-        $kept/venv/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/gpu_machine.txt
+        $kept/venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -r benchmarks/gpu_machine.txt
         touch $kept/installed
     fi
     python=$kept/venv/bin/python
