@@ -1,4 +1,4 @@
-"""Tables of what benchmarks/gpu_call.sh brought back, predictions beside measurements.
+"""Tables of what benchmarks/gpu_call.sh and gpu_photos.sh brought back, predictions beside measurements.
 
     python -m benchmarks.gpu_report FOLDER...
 
@@ -19,11 +19,6 @@ PREDICTED = {
     ("this project", "loop", "0", "device", "roclip", "matching"): "1/.78 of the CLIP epoch",
     ("pool search", "", "", "", "", ""): "0.5 ms",
 }
-# of the embedded experiment on CPUs, seeds 11 to 13, last CLIP epoch: hits of targeted by seed, of patch pooled; zero-shot in %
-ON_CPU = {
-    ("targeted", "clip"): "15 15 16 of 16; zero-shot 98.2 +- 2.2", ("targeted", "roclip"): "0 0 2 of 16; zero-shot 93.3 +- 3.0",
-    ("patch", "clip"): "98.3 %; zero-shot 98.8 +- 0.4", ("patch", "roclip"): "0.0 %; zero-shot 94.9 +- 1.9",
-}  # fmt: skip
 LEVELS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)  # of zero-shot accuracy, at which success is compared
 
 
@@ -75,7 +70,7 @@ def last(curve: list[dict[str, str]], kind: str) -> dict[str, str] | None:
     return next((row for row in reversed(curve) if row["kind"] == kind), None)
 
 
-def ends(runs: dict, shown: dict) -> None:
+def ends(runs: dict) -> None:
     """The last epoch of each kind: success by seed, mean zero-shot."""
     for (attack, recipe), seeds in sorted(runs.items()):
         whole = {s: c for s, c in seeds.items() if c[-1]["epoch"] == c[-1]["epochs"]}
@@ -95,7 +90,7 @@ def ends(runs: dict, shown: dict) -> None:
                     if drawn["poison"]:
                         right, adversary = (drawn[k] / drawn["poison"] for k in ("poison_right", "poison_adversary"))
                         line += f", poisoned right {right:.2f} adversary {adversary:.2f}"
-        print(line + (f" | on CPUs: {shown[attack, recipe]}" if (attack, recipe) in shown else ""))
+        print(line)
 
 
 def curves(runs: dict) -> None:
@@ -122,11 +117,11 @@ def main() -> None:
                 ]
                 print("\n".join(line[:160] for line in kept[-25:]))
     benchmarks(rows_of(folders, "gpu.csv"))
-    for name, shown in (("embedded.csv", ON_CPU), ("photos.csv", {})):
+    for name in ("embedded.csv", "cifar100.csv", "flickr8k.csv"):
         if runs := runs_of(rows_of(folders, name)):
             print(f"\n{name}: last epochs")
-            ends(runs, shown)
-            if name == "photos.csv":
+            ends(runs)
+            if name != "embedded.csv":
                 curves(runs)
 
 
