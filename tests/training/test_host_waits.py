@@ -21,6 +21,7 @@ from tests.fixtures.pretended_cuda import PretendedGpu, pretended_cuda
 from tests.fixtures.trainings import options, training_of
 
 GPU = torch.device("cuda", 0)
+ALONE = Ranks(device=GPU)
 CASES = {
     "clip": {"kind": "clip"},
     "clip epochs augmented": {"kind": "roclip", "match_every": 2},
@@ -48,7 +49,7 @@ def gpu(monkeypatch) -> Iterator[PretendedGpu]:
         yield gpu
 
 
-def trained(monkeypatch: pytest.MonkeyPatch, gpu: PretendedGpu, made: Any, *ranks: Ranks) -> SimpleNamespace:
+def trained(monkeypatch: pytest.MonkeyPatch, gpu: PretendedGpu, made: Any, ranks: Ranks = Ranks(device=GPU)) -> SimpleNamespace:
     """Train an epoch of four steps as the stage does. What the host waited for in all but the first, and what was at work."""
     seen, waits, take_step = [], [], Training.take_step
 
@@ -66,7 +67,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, gpu: PretendedGpu, made: Any, *rank
 
     monkeypatch.setattr(Training, "take_step", counted)
     monkeypatch.setattr(Checkpoints, "save", stop)  # after the last step of the epoch
-    training = training_of(made, *ranks)
+    training = training_of(made, ranks)
     with pytest.raises(Enough), StopSignals().taken() as signals:
         run._run(training, Checkpoints(made.out / "state", ""), signals)
     assert len(seen) == 4
@@ -82,6 +83,15 @@ def test_no_step_waits_for_the_gpu(case, few, scenes, tmp_path, monkeypatch, gpu
     assert [wait for wait in done.waits if wait not in at_the_end] == gpu.faults == []
     assert gpu.copied == 4 * (3 + done.training.options.augment_images)
     assert_on(GPU, done)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_cudnn_searches_where_bits_need_not_repeat(deterministic, few, scenes, tmp_path, monkeypatch, gpu):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", deterministic)
+    training_of(options(few, scenes, tmp_path, "clip", device="cuda", deterministic=deterministic))
+    assert torch.backends.cudnn.benchmark != deterministic
+    training_of(options(few, scenes, tmp_path, "clip"))
+    assert not torch.backends.cudnn.benchmark
 
 
 @pytest.mark.parametrize(("times", "where"), [(4.01, "on the GPU"), (3.99, "in the host's memory")])
