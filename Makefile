@@ -59,6 +59,7 @@ bench: .venv/installed
 	python -m benchmarks.growth
 	python -m benchmarks.pool
 	python -m benchmarks.loader
+	python -m benchmarks.host
 	python -m benchmarks.captions
 	python -m benchmarks.poisoning
 	python -m benchmarks.probe

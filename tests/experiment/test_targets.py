@@ -200,6 +200,15 @@ def test_how_many_trainings_run_at_a_time(wanted, slots, cores, gpus, taken, exp
     assert wanted.side_by_side(slots, cores, gpus, taken) == expected
 
 
+def test_a_training_takes_cores_for_the_workers_that_it_has():
+    def cores(**train) -> int:
+        return targets({"experiment": "x", "train": train, "attacks": ["clean"], "defences": ["clip"]}).cores
+
+    assert cores() == 1
+    assert cores(threads=2, workers=6) == 2  # images in memory are not decoded again
+    assert cores(threads=2, workers=6, images="files") == 8
+
+
 def test_trainings_on_several_gpus_are_started_by_torchrun(wanted):
     def launched(step: str, gpus: int) -> str:
         return wanted.launched(job(step=step), SimpleNamespace(gpu=gpus))

@@ -62,7 +62,7 @@ rule train:
         step=TARGETS.steps("train"),
     conda:
         "../../environment.yml"
-    threads: CONFIG["train"]["threads"] + CONFIG["train"]["workers"]
+    threads: TARGETS.cores
     resources:
         gpu=0,  # as of a filter; of several, each has its part of every batch
     params:
