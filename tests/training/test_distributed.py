@@ -1,11 +1,7 @@
 """Two processes train as one does at the same batch, in matching epochs too, and hold the same pool."""
 
 import json
-import os
-import socket
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from roclip.core.errors import UserError
 from roclip.core.files import read_table
-from roclip.training import train
 from roclip.training.distributed import Ranks
 from tests.conftest import ROOT
-from tests.fixtures.trainings import command, options, training_of
+from tests.fixtures.ranks import as_rank, options_from, said, spawn, torchrun, transformer
+from tests.fixtures.trainings import options, training_of
 
 pytestmark = pytest.mark.slow
-# layer norms only: batch norms need the statistics of the whole batch, which torch shares between GPUs only
-TRANSFORMER = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 32, "patch_size": 8, "layers": 2, "width": 64, "head_width": 32},
-    "text_cfg": json.loads((ROOT / "config/models/small.json").read_text())["text_cfg"],
-}
 STEPS = 8
-
-
-def options_from(values: dict[str, Any]) -> Any:
-    """Options are of a class that is made on the way, and so cannot be sent to a process."""
-    return train.STAGE.options_of(values["kind"])(**values)
 
 
 def note_two_epochs(ranks: Ranks, o: Any, out: Path) -> None:
@@ -51,15 +35,9 @@ def note_two_epochs(ranks: Ranks, o: Any, out: Path) -> None:
     save_file(tensors | drawn | {"losses": torch.stack(losses)}, out / f"{ranks.count}-{ranks.rank}.safetensors")
 
 
-def said(what: Callable[[], Any]) -> str:
-    with pytest.raises(UserError) as caught:
-        what()
-    return str(caught.value)
-
-
 def worker(rank: int, port: int, values: dict[str, Any], out: Path) -> None:
     """One of two ranks: two epochs, and what it says where the ranks cannot train together."""
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
+    as_rank(rank, port)
     with Ranks.joined(torch.device("cpu")) as ranks:
         note_two_epochs(ranks, options_from(values), out)
         ranks.agree("the model", "same")
@@ -67,22 +45,15 @@ def worker(rank: int, port: int, values: dict[str, Any], out: Path) -> None:
             "differ": said(lambda: ranks.agree("the data", f"of rank {rank}")),
             "odd batch": said(lambda: training_of(options_from(values | {"batch_size": 61}), ranks)),
             "batch norms": said(lambda: training_of(options_from(values | {"model": "config/models/small.json"}), ranks)),
-            "any": f"{ranks.any(rank == 1)} {ranks.any(False)}",
+            "any": f"{ranks.any(rank == 1)} {ranks.any(False)} {ranks.which(rank == 1)}",
+            "from the first": [ranks.from_first(text) for text in (f"größer: {'x' * rank}", f"{'x' * rank}")],
         }
     (out / f"{rank}.json").write_text(json.dumps(faults))
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    path = tmp_path_factory.mktemp("model") / "transformer.json"
-    path.write_text(json.dumps(TRANSFORMER))
-    return str(path)
+    return transformer(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +63,7 @@ def trained(few, scenes, tmp_path_factory, model) -> Path:
     # some gradients, such as those of key biases, are 0 but for rounding; an eps above that keeps AdamW from blowing them up
     o = options(few, scenes, out, model=model, batch_size=30, eps=1e-4)
     note_two_epochs(Ranks(), o, out)
-    torch.multiprocessing.spawn(worker, (free_port(), vars(o), out), 2)
+    spawn(worker, vars(o), out)
     return out
 
 
@@ -125,15 +96,14 @@ def test_what_ranks_cannot_share_is_one_line_on_each(trained):
         "differ": "the data differs between ranks 0 and 1; give all of them the same files and options",
         "odd batch": "train.batch_size: 61 cannot be shared by 2 processes",
         "batch norms": "train.device: on CPUs, processes cannot share a training of a model with batch norms; use one",
-        "any": "True False",
+        "any": "True False [1]",
+        "from the first": ["größer: ", ""],
     }  # fmt: skip
 
 
 def test_torchrun_writes_what_one_process_writes(few, scenes, tmp_path, model):
     o = options(few, scenes, tmp_path, model=model, checkpoint_minutes=1e-9)
-    words = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1"]
-    words += [f"--master_port={free_port()}", *command(o)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(torchrun(o), cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     assert [row["kind"] for row in read_table(tmp_path / "history.csv", ("kind",))] == ["clip", "matching"]
     weights = sorted(path.name for path in (tmp_path / "weights").iterdir())
