@@ -49,7 +49,7 @@ def gpu(monkeypatch) -> Iterator[PretendedGpu]:
         yield gpu
 
 
-def trained(monkeypatch: pytest.MonkeyPatch, gpu: PretendedGpu, made: Any, ranks: Ranks = Ranks(device=GPU)) -> SimpleNamespace:
+def trained(monkeypatch: pytest.MonkeyPatch, gpu: PretendedGpu, made: Any, ranks: Ranks | None = None) -> SimpleNamespace:
     """Train an epoch of four steps as the stage does. What the host waited for in all but the first, and what was at work."""
     seen, waits, take_step = [], [], Training.take_step
 
@@ -67,7 +67,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, gpu: PretendedGpu, made: Any, ranks
 
     monkeypatch.setattr(Training, "take_step", counted)
     monkeypatch.setattr(Checkpoints, "save", stop)  # after the last step of the epoch
-    training = training_of(made, ranks)
+    training = training_of(made, ranks or Ranks(device=GPU))
     with pytest.raises(Enough), StopSignals().taken() as signals:
         run._run(training, Checkpoints(made.out / "state", ""), signals)
     assert len(seen) == 4
