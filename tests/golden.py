@@ -3,9 +3,9 @@
     python -m tests.golden make RECORD.json [COMMIT]   # runs a commit (HEAD) in a worktree; 10 minutes on 2 cores
     python -m tests.golden compare RECORD.json         # runs today's code in a copy and compares
 
-For changes that are to leave all results as they are. Compared are weights, histories, matches, cosines, the images and captions of
-attacks, and every measured value, of config/test.yaml, of a default run of two epochs, and of a training as the authors' release has
-it. Records of two machines differ, so make it on the machine where you compare.
+For changes that are to leave all results as they are. Compared are weights, histories, matches, cosines, the images and
+captions of attacks, and every measured value, of config/test.yaml, of a default run of two epochs, and of a training as the
+authors' release has it. Records of two machines differ, so make it on the machine where you compare.
 """
 
 import csv
