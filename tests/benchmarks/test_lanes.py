@@ -73,13 +73,13 @@ def test_random_captions_are_no_neighbours_and_restart_begins_again(folder):
 
 def test_a_class_that_is_not_known_is_neither_right_nor_counted(folder):
     lane = lane_of(training_of(options(folder)), Recipe(2, 2))
-    shown, named = lane.world.image_class.clone(), lane.world.caption_class.clone()
-    shown[:4], named[:4] = torch.tensor([-1, 2, 2, -1]), torch.tensor([-1, 2, 3, 1])
-    world = replace(lane.world, image_class=shown, caption_class=named)
-    first = torch.arange(4)
-    lane.pool.ids[:4] = first
-    lane.note(world, first, first)
+    shown, named, poison = (x.clone() for x in (lane.world.image_class, lane.world.caption_class, lane.world.is_poison))
+    shown[:4], named[:4] = torch.tensor([-1, 2, 2, -1]), torch.tensor([5, 2, 3, -1])
+    poison[:4] = torch.tensor([True, False, False, False])
+    world = replace(lane.world, image_class=shown, caption_class=named, is_poison=poison)
+    lane.pool.ids[:4] = torch.tensor([3, 1, 2, 3])  # the first and the last draw a caption of which nothing is known
+    lane.note(world, torch.arange(4), torch.arange(4))
     drawn = dict(zip(DRAWN, lane.drawn.tolist(), strict=True))
     assert drawn == {
-        "clean_right": 1, "clean": 2, "poison_right": 0, "poison_adversary": 0, "poison": 0, "distinct": 4, "drawn": 4,
+        "clean_right": 1, "clean": 2, "poison_right": 0, "poison_adversary": 0, "poison": 1, "distinct": 4, "drawn": 4,
     }  # fmt: skip
