@@ -22,6 +22,7 @@ from tests.fixtures.trainings import options, training_of
 
 GPU = torch.device("cuda", 0)
 ALONE = Ranks(device=GPU)
+ALONE = Ranks(device=GPU)
 CASES = {
     "clip": {"kind": "clip"},
     "clip epochs augmented": {"kind": "roclip", "match_every": 2},
@@ -49,7 +50,7 @@ def gpu(monkeypatch) -> Iterator[PretendedGpu]:
         yield gpu
 
 
-def trained(monkeypatch: pytest.MonkeyPatch, gpu: PretendedGpu, made: Any, ranks: Ranks = Ranks(device=GPU)) -> SimpleNamespace:
+def trained(monkeypatch: pytest.MonkeyPatch, gpu: PretendedGpu, made: Any, ranks: Ranks = ALONE) -> SimpleNamespace:
     """Train an epoch of four steps as the stage does. What the host waited for in all but the first, and what was at work."""
     seen, waits, take_step = [], [], Training.take_step
 
