@@ -82,6 +82,7 @@ def test_no_step_waits_for_the_gpu(case, few, scenes, tmp_path, monkeypatch, gpu
     at_the_end = [wait for wait in done.waits if wait.startswith("for the device: roclip/training/feed.py")]
     assert len(at_the_end) == (made.images == "files")  # once in an epoch, before the last step
     assert [wait for wait in done.waits if wait not in at_the_end] == gpu.faults == []
+    assert gpu.largest < 32 * 3 * 32**2  # images are in pinned memory from the start
     assert gpu.copied == 4 * (3 + done.training.options.augment_images)
     assert_on(GPU, done)
 
@@ -101,6 +102,7 @@ def test_images_stay_where_there_is_room(times, where, few, scenes, tmp_path, mo
     gpu.memory = int(times * 136 * 3 * 32**2)
     done = trained(monkeypatch, gpu, options(few, scenes, tmp_path, batch_size=32, device="cuda", precision="bf16"))
     assert f"they stay {where}" in caplog.text
+    assert gpu.largest < 32 * 3 * 32**2
     assert done.training.images.images.device.type == ("cuda" if where == "on the GPU" else "cpu")
     assert done.waits == gpu.faults == []
 
