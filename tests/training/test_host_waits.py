@@ -22,6 +22,7 @@ from tests.fixtures.trainings import options, training_of
 
 GPU = torch.device("cuda", 0)
 ALONE = Ranks(device=GPU)
+ALONE = Ranks(device=GPU)
 CASES = {
     "clip": {"kind": "clip"},
     "clip epochs augmented": {"kind": "roclip", "match_every": 2},
@@ -49,7 +50,7 @@ def gpu(monkeypatch) -> Iterator[PretendedGpu]:
         yield gpu
 
 
-def trained(monkeypatch: pytest.MonkeyPatch, gpu: PretendedGpu, made: Any, ranks: Ranks | None = None) -> SimpleNamespace:
+def trained(monkeypatch: pytest.MonkeyPatch, gpu: PretendedGpu, made: Any, ranks: Ranks = ALONE) -> SimpleNamespace:
     """Train an epoch of four steps as the stage does. What the host waited for in all but the first, and what was at work."""
     seen, waits, take_step = [], [], Training.take_step
 
@@ -67,7 +68,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, gpu: PretendedGpu, made: Any, ranks
 
     monkeypatch.setattr(Training, "take_step", counted)
     monkeypatch.setattr(Checkpoints, "save", stop)  # after the last step of the epoch
-    training = training_of(made, ranks or Ranks(device=GPU))
+    training = training_of(made, ranks)
     with pytest.raises(Enough), StopSignals().taken() as signals:
         run._run(training, Checkpoints(made.out / "state", ""), signals)
     assert len(seen) == 4
@@ -81,6 +82,7 @@ def test_no_step_waits_for_the_gpu(case, few, scenes, tmp_path, monkeypatch, gpu
     at_the_end = [wait for wait in done.waits if wait.startswith("for the device: roclip/training/feed.py")]
     assert len(at_the_end) == (made.images == "files")  # once in an epoch, before the last step
     assert [wait for wait in done.waits if wait not in at_the_end] == gpu.faults == []
+    assert gpu.largest < 32 * 3 * 32**2  # images are in pinned memory from the start
     assert gpu.copied == 4 * (3 + done.training.options.augment_images)
     assert_on(GPU, done)
 
@@ -100,6 +102,7 @@ def test_images_stay_where_there_is_room(times, where, few, scenes, tmp_path, mo
     gpu.memory = int(times * 136 * 3 * 32**2)
     done = trained(monkeypatch, gpu, options(few, scenes, tmp_path, batch_size=32, device="cuda", precision="bf16"))
     assert f"they stay {where}" in caplog.text
+    assert gpu.largest < 32 * 3 * 32**2
     assert done.training.images.images.device.type == ("cuda" if where == "on the GPU" else "cpu")
     assert done.waits == gpu.faults == []
 
