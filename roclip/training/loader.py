@@ -79,12 +79,17 @@ class FromFiles:
                 if fault:
                     raise UserError(fault)
                 yield images.permute(0, 3, 1, 2)
-        except RuntimeError as error:  # what a DataLoader raises of workers that are gone
-            if "DataLoader" not in str(error):
-                raise
+        except RuntimeError as error:  # what a DataLoader raises of workers that are gone, and of its thread that pins memory
+            lines = str(error).splitlines() or [type(error).__name__]
+            if "DataLoader" in str(error):
+                raise UserError(
+                    f"the {self.workers} workers that decode images stopped ({lines[0]}); is there memory enough for them, and "
+                    "does the folder of the images answer?"
+                ) from None
+            cause = next((line for line in reversed(lines) if "Error: " in line), lines[0])  # below the thread's traceback
             raise UserError(
-                f"the {self.workers} workers that decode images stopped ({str(error).splitlines()[0]}); is there memory enough "
-                "for them, and does the folder of the images answer?"
+                f"images could not be put into pinned memory for the GPU ({cause}); is the GPU well (nvidia-smi), and is there "
+                "memory enough? Start again to resume"
             ) from None
 
 

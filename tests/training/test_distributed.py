@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from roclip.core.files import read_table
 from roclip.training.distributed import Ranks
 from tests.conftest import ROOT
-from tests.fixtures.ranks import as_rank, options_from, said, spawn, torchrun, transformer
+from tests.fixtures.ranks import as_rank, free_port, options_from, said, torchrun, transformer
 from tests.fixtures.trainings import options, training_of
 
 pytestmark = pytest.mark.slow
@@ -63,7 +63,7 @@ def trained(few, scenes, tmp_path_factory, model) -> Path:
     # some gradients, such as those of key biases, are 0 but for rounding; an eps above that keeps AdamW from blowing them up
     o = options(few, scenes, out, model=model, batch_size=30, eps=1e-4)
     note_two_epochs(Ranks(), o, out)
-    spawn(worker, vars(o), out)
+    torch.multiprocessing.spawn(worker, (free_port(), vars(o), out), 2)
     return out
 
 

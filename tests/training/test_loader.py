@@ -202,6 +202,28 @@ def test_a_killed_worker_is_one_line(paths, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_fault_of_what_pins_memory_is_one_line(paths, monkeypatch, workers):
+    """In torch's own thread, or without workers in this one; only the GPU that it pins for is pretended."""
+
+    def fail(data, device=None):
+        raise RuntimeError("CUDA error: out of memory\nFor debugging consider passing CUDA_LAUNCH_BLOCKING=1")
+
+    monkeypatch.setattr("torch.utils.data._utils.pin_memory.pin_memory", fail)
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda: CPU)
+    monkeypatch.setattr("torch.accelerator.current_device_index", lambda: 0)
+    monkeypatch.setattr("torch.accelerator.set_device_index", lambda index: None)
+    files = FromFiles(paths, SIZE, AREA, workers, torch.device("cuda"))
+    with pytest.raises(UserError) as caught:
+        list(files.chunks(order(150, 70), None))
+    cause = f"{'RuntimeError: ' if workers else ''}CUDA error: out of memory"
+    assert str(caught.value) == (
+        f"images could not be put into pinned memory for the GPU ({cause}); is the GPU well (nvidia-smi), and is there memory "
+        "enough? Start again to resume"
+    )
+
+
 def test_a_worker_that_hangs_is_one_line(paths, monkeypatch):
     monkeypatch.setattr(loader, "decode", lambda path, size: signal.pause())
     monkeypatch.setattr(loader, "WAIT", 2)
