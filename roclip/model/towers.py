@@ -117,10 +117,18 @@ class Runtime:
         asked = os.environ.get("CUDA_VISIBLE_DEVICES", "") not in ("", "-1", "NoDevFiles")
         if device == "cpu" or (device == "auto" and not found and not asked):
             return cls(torch.device("cpu"), precision == "bf16")
-        if found <= number:
-            needed = counted(number + 1, "GPU")
+        processes = max(
+            number + 1, int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        )  # all of them say so, and none waits for another
+        if found < processes:
+            needed = counted(processes, "GPU")
             raise UserError(f"train.device: {needed} needed, and PyTorch sees {found}; use cpu, or fewer processes")
-        torch.cuda.set_device(number)
+        try:
+            torch.cuda.set_device(number)
+        except RuntimeError as error:  # of a driver or a GPU that is at fault, or held by somebody else
+            raise UserError(
+                f"train.device: GPU {number} cannot be used ({str(error).splitlines()[0]}); see nvidia-smi"
+            ) from None
         return cls(torch.device("cuda", number), precision == "bf16")
 
     def cut(self, model: Towers, tokens: Tensor) -> Tensor:

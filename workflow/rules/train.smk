@@ -65,6 +65,7 @@ rule train:
     threads: TARGETS.cores
     resources:
         gpu=0,  # as of a filter; of several, each has its part of every batch
+        nodes=1,  # where they all are: a cluster that may choose spreads them
     params:
         label=TARGETS.label,
         stage=TARGETS.launched,
