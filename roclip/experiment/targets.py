@@ -293,13 +293,3 @@ class Targets:
         """Of a training: its threads and, where images are read from files, the workers that decode them."""
         train = self.config["train"]
         return train["threads"] + (train["workers"] if train["images"] == "files" else 0)
-
-    def side_by_side(self, slots: int | None, cores: int | None, gpus: int | None, taken: Sequence[int]) -> int:
-        """How many trainings run at a time: as many as the jobs of a cluster (slots), or else the cores, and the GPUs allow.
-
-        taken: the GPUs of each of them.
-        """
-        limits = [slots or (cores or 1) // self.cores]
-        if gpus and max(taken, default=0):
-            limits.append(gpus // max(taken))
-        return max(1, min(limits))

@@ -189,17 +189,6 @@ def test_the_pairs_that_trainings_see(wanted):
     assert wanted.pairs_to_train([]) == []
 
 
-@pytest.mark.parametrize(
-    ("slots", "cores", "gpus", "taken", "expected"),
-    [
-        (None, 2, None, [], 2), (None, None, None, [], 1), (None, 8, 2, [1, 1], 2), (None, 8, 4, [2], 2), (None, 8, 1, [2], 1),
-        (20, 16, None, [1], 20), (20, 16, 4, [1], 4), (None, 8, 2, [0, 0], 8),
-    ],
-)  # fmt: skip
-def test_how_many_trainings_run_at_a_time(wanted, slots, cores, gpus, taken, expected):
-    assert wanted.side_by_side(slots, cores, gpus, taken) == expected
-
-
 def test_a_training_takes_cores_for_the_workers_that_it_has():
     def cores(**train) -> int:
         return targets({"experiment": "x", "train": train, "attacks": ["clean"], "defences": ["clip"]}).cores
