@@ -15,7 +15,7 @@ if [ "${SIZE:-}" = tiny ]; then
 fi
 
 tests() { # SECOND NAME WORDS
-    part "$1" "tests, $2" "$python" -m pytest -p no:cacheprovider --noconftest -q -s -rxXs --tb=short tests/test_on_gpu.py \
+    part "$1" "tests, $2" "$python" -m pytest -p no:cacheprovider --noconftest -s -rxXs --tb=short tests/test_on_gpu.py \
         -k "$3" >"$scratch/tests_$2.txt" 2>&1
     cat "$scratch/tests_$2.txt" >>"$OUT/tests.txt"
 }
