@@ -61,6 +61,8 @@ bench: .venv/installed
 	python -m benchmarks.loader
 	python -m benchmarks.host
 	python -m benchmarks.captions
+	python -m benchmarks.tokens
+	python -m benchmarks.memory
 	python -m benchmarks.poisoning
 	python -m benchmarks.probe
 	python -m benchmarks.page

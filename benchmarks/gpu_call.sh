@@ -70,7 +70,7 @@ say "tests and trainings of the stage are done"
 bench $((250 + late)) limits open_clip
 bench $((285 + late)) limits deterministic
 bench $((395 + late)) limits compiled
-bench $((480 + late)) limits eager fed profile
+bench $((480 + late)) limits eager micro_batches fed profile
 # shellcheck disable=SC2086
 many $((555 + late)) embedded --epochs 8 --seeds $seeds
 part 590 "result" "$python" -m benchmarks.gpu_result "$OUT" --out "$OUT/gpu_result.csv"
