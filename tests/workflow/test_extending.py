@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT, copy_of_the_project, snakemake
+from tests.fixtures.runs import SMALLER
 
 pytestmark = pytest.mark.slow
 EXAMPLES = re.findall(r"```(python|yaml)\n(.*?)```", (ROOT / "docs/extending.md").read_text(), re.DOTALL)
@@ -37,7 +38,7 @@ def extended(tmp_path_factory) -> Path:
             (project / path).write_text(code)
     for attack in config["attack"].values():
         attack |= {"poisons": 8, "evaluation_images": 40}  # the data of config/test.yaml are small
-    config |= {"experiment": "extended", "defences": list(defences)}
+    config |= {"experiment": "extended", "defences": list(defences), "data": SMALLER["data"]}
     (project / "extended.yaml").write_text(yaml.safe_dump(config))
     return project
 

@@ -18,7 +18,7 @@ LABEL = b"[targeted clip seed 10]"
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    return small_project(tmp_path_factory.mktemp("project"))
+    return small_project(tmp_path_factory.mktemp("project"), defences=["clip"])
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,10 @@ def expected(project) -> dict[str, bytes]:
 
 @pytest.fixture
 def fresh(project, expected) -> Path:
-    shutil.rmtree(project / RESULTS)
+    """A project that has its data and its attack, and nothing else."""
+    for path in (project / RESULTS).iterdir():
+        if path.is_dir() and path.name not in ("data", "attacks"):
+            shutil.rmtree(path)
     return project
 
 
