@@ -117,10 +117,10 @@ class Runtime:
         asked = os.environ.get("CUDA_VISIBLE_DEVICES", "") not in ("", "-1", "NoDevFiles")
         if device == "cpu" or (device == "auto" and not found and not asked):
             return cls(torch.device("cpu"), precision == "bf16")
+        # all ranks say so, and none waits for another
         processes = max(number + 1, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
         if found < processes:
             needed = counted(processes, "GPU")
-            # said by all of them, so that none waits for another
             raise UserError(f"train.device: {needed} needed, and PyTorch sees {found}; use cpu, or fewer processes")
         try:
             torch.cuda.set_device(number)
