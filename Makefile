@@ -1,10 +1,21 @@
-# make reproduce: install, run the embedded experiment and write its report; make test: install and run all tests and checks.
+# make reproduce: install, run the embedded experiment and write its report; make test: install and run all tests and checks;
+# make rehearse: what is to run on a GPU machine, on a CPU.
 
 PYTHON ?= python3
 CORES ?= all
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: reproduce report test torture mutants test-slurm lint bench clean
+# img2dataset, which downloads images, imports imghdr, which Python 3.13 no longer has
+define PYTHONS
+import sys
+version = "%d.%d" % sys.version_info[:2]
+if not (3, 11) <= sys.version_info < (3, 13):
+    why = "too old" if sys.version_info < (3, 11) else "too new: img2dataset imports imghdr, which Python 3.13 removed"
+    sys.exit("error: Python " + version + " is " + why + "; use 3.11 or 3.12, as in: make reproduce PYTHON=python3.12")
+endef
+export PYTHONS
+
+.PHONY: reproduce report test torture mutants test-slurm rehearse lint bench clean
 
 reproduce: .venv/installed
 	snakemake --cores $(CORES)
@@ -31,6 +42,10 @@ test-slurm: .venv/installed
 	pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[slurm]"
 	tests/workflow/slurm.sh pytest tests/workflow/test_slurm.py
 
+# installs a Python 3.12 with PyTorch, 6 GB, into .rehearsal/; 5 minutes at most
+rehearse: .venv/installed
+	benchmarks/rehearse.sh
+
 lint: .venv/installed
 	ruff check .
 	ruff format --check .
@@ -44,15 +59,19 @@ bench: .venv/installed
 	python -m benchmarks.growth
 	python -m benchmarks.pool
 	python -m benchmarks.loader
+	python -m benchmarks.host
 	python -m benchmarks.captions
+	python -m benchmarks.tokens
+	python -m benchmarks.memory
 	python -m benchmarks.poisoning
 	python -m benchmarks.probe
 	python -m benchmarks.page
 
 .venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c "$$PYTHONS"
 	$(PYTHON) -m venv .venv
 	pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 clean:
-	rm -rf .venv results/embedded results/test
+	rm -rf .venv .rehearsal results/embedded results/test

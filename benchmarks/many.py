@@ -1,11 +1,10 @@
 """Train many small models side by side on a GPU (benchmarks/lanes.py) on what benchmarks/worlds.py made ready.
 
-    python -m benchmarks.many photos --worlds DIR --seeds 20 21 22 --seconds 250 --out photos.csv
+    python -m benchmarks.many cifar100 --worlds DIR --seeds 20 21 22 --seconds 250 --out cifar100.csv
     python -m benchmarks.many embedded --worlds DIR --seeds 11 12 13 --seconds 60 --out embedded.csv
 
 All recipes of a seed are trained together, seed after seed until the time is over; rows are appended as they come. The number
-of epochs follows from the speed that is measured, `--group_seconds` for a seed. It and the seeds that are done are kept in the
-worlds' folder, so that a later call goes on with the next seed.
+of epochs follows from the speed that is measured, `--group_seconds` for a seed.
 """
 
 import argparse
@@ -28,9 +27,10 @@ COLUMNS = (
     *DRAWN, "seconds",
 )  # fmt: skip
 LEAST, MULTIPLE = 16, 4  # epochs: at least, and a multiple of
-SETTINGS = {
-    "photos": Settings(worlds.MODEL, 128, 1e-3, 0.1, 50, 0.4, 600),
-    "embedded": Settings(worlds.MODEL, 64, 1e-3, 0.1, 50, 0.4, 800),
+SETTINGS = {  # the model stands in the worlds' folder
+    "cifar100": Settings("", 128, 1e-3, 0.1, 50, 0.4, 600),
+    "flickr8k": Settings("", 128, 1e-3, 0.1, 50, 0.4, 700),
+    "embedded": Settings("", 64, 1e-3, 0.1, 50, 0.4, 800),
 }
 
 
@@ -40,10 +40,13 @@ def recipes(kind: str, attack: str, epochs: int) -> dict[str, Recipe]:
         return {"clip": Recipe(epochs, augment=False), "roclip": Recipe(epochs, 2)}
     if attack == "clean":
         return {"clip_augmented": Recipe(epochs), "roclip": Recipe(epochs, 2)}
-    return {
+    found = {
         "clip": Recipe(epochs, augment=False), "clip_augmented": Recipe(epochs), "half": Recipe(epochs // 2),
-        "roclip": Recipe(epochs, 2), "nothing": Recipe(epochs, 2, "nothing"), "random": Recipe(epochs, 2, "random"),
+        "roclip": Recipe(epochs, 2),
     }  # fmt: skip
+    return found | (
+        {"nothing": Recipe(epochs, 2, "nothing"), "random": Recipe(epochs, 2, "random")} if kind == "cifar100" else {}
+    )
 
 
 def epochs_that_fit(group: list[Lane], most: int, rate: float, seconds: float) -> int:
@@ -63,7 +66,9 @@ def epochs_that_fit(group: list[Lane], most: int, rate: float, seconds: float) -
 
 def group_of(arguments: argparse.Namespace, seed: int, epochs: int, device: torch.device) -> list[Lane]:
     """The lanes of a seed, without graphs."""
-    settings = replace(SETTINGS[arguments.set], **({"batch_size": arguments.batch} if arguments.batch else {}))
+    settings = replace(SETTINGS[arguments.set], model=str(arguments.worlds / "model.json"))
+    if arguments.batch:
+        settings = replace(settings, batch_size=arguments.batch)
     group = []
     for found in read_json(arguments.worlds / "worlds.json"):
         if found["seed"] != seed:
@@ -72,8 +77,7 @@ def group_of(arguments: argparse.Namespace, seed: int, epochs: int, device: torc
         world = worlds.load_world(arguments.worlds, found["name"], seed, about, device)
         draws = Draws(world, settings, seed, epochs)
         for name, recipe in recipes(arguments.set, found["name"], epochs).items():
-            if not arguments.recipes or name in arguments.recipes:
-                group.append(Lane({**about, "recipe": name}, world, draws, recipe, settings, seed, bf16=True))
+            group.append(Lane({**about, "recipe": name}, world, draws, recipe, settings, seed, bf16=True))
     part, parts = arguments.part
     return group[part::parts]
 
@@ -101,8 +105,6 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=0, help="0: as many as fit into --group_seconds")
     parser.add_argument("--group_seconds", type=float, default=85)
     parser.add_argument("--batch", type=int, default=0, help="pairs a step, if not the set's")
-    parser.add_argument("--every", type=int, default=1, help="measure after every so many epochs")
-    parser.add_argument("--recipes", nargs="+", help="only these")
     parser.add_argument("--part", type=int, nargs=2, default=(0, 1), help="of several processes: number and count")
     parser.add_argument("--no_graphs", action="store_true", help="take every step from Python")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
@@ -112,12 +114,10 @@ def main() -> None:
     device = torch.device(arguments.device)
     torch.set_num_threads(1)
     on_gpu = device.type == "cuda" and not arguments.no_graphs
-    noted, ended_seeds = arguments.worlds / "epochs", arguments.worlds / "done"
-    before = ended_seeds.read_text().split() if ended_seeds.exists() else []
-    epochs = arguments.epochs or (int(noted.read_text()) if noted.exists() else 0)
+    epochs = arguments.epochs
     most = max(found["epochs"] for found in read_json(arguments.worlds / "worlds.json"))
     for write in rows_to(arguments.out):
-        for seed in (seed for seed in arguments.seeds if str(seed) not in before):
+        for seed in arguments.seeds:
             if time.monotonic() > deadline - 10:
                 break
             started = time.monotonic()
@@ -133,20 +133,16 @@ def main() -> None:
                 rate = side_by_side.steps_per_second(group) if device.type == "cuda" else 50.0
                 epochs = epochs_that_fit(group, most, rate, arguments.group_seconds)
                 report(f"{rate:.0f} steps/s of {len(group)} lanes: {epochs} epochs")
-                noted.write_text(str(epochs))
                 for lane in group:
                     lane.restart(epochs if lane.recipe.epochs == most else epochs // 2)
             ready = time.monotonic()
-            done = side_by_side.train(group, write, deadline, arguments.every)
+            done = side_by_side.train(group, write, deadline)
             steps = sum(lane.steps_planned() for lane in group)
             ended = time.monotonic()
             report(
                 f"seed {seed}: {'done' if done else 'cut'}, {len(group)} lanes, ready in {ready - started:.1f} s, "
                 f"{ended - ready:.1f} s of training" + (f", {steps / (ended - ready):.0f} steps/s" if done else "")
             )
-            if done and arguments.part[1] == 1:
-                with open(ended_seeds, "a") as file:
-                    print(seed, file=file)
             del group
             if device.type == "cuda":
                 report(f"peak {torch.cuda.max_memory_allocated() / 1e9:.1f} GB")

@@ -58,8 +58,8 @@ def steps_per_second(lanes: Sequence[Lane], steps: int = 40) -> float:
     return steps * len(lanes) / (time.perf_counter() - started)
 
 
-def train(lanes: Sequence[Lane], write: Callable[[dict], None], deadline: float, every: int = 1) -> bool:
-    """All lanes to their end, side by side; a row of each after every `every`-th epoch and its last two.
+def train(lanes: Sequence[Lane], write: Callable[[dict], None], deadline: float) -> bool:
+    """All lanes to their end, side by side; a row of each after every epoch.
 
     False when `deadline` (time.monotonic) came first.
     """
@@ -77,8 +77,7 @@ def train(lanes: Sequence[Lane], write: Callable[[dict], None], deadline: float,
                 if step < lane.draws.steps:
                     lane.advance(matching)
         for lane in here:
-            if epoch % every == 0 or epoch >= lane.recipe.epochs - 1:
-                rows.note(lane, epoch, lane.draws.steps if lane.takes_steps(epoch) else 0)
+            rows.note(lane, epoch, lane.draws.steps if lane.takes_steps(epoch) else 0)
         rows.flush(keep=len(here))
     rows.flush()
     return True

@@ -1,11 +1,11 @@
-"""The golden record: what the code of version 1 gave, to which today's code is compared to the byte.
+"""The golden record: what the code of a commit gave, to which today's code is compared to the byte.
 
-    python -m tests.golden make RECORD.json      # runs the old commit, in a worktree of its own; about 10 minutes on 2 cores
-    python -m tests.golden compare RECORD.json   # runs today's code in a copy and compares
+    python -m tests.golden make RECORD.json [COMMIT]   # runs a commit (HEAD) in a worktree; 10 minutes on 2 cores
+    python -m tests.golden compare RECORD.json         # runs today's code in a copy and compares
 
-Compared are weights, histories, matches, cosines, the images and captions of attacks, and every measured value, of
-config/test.yaml, of a default run of two epochs, and of a training as the authors' release has it. Records of two machines
-differ, so make it on the machine where you compare.
+For changes that are to leave all results as they are. Compared are weights, histories, matches, cosines, the images and
+captions of attacks, and every measured value, of config/test.yaml, of a default run of two epochs, and of a training as the
+authors' release has it. Records of two machines differ, so make it on the machine where you compare.
 """
 
 import csv
@@ -23,32 +23,19 @@ from safetensors import safe_open
 
 from tests.conftest import ROOT, SNAKEMAKE, copy_of_the_project
 
-COMMIT = "9e46152"
-RELEASE = "pool_fill: noise, caption_gradient: zeros, augment_captions: once"
-OLD_RELEASE = f"match_every: 2, match_from: 1, pool_size: 800, augment_images: true, {RELEASE}"
-TWO = {
-    "old": f"""
-experiment: two
-attacks: [targeted, patch]
-methods: [clip, roclip]
-sweeps: {{ release: {{ attacks: [targeted], methods: [roclip_release] }} }}
-train: {{ epochs: 2 }}
-method: {{ roclip_release: {{ {OLD_RELEASE} }} }}
-""",
-    "new": f"""
+TWO = """
 experiment: two
 attacks: [targeted, patch]
 defences: [clip, roclip]
-sweeps: {{ release: {{ attacks: [targeted], defences: [roclip_release] }} }}
-train: {{ epochs: 2 }}
-defence: {{ roclip_release: {{ train: {{ kind: roclip, {RELEASE} }} }} }}
-""",
-}
+sweeps: { release: { attacks: [targeted], defences: [roclip_release] } }
+train: { epochs: 2 }
+defence: { roclip_release: { train: { kind: roclip, pool_fill: noise, caption_gradient: zeros, augment_captions: once } } }
+"""
 
 
-def run(project: Path, age: str) -> dict[str, Any]:
-    """The record of a checkout: old, with methods, or new, with defences."""
-    (project / "two.yaml").write_text(TWO[age])
+def run(project: Path) -> dict[str, Any]:
+    """The record of a checkout."""
+    (project / "two.yaml").write_text(TWO)
     environment = {**os.environ, "PYTHONPATH": str(project)}
     for config in ("config/test.yaml", "two.yaml"):
         command = [SNAKEMAKE, "--cores", "all", "--configfile", config, "--quiet", "all"]
@@ -57,7 +44,7 @@ def run(project: Path, age: str) -> dict[str, Any]:
 
 
 def record_of(results: Path) -> dict[str, Any]:
-    """Every compared value of an experiment under a name that both layouts share."""
+    """Every compared value of an experiment by name."""
     values = dict(_attacks(results))
     for model in sorted(path.parent for path in results.glob("models/*/*/seed*/history.csv")):
         name = "/".join(model.parts[-3:])
@@ -91,16 +78,15 @@ def _model(model: Path) -> Iterator[tuple[str, Any]]:
     for row in _rows(model / "history.csv"):
         yield f"epoch {row['epoch']}", {key: cell for key, cell in row.items() if cell != "nan"}
     yield "cosines", [list(row.values()) for row in _rows(model / "cosines.csv")]
-    matches = next((path for path in (model / "tables/matches.csv", model / "matches.csv") if path.exists()), None)
-    yield "matches", [list(row.values()) for row in _rows(matches)] if matches else []
+    for table in sorted((model / "tables").glob("*.csv")):
+        yield table.name, [list(row.values()) for row in _rows(table)]
 
 
 def _measures(results: Path, path: Path) -> dict[str, Any]:
     name = "/".join(path.relative_to(results / "measures").parts[:3])
     found = {}
     for row in json.loads(path.read_text()):
-        judged_on = row.get("evaluation_set") or {"test": "own"}.get(row["exam"], f"attack-{row['exam']}")
-        key = f"{name}: {row['checkpoint']} {judged_on} {row['measure']}"
+        key = f"{name}: {row['checkpoint']} {row['evaluation_set']} {row['measure']}"
         found[key] = [row["hits"], row["n"], row.get("outcomes")]
     return found
 
@@ -118,17 +104,17 @@ def _short(value: Any) -> str:
     return text if len(text) < 200 else f"{text[:200]}..."
 
 
-def main(action: str, place: str) -> int:
+def main(action: str, place: str, commit: str = "HEAD") -> int:
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder) / "project"
         if action == "make":
-            subprocess.run(["git", "worktree", "add", "--detach", project, COMMIT], cwd=ROOT, check=True)
+            subprocess.run(["git", "worktree", "add", "--detach", project, commit], cwd=ROOT, check=True)
             try:
-                Path(place).write_text(json.dumps(run(project, "old")))
+                Path(place).write_text(json.dumps(run(project)))
             finally:
                 subprocess.run(["git", "worktree", "remove", "--force", project], cwd=ROOT, check=True)
             return 0
-        record, now = json.loads(Path(place).read_text()), run(copy_of_the_project(project), "new")
+        record, now = json.loads(Path(place).read_text()), run(copy_of_the_project(project))
     found = differences(record, now)
     print(*found, f"{sum(map(len, record.values()))} values compared, {len(found)} differ", sep="\n")
     return 1 if found else 0

@@ -21,6 +21,7 @@ from roclip.core.options import flags
 from roclip.training.distributed import Ranks
 from roclip.training.estimate import project
 from roclip.training.trainer import Training
+from tests.fixtures import two_ranks
 from tests.fixtures.lanes import apart, lane_of
 from tests.fixtures.made_up import options, training_of, write_data
 
@@ -31,7 +32,7 @@ gpu_only = pytest.mark.skipif(DEVICE == "cpu", reason="a CPU cannot")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_data(tmp_path_factory.mktemp("made_up"), pairs=1024)
+    return write_data(tmp_path_factory.mktemp("made_up"), pairs=1024 if DEVICE == "cuda" else 256)
 
 
 def on(device: str, folder: Path, **changes) -> Training:
@@ -96,7 +97,7 @@ def start(given, *launcher: str, **environment: str) -> subprocess.Popen:
     )
 
 
-def finish(process: subprocess.Popen, seconds: float = 80) -> tuple[int, str]:
+def finish(process: subprocess.Popen, seconds: float = 80 if DEVICE == "cuda" else 240) -> tuple[int, str]:
     try:
         error = process.communicate(timeout=seconds)[1]
     except subprocess.TimeoutExpired:
@@ -110,7 +111,7 @@ def test_deterministic_trainings_repeat_themselves_to_the_bit(folder, tmp_path):
     given = {"deterministic": True, "precision": "bf16", "epochs": 8, "device": DEVICE}
     whole = start(options(folder, out=tmp_path / "whole", **given))
     parts = start(options(folder, out=tmp_path / "parts", **given))
-    deadline = time.monotonic() + 70
+    deadline = time.monotonic() + (70 if DEVICE == "cuda" else 300)
     while not list(tmp_path.glob("parts/state/*/step*")) and parts.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     parts.send_signal(signal.SIGTERM)
@@ -128,41 +129,42 @@ def test_deterministic_trainings_repeat_themselves_to_the_bit(folder, tmp_path):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
 
-WORKER = """
-import sys
-from pathlib import Path
-import torch, torch.distributed as dist
-from roclip.training.distributed import Ranks
-from tests.fixtures.made_up import options, training_of
-folder, rank, out = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-dist.init_process_group("gloo", init_method=f"file://{out}/meet", rank=rank, world_size=2)
-training = training_of(options(folder, device="cuda"), Ranks(rank, 2, torch.device("cuda", 0)))
-rows = [training.epoch(1), training.epoch(2)]
-if rank == 0:
-    torch.save(([row["loss"] for row in rows], training.model.state_dict()), out / "ranks.pt")
-dist.barrier()
-dist.destroy_process_group()
-"""
-
-
-@gpu_only
-def test_two_ranks_on_one_gpu_are_one_process(folder, tmp_path):
-    """With gloo, for NCCL takes no two ranks on a GPU; batch norms are synchronised."""
-    ranks = [
-        subprocess.Popen([sys.executable, "-c", WORKER, folder, str(rank), tmp_path], stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    alone = on(DEVICE, folder)
-    before = [tensor.clone() for tensor in alone.model.state_dict().values()]
-    losses = [alone.epoch(epoch)["loss"] for epoch in (1, 2)]
-    for code, error in [finish(process) for process in ranks]:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """What two ranks note of trainings that they share, on one GPU with synchronised batch norms; and their folder."""
+    folder = two_ranks.write(tmp_path_factory.mktemp("shared"))
+    words = [sys.executable, "-m", "tests.fixtures.two_ranks", folder]
+    started = [subprocess.Popen([*words, str(rank), folder, DEVICE], stderr=subprocess.PIPE, text=True) for rank in range(2)]
+    for code, error in [finish(process) for process in started]:
         assert code == 0, error
-    theirs, state = torch.load(tmp_path / "ranks.pt")
-    print(f"\nlosses alone {losses}, of two ranks {theirs}")
-    assert losses == pytest.approx(theirs, abs=5e-3)
-    other = training_of(options(folder, device=DEVICE)).model
-    other.load_state_dict(state)
-    assert apart(other, alone.model, before) < 0.1
+    return folder, torch.load(folder / "ranks.pt")
+
+
+@pytest.mark.parametrize("kind", two_ranks.KINDS)
+@pytest.mark.parametrize(("double", "bound"), [(True, 1e-6), (False, 1e-3)], ids=["float64", "float32"])
+def test_a_step_of_two_ranks_is_that_of_one_process(shared, kind, double, bound):
+    """Loss and gradient. In float64 rounding is far below the bound (the loss itself is in float32): more is a fault."""
+    folder, noted = shared
+    alone, theirs = two_ranks.first_step(two_ranks.made(folder, DEVICE, double=double), kind), noted[kind, double]
+    error = float((theirs["gradient"] - alone["gradient"]).norm() / alone["gradient"].norm())
+    away = float(theirs["loss"] - alone["loss"])
+    print(f"\ntwo ranks, {kind}, {'float64' if double else 'float32'}: loss {away:+.1e}, gradient {error:.1e}")
+    assert abs(away) < bound
+    assert error < bound
+
+
+def test_two_epochs_of_two_ranks_are_as_far_from_one_process_as_rounding_takes_them(shared):
+    """The scale: how far runs of one process are from each other whose first weights differ in the last bit."""
+    folder, noted = shared
+    alone, twins = two_ranks.two_epochs(two_ranks.made(folder, DEVICE)), []
+    for seed in range(3):
+        twin = two_ranks.made(folder, DEVICE)
+        two_ranks.move_last_bits(twin, seed)
+        twins.append(two_ranks.two_epochs(twin))
+    for epoch, (loss, theirs) in enumerate(zip(alone, noted["losses"], strict=True)):
+        spread = (sum((twin[epoch] - loss) ** 2 for twin in twins) / len(twins)) ** 0.5
+        print(f"\nmean loss of epoch {epoch + 1}: alone {loss:.6f}, two ranks {theirs - loss:+.1e}, twins {spread:.1e}")
+        assert abs(theirs - loss) < 5 * spread + 1e-5
 
 
 @gpu_only
@@ -182,7 +184,6 @@ runpy.run_module('roclip_command', run_name='__main__', alter_sys=True)
 
 
 @gpu_only
-@pytest.mark.xfail(reason="a GPU whose memory is too small ends a training with a traceback", strict=False)
 def test_too_little_memory_is_one_line(folder, tmp_path):
     words = flags(asdict(options(folder, out=tmp_path / "short", device=DEVICE))).split()
     done = subprocess.run([sys.executable, "-c", SHORT, "train", *words], capture_output=True, text=True, timeout=60)
@@ -194,7 +195,7 @@ def test_too_little_memory_is_one_line(folder, tmp_path):
 
 
 def test_the_memory_that_is_announced_is_what_is_used(folder):
-    training = on(DEVICE, folder, epochs=120, precision="bf16")
+    training = on(DEVICE, folder, epochs=120, batch_size=32 if DEVICE == "cuda" else 8, precision="bf16")
     announced = project(training, 1)
     training.epoch(1)
     training.epoch(2)

@@ -6,6 +6,7 @@ its place in a batch nor on the number of workers.
 """
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -24,8 +25,11 @@ LUMA = torch.tensor([0.299, 0.587, 0.114])
 RGB_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 
 
+Spaces = tuple[Tensor, Tensor, Tensor]
+
+
 @cache
-def _colour_spaces(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def colour_spaces(device: torch.device) -> Spaces:
     """LUMA, RGB_TO_YIQ and its inverse on a device; to bring them there anew would hold up every step on a GPU."""
     return LUMA.to(device), RGB_TO_YIQ.to(device), torch.linalg.inv(RGB_TO_YIQ).to(device)
 
@@ -52,11 +56,11 @@ def crop_and_flip(pixels: Tensor, draws: Tensor, min_area: float) -> Tensor:
     return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def colour_matrix(draws: Tensor) -> tuple[Tensor, Tensor]:
+def colour_matrix(draws: Tensor, spaces: Spaces) -> tuple[Tensor, Tensor]:
     """Saturation, hue, brightness and grayscale of each image as one matrix (batch, 3, 3), and its contrast (batch,).
 
-    draws: (batch, 6). The jitter is the identity with probability .2. Hue turns the I-Q plane, a linear stand-in for the turn
-    in HSV.
+    draws: (batch, 6); spaces: of their device. The jitter is the identity with probability .2. Hue turns the I-Q plane, a
+    linear stand-in for the turn in HSV.
     """
     brightness, contrast, saturation = (1 + (2 * draws[:, i] - 1) * s for i, s in enumerate((BRIGHTNESS, CONTRAST, SATURATION)))
     angle = (1 - 2 * draws[:, 3]) * HUE * 2 * math.pi
@@ -67,15 +71,15 @@ def colour_matrix(draws: Tensor) -> tuple[Tensor, Tensor]:
     saturation = torch.where(draws[:, 5] < GRAYSCALE_P, zero, saturation)
     cos, sin = angle.cos() * saturation, angle.sin() * saturation
     turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(-1, 3, 3)
-    _, to_yiq, to_rgb = _colour_spaces(draws.device)
+    _, to_yiq, to_rgb = spaces
     return brightness.view(-1, 1, 1) * (to_rgb @ turn @ to_yiq), contrast
 
 
-def jitter_colours(pixels: Tensor, draws: Tensor) -> Tensor:
+def jitter_colours(pixels: Tensor, draws: Tensor, spaces: Spaces) -> Tensor:
     """Colour jitter (.5, .5, .5, .1) with probability .8 and grayscale with probability .2; draws: (batch, 6)."""
-    matrix, contrast = colour_matrix(draws)
+    matrix, contrast = colour_matrix(draws, spaces)
     turned = torch.einsum("bij,bjhw->bihw", matrix, pixels)
-    luma, _, _ = _colour_spaces(pixels.device)
+    luma, _, _ = spaces
     grey = torch.einsum("j,bjhw->bhw", luma, turned).mean((1, 2)).view(-1, 1, 1, 1)
     contrast = contrast.view(-1, 1, 1, 1)
     return (contrast * turned + (1 - contrast) * grey).clamp(0, 1)
@@ -98,9 +102,19 @@ def blur(pixels: Tensor, draws: Tensor) -> Tensor:
     return flat.view(batch, channels, side, side)
 
 
+def _recolour(pixels: Tensor, draws: Tensor, spaces: Spaces) -> Tensor:
+    return blur(jitter_colours(pixels, draws[:, 5:11], spaces), draws[:, 11:12])
+
+
 def recolour(pixels: Tensor, draws: Tensor) -> Tensor:
     """All but crop and flip, for images that were cropped as they were decoded; arguments as of `augment`."""
-    return blur(jitter_colours(pixels, draws[:, 5:11]), draws[:, 11:12])
+    return _recolour(pixels, draws, colour_spaces(pixels.device))
+
+
+def compiled() -> Callable[[Tensor, Tensor], Tensor]:
+    """`recolour`, compiled. It is handed what lies on the device already: compiled code would bring it there each time."""
+    work = torch.compile(_recolour, fullgraph=True)
+    return lambda pixels, draws: work(pixels, draws, colour_spaces(pixels.device))
 
 
 def augment(pixels: Tensor, draws: Tensor, min_area: float) -> Tensor:

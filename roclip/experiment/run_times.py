@@ -85,6 +85,17 @@ def training_rate(results: Path) -> tuple[float, str]:
     return mean(measured) if measured else 0.0, "as in benchmarks/training.csv, on another machine"
 
 
+def trainings_at_a_time(slots: int | None, cores: int | None, gpus: int | None, own: int, taken: Sequence[int]) -> int:
+    """How many trainings run at a time: as many as the jobs of a cluster (slots), or else the cores, and the GPUs allow.
+
+    own: the cores of one; taken: the GPUs of each of them.
+    """
+    limits = [slots or (cores or 1) // own]
+    if gpus and max(taken, default=0):
+        limits.append(gpus // max(taken))
+    return max(1, min(limits))
+
+
 def expected_time(results: Path, pairs: Sequence[int], side_by_side: int) -> str:
     """One line before a run: the number of trainings and how long they will take.
 

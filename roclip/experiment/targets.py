@@ -19,9 +19,11 @@ from roclip.evaluation import OWN, attack_set, measures_of
 from roclip.experiment.config import pair_count
 from roclip.experiment.plan import Plan, Step, base
 from roclip.experiment.schema import STEPS
+from roclip.training.settings import TrainSettings
 
 GATHERED = ("measures.csv", "results.csv", "differences.csv", "sweeps.csv", "history.csv", "measures.md")
 SCENES = ("image_size", "train_scenes", "validation_scenes", "test_scenes", "probe_scenes", "seed")
+NEUTRAL = tuple(option.name for option in fields(TrainSettings) if option.metadata["role"] == "neutral")
 DOWNLOAD = ("image_size", "image_format", "output_format", "max_bad_fraction", "allow", "distributor")
 
 
@@ -241,16 +243,21 @@ class Targets:
             told["truth"] = f"{self.results}/attacks/{wildcards.attack}/seed{wildcards.seed}/truth.csv"
         before = {"kept": self._kept(wildcards), "start_from": self._weights(step, wildcards)}
         told |= {name: files for name, files in before.items() if files}
-        return flags({**self.config["train"], **step.settings, **told, **self.intake})
+        train = {name: value for name, value in self.config["train"].items() if name not in NEUTRAL}
+        return flags({**train, **step.settings, **told, **self.intake})
 
     def label(self, wildcards: Any) -> str:
         """What tells the lines of trainings apart that run side by side."""
         return f"{wildcards.attack} {wildcards.step} seed {wildcards.seed}"
 
     def launched(self, wildcards: Any, resources: Any) -> str:
-        """What starts a training or a repair: a process for each of its GPUs."""
+        """What starts a training or a repair, a process for each of its GPUs, and the flags that change no results.
+
+        Snakemake does not compare what depends on resources: another one of these makes no finished model anew.
+        """
         ranks = f"torchrun --standalone --nproc_per_node {resources.gpu} -m roclip_command" if resources.gpu > 1 else "roclip"
-        return f"{ranks} {self.plan.models[wildcards.step].stage}"
+        neutral = flags({name: self.config["train"][name] for name in NEUTRAL})
+        return f"{ranks} {self.plan.models[wildcards.step].stage} {neutral}"
 
     def encode_flags(self, wildcards: Any) -> str:
         probe = self.evaluation_set(wildcards).get("probe")
@@ -281,13 +288,8 @@ class Targets:
         share = self.plan.filters[step.filter].settings["keep"] if step.filter else 1
         return round(step.settings["epochs"] * share * pairs)
 
-    def side_by_side(self, slots: int | None, cores: int | None, gpus: int | None, taken: Sequence[int]) -> int:
-        """How many trainings run at a time: as many as the jobs of a cluster (slots), or else the cores, and the GPUs allow.
-
-        taken: the GPUs of each of them.
-        """
+    @property
+    def cores(self) -> int:
+        """Of a training: its threads and, where images are read from files, the workers that decode them."""
         train = self.config["train"]
-        limits = [slots or (cores or 1) // (train["threads"] + train["workers"])]
-        if gpus and max(taken, default=0):
-            limits.append(gpus // max(taken))
-        return max(1, min(limits))
+        return train["threads"] + (train["workers"] if train["images"] == "files" else 0)

@@ -105,19 +105,29 @@ class Runtime:
     def choose(cls, precision: str, threads: int, device: str = "auto") -> "Runtime":
         """Where to compute: `device` is cpu, cuda, or auto, the GPU when there is one; `precision` is bf16 or float32.
 
-        `threads` is for the CPU. Each rank of torchrun takes the GPU of its number. Raises UserError where there is none; auto
-        does too where CUDA_VISIBLE_DEVICES names GPUs, as it does in a job that asked for some, and PyTorch sees none of them.
+        `threads` is for the CPU; float32 is without TF32 on a GPU. Each rank of torchrun takes the GPU of its number. Raises
+        UserError where there is none; auto does too where CUDA_VISIBLE_DEVICES names GPUs, as it does in a job that asked for
+        some, and PyTorch sees none of them.
         """
         torch.set_num_threads(threads)
+        # TF32 keeps 10 bits; beside bfloat16 it is for convolutions alone, for the search in a pool is in float32
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = precision == "bf16", False
         number = int(os.environ.get("LOCAL_RANK", 0))
         found = torch.cuda.device_count()
         asked = os.environ.get("CUDA_VISIBLE_DEVICES", "") not in ("", "-1", "NoDevFiles")
         if device == "cpu" or (device == "auto" and not found and not asked):
             return cls(torch.device("cpu"), precision == "bf16")
-        if found <= number:
-            needed = counted(number + 1, "GPU")
+        # all ranks say so, and none waits for another
+        processes = max(number + 1, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+        if found < processes:
+            needed = counted(processes, "GPU")
             raise UserError(f"train.device: {needed} needed, and PyTorch sees {found}; use cpu, or fewer processes")
-        torch.cuda.set_device(number)
+        try:
+            torch.cuda.set_device(number)
+        except RuntimeError as error:  # of a driver or a GPU that is at fault, or held by somebody else
+            raise UserError(
+                f"train.device: GPU {number} cannot be used ({str(error).splitlines()[0]}); see nvidia-smi"
+            ) from None
         return cls(torch.device("cuda", number), precision == "bf16")
 
     def cut(self, model: Towers, tokens: Tensor) -> Tensor:

@@ -41,9 +41,8 @@ def open_images(
 
     Raises UserError where `images: memory` needs more than is free.
     """
-    paths, recolour = pairs.path, augmentation.recolour
-    if options.compile and device.type == "cuda":
-        recolour = torch.compile(recolour)
+    paths = pairs.path
+    recolour = augmentation.compiled() if options.compile and device.type == "cuda" else augmentation.recolour
     if options.images == "memory":
         needed, free = len(paths) * 3 * size**2, psutil.virtual_memory().available
         if needed > free:

@@ -15,10 +15,12 @@ from roclip.model.start_weights import misfit
 from roclip.model.towers import read_record
 from roclip.training.distributed import Ranks
 from roclip.training.identity import differences, listed
-from roclip.training.resume import APPEARS, DAMAGED, Checkpoints, State, read_identity, step_of
+from roclip.training.resume import DAMAGED, Checkpoints, State, read_identity, step_of
 from roclip.training.trainer import Training
 
 log = logging.getLogger(__name__)
+
+APPEARS = 120.0  # seconds until a rank sees a file that another one saw; NFS keeps what it knows of a folder for up to 60
 
 History = list[dict[str, Any]]
 
@@ -60,7 +62,7 @@ def shared(ranks: Ranks, checkpoints: Checkpoints, chosen: State | None) -> Stat
     words = json.loads(ranks.from_first(json.dumps(words)))
     if not words:
         return None
-    state = chosen or checkpoints.awaited(*words)
+    state = chosen or checkpoints.awaited(*words, APPEARS)
     if without := ranks.which(state is None):
         raise UserError(
             f"{checkpoints.root / words[0]}: rank 0 resumes from it, and rank {without[0]} did not see it within "

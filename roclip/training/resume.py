@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 KEPT = 2  # states; should the newest be damaged, the one before it is there
 OTHERS = 3  # trainings of another identity whose states are kept, those that went furthest
 PATIENCE = 60.0  # seconds that a training that was told to stop has to save, before the next one gives up
-APPEARS = 120.0  # seconds until a rank sees a file that another one saw; NFS keeps what it knows of a folder for up to 60
 DAMAGED = (SafetensorError, OSError, KeyError, TypeError, ValueError)  # what reading a damaged state may raise
 
 
@@ -143,9 +142,9 @@ class Checkpoints:
                     path.unlink()
         return None
 
-    def awaited(self, name: str, sha256: str) -> State | None:
+    def awaited(self, name: str, sha256: str, seconds: float) -> State | None:
         """The state that another rank read, once it is here too, or None: what a network file system shows may be old."""
-        deadline = time.monotonic() + APPEARS
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
                 state = read_state(self.root / name)

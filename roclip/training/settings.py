@@ -48,13 +48,14 @@ class TrainSettings:
     deterministic: bool = option("on GPUs only kernels that repeat themselves to the bit; a CPU does so anyway", False)
     compile: bool = option("compile the towers with torch.compile", False)
     images: str = option(
-        "memory: decode all images once, as centre squares; files: decode each as it is needed and crop the whole of it",
+        "memory: decode all images once, as centre squares, which stay on the GPU where there is room; files: decode each as "
+        "it is needed and crop the whole of it",
         "memory",
         choices=("memory", "files"),
     )
     workers: int = option(
-        "processes that decode images from files, of all ranks together; 0: none beside the training", 0, minimum=0,
-        role="neutral",
+        "processes that decode images from files, of all ranks together, a core each; 0: none beside the training", 0,
+        minimum=0, role="neutral",
     )  # fmt: skip
     threads: int = option("CPU threads of a training", 1, minimum=1)
 

@@ -59,6 +59,7 @@ class Training:
         self.options, self.ranks = options, ranks or Ranks()
         self.runtime = towers.Runtime.choose(options.precision, options.threads, options.device)
         self.device = self.runtime.device
+        torch.backends.cudnn.benchmark = self.device.type == "cuda" and not options.deterministic  # tries its kernels once
         self.config = towers.model_config(options.model)
         size = self.config["vision_cfg"]["image_size"]
 

@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 FLAGS = {
     "device": "cpu", "model": "config/models/small.json", "pairs": 640, "files": 8, "batch": 32, "pool": 64, "steps": 2,
-    "workers": 1, "side": 64, "parts": "limits eager profile fed open_clip deterministic",
+    "workers": 1, "side": 64, "parts": "limits eager micro_batches profile fed open_clip deterministic",
 }  # fmt: skip
 
 

@@ -1,11 +1,14 @@
 """Trainings side by side (benchmarks/lanes.py) are the project's training: same losses and weights, on a CPU."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from benchmarks import side_by_side
 from benchmarks.lane_data import Recipe
+from benchmarks.lanes import DRAWN
 from tests.fixtures.lanes import apart, lane_of
 from tests.fixtures.made_up import options, training_of, write_data
 
@@ -66,3 +69,17 @@ def test_random_captions_are_no_neighbours_and_restart_begins_again(folder):
     side_by_side.train([lane_of(training_of(options(folder)), Recipe(2, 2))], nearest.append, float("inf"))
     assert first[0]["loss"] == nearest[0]["loss"]
     assert int(first[1]["distinct"]) > int(nearest[1]["distinct"])
+
+
+def test_a_class_that_is_not_known_is_neither_right_nor_counted(folder):
+    lane = lane_of(training_of(options(folder)), Recipe(2, 2))
+    shown, named, poison = (x.clone() for x in (lane.world.image_class, lane.world.caption_class, lane.world.is_poison))
+    shown[:4], named[:4] = torch.tensor([-1, 2, 2, -1]), torch.tensor([5, 2, 3, -1])
+    poison[:4] = torch.tensor([True, False, False, False])
+    world = replace(lane.world, image_class=shown, caption_class=named, is_poison=poison)
+    lane.pool.ids[:4] = torch.tensor([3, 1, 2, 3])  # the first and the last draw a caption of which nothing is known
+    lane.note(world, torch.arange(4), torch.arange(4))
+    drawn = dict(zip(DRAWN, lane.drawn.tolist(), strict=True))
+    assert drawn == {
+        "clean_right": 1, "clean": 2, "poison_right": 0, "poison_adversary": 0, "poison": 1, "distinct": 4, "drawn": 4,
+    }  # fmt: skip

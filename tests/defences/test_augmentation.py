@@ -2,6 +2,7 @@
 
 import colorsys
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -17,6 +18,10 @@ def pixels(batch: int = 4, side: int = SIDE) -> torch.Tensor:
     return 0.3 + 0.3 * torch.rand(batch, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
+def jitter(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    return augmentation.jitter_colours(images, draws, augmentation.colour_spaces(images.device))
+
+
 def colour_draws(brightness=MIDDLE, contrast=MIDDLE, saturation=MIDDLE, hue=MIDDLE, jitter=0.0, grey=1.0) -> torch.Tensor:
     return torch.tensor([[brightness, contrast, saturation, hue, jitter, grey]]).expand(4, 6)
 
@@ -27,7 +32,7 @@ def crop_draws(area=1.0, ratio=0.5, across=0.5, down=0.5, flip=1.0) -> torch.Ten
 
 def test_middle_draws_change_nothing():
     same = augmentation.crop_and_flip(pixels(), crop_draws(), 0.5)
-    assert torch.allclose(augmentation.jitter_colours(same, colour_draws()), pixels(), atol=1e-5)
+    assert torch.allclose(jitter(same, colour_draws()), pixels(), atol=1e-5)
 
 
 @pytest.mark.parametrize("draw", [0.0, 0.2, 0.7, 0.9])
@@ -36,19 +41,19 @@ def test_middle_draws_change_nothing():
     [("brightness", oracle.adjust_brightness), ("contrast", oracle.adjust_contrast), ("saturation", oracle.adjust_saturation)],
 )
 def test_jitter_equals_torchvision(name, function, draw):
-    ours = augmentation.jitter_colours(pixels(), colour_draws(**{name: draw}))
+    ours = jitter(pixels(), colour_draws(**{name: draw}))
     assert torch.allclose(ours, function(pixels(), 1 + (2 * draw - 1) * 0.5), atol=2e-3)
 
 
 def test_grayscale_equals_torchvision_and_jitter_can_be_off():
-    grey = augmentation.jitter_colours(pixels(), colour_draws(brightness=0.9, jitter=0.9, grey=0.1))
+    grey = jitter(pixels(), colour_draws(brightness=0.9, jitter=0.9, grey=0.1))
     assert torch.allclose(grey, oracle.rgb_to_grayscale(pixels(), 3), atol=2e-3)
 
 
 @pytest.mark.parametrize("draw", [0.0, 0.25, 0.75, 1.0])
 def test_hue_turns_about_as_far_as_torchvisions(draw):
     red = torch.tensor([0.6, 0.35, 0.35]).view(1, 3, 1, 1).expand(4, 3, SIDE, SIDE)
-    ours = augmentation.jitter_colours(red, colour_draws(hue=draw))
+    ours = jitter(red, colour_draws(hue=draw))
     theirs = oracle.adjust_hue(red, (2 * draw - 1) * 0.1)
     hues = [colorsys.rgb_to_hsv(*image[0, :, 0, 0].tolist())[0] for image in (ours, theirs)]
     assert abs((hues[0] - hues[1] + 0.5) % 1 - 0.5) < 0.05  # of a full turn; a linear turn is not the turn in HSV
@@ -94,3 +99,9 @@ def test_stays_in_range_and_uses_the_probabilities_of_the_paper():
     assert out.max() <= 1 + 1e-6
     grey = ((out[:, 0] - out[:, 1]).abs().amax((1, 2)) < 1e-4).float().mean().item()
     assert grey == pytest.approx(0.2, abs=4 * math.sqrt(0.16 / 4000))
+
+
+def test_compiled_it_is_the_same_and_one_graph(monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    draws = augmentation.epoch_draws(4, 0, 1)
+    assert torch.allclose(augmentation.compiled()(pixels(4), draws), augmentation.recolour(pixels(4), draws), atol=1e-6)

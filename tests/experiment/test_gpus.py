@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+import torch
 import yaml
 
 from roclip.core.errors import UserError
@@ -137,6 +138,22 @@ def test_towers_do_not_fall_back_to_the_cpu_when_a_gpu_was_asked_for(monkeypatch
     for none in ("", "-1", "NoDevFiles"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
         assert Runtime.choose("bf16", 1).device.type == "cpu"
+
+
+def test_too_few_gpus_are_one_line_on_every_rank(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    for rank in range(4):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        with pytest.raises(UserError, match=r"^train\.device: 4 GPUs needed, and PyTorch sees 2; use cpu, or fewer processes$"):
+            Runtime.choose("bf16", 1)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine where CUDA does not start")
+def test_a_gpu_that_does_not_start_is_one_line(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(UserError, match=r"^train\.device: GPU 0 cannot be used \([^\n]+\); see nvidia-smi$"):
+        Runtime.choose("bf16", 1)
 
 
 SNAKEFILE = """

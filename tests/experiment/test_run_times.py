@@ -5,7 +5,7 @@ import os
 import pytest
 
 from roclip.core.files import write_table
-from roclip.experiment.run_times import covered, expected_time, run_times
+from roclip.experiment.run_times import covered, expected_time, run_times, trainings_at_a_time
 
 
 @pytest.mark.parametrize(
@@ -96,3 +96,15 @@ def test_a_broken_benchmark_stops_no_run(tmp_path, content):
 def test_without_any_measurement_the_trainings_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr("roclip.experiment.run_times.BENCHMARK", tmp_path / "none.csv")
     assert expected_time(tmp_path, [1_000_000, 500_000], side_by_side=2) == "2 trainings to do, 1.5 million pairs in all."
+
+
+@pytest.mark.parametrize(
+    ("slots", "cores", "gpus", "taken", "expected"),
+    [
+        (None, 2, None, [], 2), (None, None, None, [], 1), (None, 8, 2, [1, 1], 2), (None, 8, 4, [2], 2), (None, 8, 1, [2], 1),
+        (20, 16, None, [1], 20), (20, 16, 4, [1], 4), (None, 8, 2, [0, 0], 8),
+    ],
+)  # fmt: skip
+def test_how_many_trainings_run_at_a_time(slots, cores, gpus, taken, expected):
+    assert trainings_at_a_time(slots, cores, gpus, 1, taken) == expected
+    assert trainings_at_a_time(None, 9, None, 4, []) == 2

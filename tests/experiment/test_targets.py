@@ -15,7 +15,7 @@ from roclip.data.downstream import DownstreamOptions
 from roclip.data.scenes import ScenesOptions
 from roclip.experiment.config import check
 from roclip.experiment.files import read_config
-from roclip.experiment.targets import Targets, evaluation_sets
+from roclip.experiment.targets import NEUTRAL, Targets, evaluation_sets
 from roclip.reporting.figures import figures_of
 from roclip.reporting.planned import paper_tables
 from roclip.training.settings import TrainSettings
@@ -125,7 +125,8 @@ def test_a_training_is_told_the_section_train_with_what_its_step_sets(wanted):
     assert (flags["epochs"], flags["batch_size"], flags["seed"]) == (["3"], ["64"], ["3"])
     assert flags["truth"] == ["results/x/attacks/patch/seed3/truth.csv"]
     assert flags["roots"] == ["results", "a 'b'"]
-    assert set(TrainSettings.__dataclass_fields__) <= set(flags)
+    silent = {name for name, value in wanted.config["train"].items() if value is None}  # null is no flag
+    assert set(TrainSettings.__dataclass_fields__) - set(NEUTRAL) - silent <= set(flags)
     assert not {"kept", "start_from"} & set(flags)
     assert given(wanted.train_flags(job(step="chosen")))["kept"] == ["results/x/filters/patch/chosen/seed3/kept.csv"]
     assert given(wanted.train_flags(job(step="from_clip")))["start_from"] == ["results/x/models/patch/clip/seed3/weights"]
@@ -189,24 +190,33 @@ def test_the_pairs_that_trainings_see(wanted):
     assert wanted.pairs_to_train([]) == []
 
 
-@pytest.mark.parametrize(
-    ("slots", "cores", "gpus", "taken", "expected"),
-    [
-        (None, 2, None, [], 2), (None, None, None, [], 1), (None, 8, 2, [1, 1], 2), (None, 8, 4, [2], 2), (None, 8, 1, [2], 1),
-        (20, 16, None, [1], 20), (20, 16, 4, [1], 4), (None, 8, 2, [0, 0], 8),
-    ],
-)  # fmt: skip
-def test_how_many_trainings_run_at_a_time(wanted, slots, cores, gpus, taken, expected):
-    assert wanted.side_by_side(slots, cores, gpus, taken) == expected
+def test_a_training_takes_cores_for_the_workers_that_it_has():
+    def cores(**train) -> int:
+        return targets({"experiment": "x", "train": train, "attacks": ["clean"], "defences": ["clip"]}).cores
+
+    assert cores() == 1
+    assert cores(threads=2, workers=6) == 2  # images in memory are not decoded again
+    assert cores(threads=2, workers=6, images="files") == 8
 
 
 def test_trainings_on_several_gpus_are_started_by_torchrun(wanted):
     def launched(step: str, gpus: int) -> str:
         return wanted.launched(job(step=step), SimpleNamespace(gpu=gpus))
 
-    assert (launched("clip", 0), launched("clip", 1)) == ("roclip train", "roclip train")
-    assert launched("clip", 2) == "torchrun --standalone --nproc_per_node 2 -m roclip_command train"
-    assert launched("cleaned", 2).endswith("-m roclip_command repair")
+    assert launched("clip", 0).startswith("roclip train --")
+    assert launched("clip", 1) == launched("clip", 0)
+    assert launched("clip", 2).startswith("torchrun --standalone --nproc_per_node 2 -m roclip_command train --")
+    assert "-m roclip_command repair --" in launched("cleaned", 2)
+
+
+def test_what_changes_no_results_is_told_apart_from_the_flags_that_snakemake_compares():
+    changed = targets(CHANGES | {"train": {"resume_anyway": True, "workers": 1, "checkpoint_minutes": 2.0}})
+    assert targets().train_flags(job(step="clip")) == changed.train_flags(job(step="clip"))
+    words = changed.launched(job(step="clip"), SimpleNamespace(gpu=0)).split()
+    assert sorted(words[2::2]) == ["--checkpoint_minutes", "--resume_anyway", "--workers"]
+    assert words[words.index("--resume_anyway") + 1] == "true"
+    slower = targets(CHANGES | {"train": {"learning_rate": 0.1}})
+    assert targets().train_flags(job(step="clip")) != slower.train_flags(job(step="clip"))
 
 
 def test_a_figure_of_attacks_changes_with_their_images(wanted):

@@ -176,3 +176,11 @@ open_clip.create_model("small")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_float32_is_no_tf32(precision):
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    towers.Runtime.choose(precision, 1, "cpu")
+    assert torch.backends.cudnn.allow_tf32 == (precision == "bf16")
+    assert not torch.backends.cuda.matmul.allow_tf32  # the search in a pool

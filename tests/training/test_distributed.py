@@ -2,8 +2,6 @@
 
 import json
 import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from roclip.core.errors import UserError
 from roclip.core.files import read_table
 from roclip.model import towers
 from roclip.training.distributed import Ranks
 from tests.conftest import ROOT
-from tests.fixtures.ranks import free_port, on_two_ranks, options_from
-from tests.fixtures.trainings import TRANSFORMER, command, options, step_gradients, training_of
+from tests.fixtures.ranks import on_two_ranks, options_from, said, torchrun, transformer
+from tests.fixtures.trainings import options, step_gradients, training_of
 
 pytestmark = pytest.mark.slow
 STEPS = 8
@@ -43,12 +40,6 @@ def note_two_epochs(ranks: Ranks, o: Any, out: Path) -> None:
     save_file(tensors | drawn | {"losses": torch.stack(losses)}, out / f"{ranks.count}-{ranks.rank}.safetensors")
 
 
-def said(what: Callable[[], Any]) -> str:
-    with pytest.raises(UserError) as caught:
-        what()
-    return str(caught.value)
-
-
 def worker(ranks: Ranks, values: dict[str, Any], out: Path) -> None:
     """One of two ranks: two epochs, and what it says where the ranks cannot train together."""
     note_two_epochs(ranks, options_from(values), out)
@@ -58,16 +49,15 @@ def worker(ranks: Ranks, values: dict[str, Any], out: Path) -> None:
         "odd part": said(lambda: training_of(options_from(values | {"micro_batch": 6}), ranks)),
         "odd batch": said(lambda: training_of(options_from(values | {"batch_size": 61}), ranks)),
         "batch norms": said(lambda: training_of(options_from(values | {"model": "config/models/small.json"}), ranks)),
-        "any": f"{ranks.any(ranks.rank == 1)} {ranks.any(False)}",
+        "any": f"{ranks.any(ranks.rank == 1)} {ranks.any(False)} {ranks.which(ranks.rank == 1)}",
+        "from the first": [ranks.from_first(text) for text in (f"größer: {'x' * ranks.rank}", f"{'x' * ranks.rank}")],
     }
     (out / f"{ranks.rank}.json").write_text(json.dumps(faults))
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    path = tmp_path_factory.mktemp("model") / "transformer.json"
-    path.write_text(json.dumps(TRANSFORMER))
-    return str(path)
+    return transformer(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -121,15 +111,14 @@ def test_what_ranks_cannot_share_is_one_line_on_each(trained):
         "odd part": "train.micro_batch: 6 does not divide the 15 pairs of each device",
         "odd batch": "train.batch_size: 61 cannot be shared by 2 processes",
         "batch norms": "train.batch_norm: on CPUs, processes cannot share all_ranks; use per_rank, or one process",
-        "any": "True False",
+        "any": "True False [1]",
+        "from the first": ["größer: ", ""],
     }  # fmt: skip
 
 
 def test_torchrun_writes_what_one_process_writes(few, scenes, tmp_path):
     o = options(few, scenes, tmp_path, batch_norm="per_rank", checkpoint_minutes=1e-9)
-    words = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1"]
-    words += [f"--master_port={free_port()}", *command(o)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(torchrun(o), cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     assert [row["kind"] for row in read_table(tmp_path / "history.csv", ("kind",))] == ["clip", "matching"]
     weights = sorted(path.name for path in (tmp_path / "weights").iterdir())

@@ -1,10 +1,13 @@
 """Images from files: the same for any number of workers, crops as Pillow and torchvision make them, and no silent damage."""
 
 import io
+import itertools
 import os
 import signal
 import tarfile
 from collections.abc import Sequence
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +20,7 @@ from torchvision.transforms.v2 import functional as oracle
 from roclip.core.errors import UserError
 from roclip.data.images import Intake, crop_box, decode, decode_crop
 from roclip.defences import augmentation
-from roclip.training import loader
+from roclip.training import feed, loader
 from roclip.training.loader import FromFiles, InMemory
 
 CPU = torch.device("cpu")
@@ -215,3 +218,18 @@ def test_a_worker_that_hangs_is_one_line(paths, monkeypatch):
     monkeypatch.setattr(loader, "WAIT", 2)
     with pytest.raises(UserError, match="workers that decode images stopped"):
         pixels(FromFiles(paths, SIZE, AREA, 1, CPU), order(150, 70), None)
+
+
+def test_workers_write_where_a_gpu_has_copied_from(paths, monkeypatch):
+    """On a pretended GPU that notes which copies were waited for."""
+    waited, handed = [], []
+    marks = (SimpleNamespace(synchronize=partial(waited.append, number)) for number in itertools.count())
+    monkeypatch.setattr(feed, "mark", lambda device: next(marks))
+    batches = order(150, 4)
+    for images in FromFiles(paths, SIZE, AREA, 2, CPU).sent(batches, None):
+        handed.append(images.data_ptr())
+        last = max((number for number, place in enumerate(handed[:-1]) if place == handed[-1]), default=-1)
+        assert waited[: last + 1] == list(range(last + 1))
+    places = len(set(handed))
+    assert places < len(batches) / 4
+    assert waited == list(range(len(batches) - places))

@@ -1,6 +1,5 @@
 """A batch that is encoded some pairs at a time gives the gradient of the whole, from a part of the memory."""
 
-import json
 import weakref
 
 import pytest
@@ -12,22 +11,21 @@ from roclip.defences.base import Batch
 from roclip.defences.loss import clip_loss
 from roclip.model import towers
 from roclip.training.micro_batches import MicroBatches
-from tests.fixtures.trainings import TRANSFORMER, options, step_gradients, training_of
+from tests.fixtures.ranks import transformer
+from tests.fixtures.trainings import options, step_gradients, training_of
 from tests.fixtures.weights import SMALL
 
 
 @pytest.fixture(scope="module")
-def transformer(tmp_path_factory) -> str:
-    path = tmp_path_factory.mktemp("model") / "transformer.json"
-    path.write_text(json.dumps(TRANSFORMER))
-    return str(path)
+def model(tmp_path_factory) -> str:
+    return transformer(tmp_path_factory.mktemp("model"))
 
 
 @pytest.mark.parametrize("kind", ["clip", "roclip"])
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_two_epochs_are_those_of_the_whole_batch(few, scenes, tmp_path, transformer, kind, precision):
+def test_two_epochs_are_those_of_the_whole_batch(few, scenes, tmp_path, model, kind, precision):
     """Gradients, losses, and what RoCLIP has drawn, noted and holds in its pool."""
-    given = {"kind": kind, "model": transformer, "precision": precision, "eps": 1e-4, "batch_size": 32}
+    given = {"kind": kind, "model": model, "precision": precision, "eps": 1e-4, "batch_size": 32}
     rows, trainings = [], []
     for size in (None, 8):
         training = training_of(options(few, scenes, tmp_path, micro_batch=size, **given))

@@ -128,6 +128,18 @@ def test_every_stage_understands_what_its_rule_prints(printed):
     assert (stages["filter"], stages["repair"]) == (2 * 6, 6)  # of each attack but the variant, which meets clip alone
 
 
+def test_all_gpus_of_a_training_are_on_one_node(printed):
+    """Slurm may spread them over nodes where it is not told how many; its executor hands on what this resource says."""
+    jobs = re.findall(r"^rule (\w+):\n(.*?)\n\s*\n", printed[1], re.DOTALL | re.MULTILINE)
+    asked = [
+        re.search(r"^ *resources: (.*)", body, re.MULTILINE)[1].split(", ")
+        for name, body in jobs
+        if name in ("train", "repair")
+    ]
+    assert len(asked) > 20
+    assert all("nodes=1" in resources for resources in asked)
+
+
 def test_words_of_a_user_reach_no_shell(printed):
     project, output = printed
     assert "'a '\"'\"'b'\"'\"' $(touch x)'" in output

@@ -18,7 +18,7 @@ from roclip.experiment.config import check
 from roclip.experiment.files import read_config
 from roclip.experiment.plan import VARIANT
 from roclip.experiment.run_lock import begin, folder_of, write_down
-from roclip.experiment.run_times import expected_time, run_times
+from roclip.experiment.run_times import expected_time, run_times, trainings_at_a_time
 from roclip.experiment.targets import Targets
 from roclip.reporting.figures import figures_of
 from roclip.reporting.planned import paper_tables
@@ -58,7 +58,7 @@ def expected():
     """One line on the trainings that will run."""
     jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name in ("train", "repair")]
     limits = [workflow.global_resources.get(name).value for name in ("_nodes", "_cores", "gpu")]
-    at_a_time = TARGETS.side_by_side(*limits, [job.resources.gpu for job in jobs])
+    at_a_time = trainings_at_a_time(*limits, TARGETS.cores, [job.resources.gpu for job in jobs])
     return expected_time(Path(RESULTS), TARGETS.pairs_to_train(job.wildcards for job in jobs), at_a_time)
 
 

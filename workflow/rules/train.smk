@@ -62,9 +62,10 @@ rule train:
         step=TARGETS.steps("train"),
     conda:
         "../../environment.yml"
-    threads: CONFIG["train"]["threads"] + CONFIG["train"]["workers"]
+    threads: TARGETS.cores
     resources:
         gpu=0,  # as of a filter; of several, each has its part of every batch
+        nodes=1,  # where they all are: a cluster that may choose spreads them
     params:
         label=TARGETS.label,
         stage=TARGETS.launched,
