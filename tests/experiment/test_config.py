@@ -44,7 +44,7 @@ def test_a_step_may_have_epochs_and_rates_beside_those_of_the_section():
 
 
 MISTAKES = [
-    ("train.epoch", 8, "train.epoch: unknown key; legal here: batch_size, beta1"),
+    ("train.epoch", 8, "train.epoch: unknown key; legal here: batch_norm, batch_size"),
     ("colour", 1, "colour: unknown key; legal here: attack, attacks"),
     ("defence.roclip.train.match", 1, "defence.roclip.train.match: unknown key; legal here: augment_captions"),
     (

@@ -67,10 +67,11 @@ def trained(monkeypatch: pytest.MonkeyPatch, gpu: PretendedGpu, made: Any, ranks
         raise Enough
 
     monkeypatch.setattr(Training, "take_step", counted)
+    monkeypatch.setattr(run, "restart", lambda *_: ([], []))  # no state is there, and pretended ranks could not agree
     monkeypatch.setattr(Checkpoints, "save", stop)  # after the last step of the epoch
     training = training_of(made, ranks)
     with pytest.raises(Enough), StopSignals().taken() as signals:
-        run._run(training, Checkpoints(made.out / "state", ""), signals)
+        run._run(training, Checkpoints(made.out / "state", {}), signals)
     assert len(seen) == 4
     return SimpleNamespace(training=training, batches=seen, waits=waits)
 

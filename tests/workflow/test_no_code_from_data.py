@@ -277,7 +277,7 @@ def test_no_checkpoint_runs_what_it_holds(tmp_path, trap, caplog):
     for number, file in enumerate(malicious(tmp_path / "files", trap)):
         (tmp_path / f"step{number:09d}.safetensors").write_bytes(file.read_bytes())
     save_file({"a": torch.zeros(1)}, tmp_path / "step000000999.safetensors", metadata={"record": "!!python/none"})
-    assert Checkpoints(tmp_path, "x").newest() is None
+    assert Checkpoints(tmp_path, {}).newest(tmp_path) is None
     assert caplog.text.count("is passed over") == 10
 
 
