@@ -23,6 +23,11 @@ os.chdir(ROOT)  # paths in the config are relative to the project's root
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # img2dataset imports it, and it would ask the network
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, those of whole workflows, so that processes which share the files end together."""
+    items.sort(key=lambda item: "workflow" not in item.path.parts)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--torture", action="store_true", help="kill more often: the long form of the tests that kill at random")
 
