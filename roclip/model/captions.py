@@ -24,9 +24,7 @@ class Captions:
         self.ids: dict[str, list[int]] = {}
 
     def _word_ids(self, word: str) -> list[int]:
-        ids = self.ids.get(word)
-        if ids is None:
-            ids = self.ids[word] = self.tokenizer.encode(word)
+        ids = self.ids[word] = self.tokenizer.encode(word)
         return ids
 
     def tokens(self, rows: Tensor | None = None, edit: Callable[[list[str], int], list[str]] | None = None) -> Tensor:
@@ -38,11 +36,17 @@ class Captions:
         """
         context = self.tokenizer.context_length
         numbers = range(len(self.words)) if rows is None else rows.tolist()
-        tokens = np.zeros((len(numbers), context), np.int64)
-        for line, row in zip(tokens, numbers, strict=True):
+        flat: list[int] = []
+        lengths = []
+        for row in numbers:
             ids = [self.tokenizer.sot_token_id]
             for word in edit(self.words[row], row) if edit else self.words[row]:
-                ids += self._word_ids(word)
+                ids += self.ids.get(word) or self._word_ids(word)
             ids = ids[: context - 1] + [self.tokenizer.eot_token_id]
-            line[: len(ids)] = ids
+            flat += ids
+            lengths.append(len(ids))
+        tokens = np.zeros((len(numbers), context), np.int64)
+        tokens[np.arange(context) < np.array(lengths)[:, None]] = (
+            flat  # at once: an assignment a caption takes as long as the rest
+        )
         return torch.from_numpy(tokens)
