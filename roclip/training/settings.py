@@ -18,7 +18,8 @@ class TrainSettings:
     batch_size: int = option("pairs a step", 64, minimum=2)
     micro_batch: int | None = option(
         "pairs that a device encodes at a time, for GPUs with too little memory: the loss keeps the negatives of the whole "
-        "batch, batch norms take their statistics from so many pairs, a step takes a third longer; null: all", None, minimum=1,
+        "batch, batch norms take their statistics from so many pairs, images and captions are encoded twice; null: all",
+        None, minimum=1,
     )  # fmt: skip
     learning_rate: float = option("peak of the learning rate", 1e-3, above=0)
     beta1: float = option("AdamW's first beta", 0.9, minimum=0, below=1)
