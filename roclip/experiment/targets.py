@@ -22,7 +22,10 @@ from roclip.experiment.schema import STEPS
 from roclip.training.settings import TrainSettings
 
 GATHERED = ("measures.csv", "results.csv", "differences.csv", "sweeps.csv", "history.csv", "measures.md")
-SCENES = ("image_size", "train_scenes", "validation_scenes", "test_scenes", "probe_scenes", "seed")
+SCENES = (
+    "image_size", "train_scenes", "validation_scenes", "test_scenes", "probe_scenes", "seed",
+    "class_skew", "nameless_captions", "wrong_captions", "near_duplicates", "object_variation",
+)  # fmt: skip
 NEUTRAL = tuple(option.name for option in fields(TrainSettings) if option.metadata["role"] == "neutral")
 DOWNLOAD = ("image_size", "image_format", "output_format", "max_bad_fraction", "allow", "distributor")
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from roclip.core.errors import UserError
 from roclip.core.files import read_lines, read_table
-from roclip.data.scenes import GROUNDS, ScenesOptions, draw_scene, glyph, ground_texture, run
+from roclip.data.scenes import GROUNDS, ScenesOptions, World, draw_scene, glyph, ground_texture, run
 from tests.conftest import SCENES
 
 CLASSES = read_lines(SCENES / "classes.txt")
@@ -74,9 +74,9 @@ def test_grounds_have_the_colour_of_their_name(colour):
 
 
 def test_the_caption_names_the_ground_that_is_drawn():
-    colours = {}
+    plain, colours = World(CLASSES, None, ["{object} on {ground}"], [], 0, 0, 0, 0), {}
     for seed in range(300):
-        image, caption, _ = draw_scene(CLASSES, ["{object} on {ground}"], 32, np.random.default_rng(seed))
+        image, caption, _ = draw_scene(plain, 32, np.random.default_rng(seed), np.random.default_rng(seed))
         colours.setdefault(caption.split(" on ")[1], []).append(np.asarray(image, float)[0].mean(0))
     for colour, rims in colours.items():
         assert np.mean(rims, axis=0) == pytest.approx(GROUNDS[colour], abs=30)
