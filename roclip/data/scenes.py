@@ -35,7 +35,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import read_lines, write_table
 from roclip.core.options import Stage, option, same_option
 from roclip.core.orphan import end_with
-from roclip.data.settings import DataSettings, check_patterns, class_frequencies
+from roclip.data.settings import DataSettings, check_patterns, class_frequencies, nameless_patterns
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ def world_of(options: ScenesOptions, split: str) -> World:
         classes,
         class_frequencies(len(classes), options.class_skew) if trained and options.class_skew else None,
         [pattern for pattern in patterns if "{object}" in pattern],
-        [pattern for pattern in patterns if "{object}" not in pattern],
+        nameless_patterns(options.captions),
         options.nameless_captions if trained else 0.0,
         options.wrong_captions if trained else 0.0,
         options.near_duplicates if trained else 0.0,
@@ -240,6 +240,8 @@ def run(options: ScenesOptions) -> None:
     if len(set(read_lines(options.classes))) < 2:
         raise UserError(f"data.classes: {options.classes} must list at least two different classes")
     check_patterns(options.captions)
+    if options.nameless_captions and not nameless_patterns(options.captions):
+        raise UserError(f"data.nameless_captions: every pattern of {options.captions} holds {{object}}; add one that does not")
     counts = [options.train_scenes, options.validation_scenes, options.test_scenes, options.probe_scenes]
     chunks = [
         (split, start, min(start + 1000, count))

@@ -125,6 +125,8 @@ class DataSettings:
         if cls.embedded(settings):
             for fault in pattern_faults(Path(settings["captions"])):
                 yield "captions", fault
+            if settings["nameless_captions"] and not nameless_patterns(Path(settings["captions"])):
+                yield "nameless_captions", f"every pattern of {settings['captions']} holds {{object}}; add one that does not"
         if settings["url_list"]:
             yield from cls._unlisted(settings)
         try:
@@ -177,6 +179,11 @@ def class_frequencies(classes: int, skew: float) -> np.ndarray:
     """How often each of the embedded classes is drawn, by Zipf's law: (classes,), sums to 1."""
     weights = np.arange(1, classes + 1, dtype=float) ** -skew
     return weights / weights.sum()
+
+
+def nameless_patterns(file: Path) -> list[str]:
+    """The sentence patterns that name no object."""
+    return [pattern for pattern in read_lines(file) if "{object}" not in pattern]
 
 
 def pattern_faults(file: Path) -> Iterator[str]:
