@@ -39,7 +39,7 @@ def test_replacement_uses_synonyms_only():
 
 def test_stop_words_are_never_replaced_and_lend_no_synonym():
     """All of these have synonyms in WordNet."""
-    words = "a have be over about more can now there down".split()
+    words = "have over about can now there down most".split()
     listed = files("roclip.defences").joinpath("synonyms.tsv").read_text(encoding="utf-8")
     assert all(f"\n{word}\t" in listed for word in words)
     for edit in (replace_words, insert_words):
