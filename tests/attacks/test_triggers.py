@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from attacks import ATTACKS
 from attacks.triggers import blend, noise, patch, sinusoid, warp, warp_field
+from tests.conftest import ROOT
 from tests.fixtures.attacks import BACKDOORS, names_of_settings, options_of
 
 # every backdoor as it is by default, and those that can draw anew for each image, doing so
@@ -242,3 +244,11 @@ def test_a_pattern_or_a_field_of_another_shape_is_refused():
         blend(image, image[:1], 0.5)
     with pytest.raises(ValueError, match="cannot warp"):
         warp(image, np.zeros((1, 32, 2)))
+
+
+@pytest.mark.parametrize("config", ["cc3m", "cc100k"])
+def test_at_paper_scale_a_warp_is_half_a_pixel_in_the_mean(config):
+    """As its comment says: the strength is that of the control points, and between them a spline evens out."""
+    warped = yaml.safe_load((ROOT / f"config/{config}.yaml").read_text())["attack"]["warped"]
+    field = warp_field(224, warped["warp_grid"], warped["warp_strength"], np.random.default_rng(0))
+    assert np.abs(field).mean() == pytest.approx(0.5, abs=0.005)
