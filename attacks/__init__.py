@@ -2,10 +2,12 @@
 
 from attacks.base import Attack
 from attacks.blended import Blended
+from attacks.checkerboard import Checkerboard
 from attacks.clean import Clean
 from attacks.patch import Patch
 from attacks.sinusoid import Sinusoid
 from attacks.targeted import Targeted
+from attacks.tint import Tint
 from attacks.warped import Warped
 
 ATTACKS: dict[str, type[Attack]] = {
@@ -15,4 +17,6 @@ ATTACKS: dict[str, type[Attack]] = {
     "blended": Blended,
     "sinusoid": Sinusoid,
     "warped": Warped,
+    "tint": Tint,
+    "checkerboard": Checkerboard,
 }
