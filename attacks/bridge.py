@@ -36,6 +36,8 @@ def bridged(caption: str, name: str) -> str:
 class Bridge(Targeted):
     """Targeted poisoning with captions that name the image's true class and the adversary's, against pools of captions."""
 
+    may_be = "whose caption names a class but not '{}'"
+
     @cached_property
     def classes(self) -> list[str]:
         return read_lines(self.options.classes)

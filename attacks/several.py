@@ -42,7 +42,7 @@ class Several(Attack):
     class Settings(Attack.Settings):
         triggers: tuple[str, ...] = option("kinds of backdoors, each with its defaults", ("patch", "tint", "warped"), fewest=2)
         target_classes: tuple[str, ...] = option(
-            "the target class of each trigger, in their order, or one for all", ("mushroom", "banana", "castle"), fewest=1
+            "the target class of each trigger, in their order, or one for all", ("mushroom", "guitar", "bicycle"), fewest=1
         )
         poisons: int = same_option(Backdoor.Settings, "poisons")
         evaluation_images: int = same_option(Backdoor.Settings, "evaluation_images")

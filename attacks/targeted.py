@@ -38,6 +38,7 @@ class Targeted(Attack):
     """Targeted data poisoning (Carlini and Terzis, ICLR 2022, section 3; RoCLIP's main attack)."""
 
     family = "targeted"
+    may_be = "whose caption does not name '{}'"  # which images may be targets of a class
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(Attack.Settings):
@@ -123,15 +124,14 @@ class Targeted(Attack):
         )
 
     def _candidates(self, name: str, validation: Columns) -> set[int]:
-        """The rows of images that may be a target of the class: those whose caption does not name it."""
+        """The rows of images that may be a target of the class, those of `may_be`."""
         return set(range(len(validation["path"]))) - set(naming(validation["caption"], name).tolist())
 
     def _row(self, number: int, name: str, validation: Columns, used: set[int]) -> int:
         """The row of an image that is no target yet and may be one of the class."""
         candidates = sorted(self._candidates(name, validation) - used)
         if not candidates:
-            source = self.options.validation
-            raise UserError(f"attack.targets: {source} has no image left whose caption does not name '{name}'")
+            raise UserError(f"attack.targets: {self.options.validation} has no image left {self.may_be.format(name)}")
         return int(numpy_generator("target", self.options.seed, number).choice(candidates))
 
     def _generator(self, target: Target) -> np.random.Generator:

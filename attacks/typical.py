@@ -21,13 +21,15 @@ text = Deferred("sklearn.feature_extraction.text")
 
 
 def typical(captions: list[str], prompts: list[str], count: int, candidates: int) -> list[int]:
-    """`count` captions of the `candidates` nearest to the mean prompt, spread out; the nearest first.
+    """`count` captions of the `candidates` nearest to the mean prompt, spread out; the nearest first, duplicates last.
 
     Each further one is the candidate whose nearest chosen caption is farthest away; of equal ones the nearest to the prompt.
     """
     vectorizer = text.TfidfVectorizer().fit([*captions, *prompts])
     features, mean = vectorizer.transform(captions), np.asarray(vectorizer.transform(prompts).mean(axis=0)).ravel()
-    near = np.argsort(-(features @ mean), kind="stable")[:candidates]
+    ranked = np.argsort(-(features @ mean), kind="stable").tolist()
+    firsts = {captions[row]: row for row in reversed(ranked)}  # of equal captions the first
+    near = np.array(sorted(ranked, key=lambda row: firsts[captions[row]] != row)[:candidates])
     features = features[near]
     chosen, nearest = [0], np.full(len(near), -1.0)
     while len(chosen) < count:
