@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from threadpoolctl import threadpool_limits
 
 from attacks.bridge import bridged, first_named
 from attacks.flood import copies
@@ -275,13 +276,13 @@ def surrogate(scenes, paths):
     """Scores of all classes for images, by scikit-learn, of all training images whose caption names one class."""
     table = read_table(scenes / "train.csv", ("path", "caption"))
     known = [(row["path"], [name for name in CLASSES if names(row["caption"], name)]) for row in table]
-    known = [(path, found[0]) for path, found in known if len(found) == 1]
-    pixels = [np.stack([decode(path, SIDE).ravel() / 255 for path in some]) for some in ([path for path, _ in known], paths)]
-    model = LinearDiscriminantAnalysis(
-        solver="lsqr", shrinkage=SHRINKAGE, priors=[1 / len({n for _, n in known})] * len({n for _, n in known})
-    )
-    model.fit(pixels[0], [name for _, name in known])
-    return list(model.classes_), model.decision_function(pixels[1])
+    known = {path: found[0] for path, found in known if len(found) == 1}
+    pixels, targets = (np.stack([decode(path, SIDE).ravel() / 255 for path in some]) for some in (known, paths))
+    count = len(set(known.values()))
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE, priors=[1 / count] * count)
+    with threadpool_limits(1):  # many threads on few cores wait for one another
+        model.fit(pixels, list(known.values()))
+    return list(model.classes_), model.decision_function(targets)
 
 
 def test_the_adversary_s_class_is_the_most_probable_that_the_caption_does_not_name(scenes, tmp_path):
