@@ -34,7 +34,7 @@ def by_hand(o, chosen: str) -> SimpleNamespace:
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, fused=True)
-    pool, losses, step = [], [], 0
+    pool, oldest, losses, step = [], 0, [], 0
     for epoch in range(1, EPOCHS + 1):
         matching, order = epoch == 2, torch.randperm(136, generator=generator("order", seed, epoch))
         if matching:
@@ -58,7 +58,9 @@ def by_hand(o, chosen: str) -> SimpleNamespace:
                     slots = torch.randint(POOL, (BATCH,), generator=draws)
                 if chosen == "permuted":
                     slots = slots[torch.randperm(BATCH, generator=draws)]
-                texts, pool = stack[slots], [*pool[BATCH:], *own]
+                texts = stack[slots]
+                for feature in own:  # over the oldest
+                    pool[oldest], oldest = feature, (oldest + 1) % POOL
             logits, labels = model.logit_scale.exp() * images @ texts.T, torch.arange(BATCH)
             loss = (cross_entropy(logits, labels) + cross_entropy(logits.T, labels)) / 2
             optimizer.zero_grad()
