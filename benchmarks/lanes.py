@@ -21,8 +21,8 @@ from roclip.defences.pool import Pool
 from roclip.defences.roclip import is_matching
 from roclip.model import towers
 from roclip.model.pixels import normalise, to_pixels
+from roclip.training.optimizer import parameter_groups
 from roclip.training.schedule import learning_rate
-from roclip.training.trainer import parameter_groups
 
 # what a matching epoch draws, sums over its steps: clean images whose drawn caption names their class, clean images whose class
 # is known; poisoned images that draw a caption of their own class, poisoned images that draw one of the adversary's, poisoned

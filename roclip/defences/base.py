@@ -36,11 +36,13 @@ class Phase:
 
     `kind` is handed to the defence's `loss`. `ids`: (n,), the pairs; None: all. A last batch that is not full is left out.
     `rate` gives the learning rate by the step of the phase, counted from 0; None: the training's one schedule continues.
+    `learns`: False: its steps are counted, so that the schedule goes on, but no batch is made and nothing is learned.
     """
 
     kind: str
     ids: Tensor | None = None
     rate: Callable[[int], float] | None = None
+    learns: bool = True
 
 
 class Trainer(Protocol):
@@ -70,6 +72,9 @@ class Trainer(Protocol):
 
     def generator(self, *key: str | int) -> torch.Generator:
         """Random numbers that depend on the seed of the training and the key alone."""
+
+    def to_device(self, values: Tensor) -> Tensor:
+        """Values of the host on the device, for which no step waits."""
 
     def matched(self, images: Tensor, captions: Tensor, pool: Tensor) -> None:
         """Say for the audit which captions images were paired with: ids (batch,), ids (batch,), and ids of the pool (size,).

@@ -3,6 +3,8 @@
 In every `match_every`-th epoch each image is paired with the most similar caption of a large, changing pool in place of its own
 caption, and no gradient reaches the caption tower. The pool is searched as it was before the batch; then the batch's captions
 enter it and push out the oldest. In all other epochs it is CLIP. Images and captions are augmented throughout.
+
+`match_with` turns it into one of its controls: what RoCLIP does beyond them, the nearest captions do.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from roclip.core.deferred import Deferred
 from roclip.core.errors import UserError
 from roclip.core.facts import Facts
-from roclip.core.options import option
-from roclip.defences.base import Batch, Defence, Trainer
+from roclip.core.options import default_of, option
+from roclip.defences.base import Batch, Defence, Phase, Trainer
 from roclip.defences.loss import clip_loss
 from roclip.defences.pool import Pool
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 else:
     torch = Deferred("torch")
 
+# the controls that need no pool, and the settings that say nothing to them
+WITHOUT_POOL = {"own": ("pool_size", "pool_fill"), "nothing": ("pool_size", "pool_fill", "caption_gradient")}
 FOUND = ("distinct_neighbours", "own_captions", "pool_age")  # what a matching step finds without the truth
 
 
@@ -58,6 +62,13 @@ class RoCLIP(Defence):
         augment_captions: str = option("augment the captions", "each_epoch", choices=("never", "once", "each_epoch"))
         match_every: int = option("every so many epochs is a matching epoch; 0: none", 2, minimum=0)
         match_from: int = option("first epoch that may be a matching epoch", 1, minimum=1)
+        match_with: str = option(
+            "what images are paired with in matching epochs: the nearest captions of the pool, or, for controls, random ones "
+            "of the pool; the nearest ones of the batch in a random order; their own ones, from which the caption tower does "
+            "not learn; nothing: no step is taken, and the schedule of the learning rate goes on",
+            "nearest",
+            choices=("nearest", "random", "permuted", "own", "nothing"),
+        )
         pool_size: int = option("captions in the pool (the paper: about 2% of the pairs)", 800, minimum=1)
         pool_fill: str = option(
             "what the pool holds before the first batch enters it: random captions, encoded at the start of every matching "
@@ -77,25 +88,30 @@ class RoCLIP(Defence):
         every, first = settings["match_every"], settings["match_from"]
         if not every:
             return
-        if settings["pool_size"] > facts.pairs:
+        if settings["match_with"] not in WITHOUT_POOL and settings["pool_size"] > facts.pairs:
             yield "pool_size", f"{settings['pool_size']} is more than the {facts.pairs} training pairs"
         last = facts.epochs - facts.epochs % every  # that may be a matching epoch
         if not is_matching(last, every, first):
             yield "match_every", f"none of the {facts.epochs} epochs is a multiple of {every} from epoch {first} on"
+        elif settings["match_with"] == "nothing" and every == first == 1:
+            yield "match_with", "nothing is learned where every epoch is a matching epoch; let match_every be 2 or more"
 
     @classmethod
     def simplest(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Without a matching epoch it is plain CLIP."""
+        """Without a matching epoch it is plain CLIP; without a pool its settings say nothing."""
         if settings["match_every"]:
-            return settings
+            unused = WITHOUT_POOL.get(settings["match_with"], ())
+            fields = cls.Settings.__dataclass_fields__
+            return {**settings, **{name: default_of(fields[name]) for name in unused}}
         own = {*cls.Settings.__dataclass_fields__} - {*Defence.Settings.__dataclass_fields__}
         return {name: value for name, value in settings.items() if name not in own} | {"kind": "clip"}
 
     def __init__(self, settings: Settings, trainer: Trainer) -> None:
         super().__init__(settings, trainer)
-        if settings.match_every and settings.pool_size > trainer.pairs:
+        self.has_pool = settings.match_with not in WITHOUT_POOL
+        if settings.match_every and self.has_pool and settings.pool_size > trainer.pairs:
             raise UserError(f"defence.train.pool_size: {settings.pool_size} is more than the {trainer.pairs} training pairs")
-        self.pool = Pool(settings.pool_size, trainer.dimension, trainer.device)
+        self.pool = Pool(settings.pool_size if self.has_pool else 0, trainer.dimension, trainer.device)
         if settings.pool_fill == "noise":
             self.pool.fill_with_noise(trainer.generator("pool", 0))
         self.matches = torch.full(
@@ -106,10 +122,14 @@ class RoCLIP(Defence):
     def kind(self, epoch: int) -> str:
         return "matching" if is_matching(epoch, self.settings.match_every, self.settings.match_from) else "clip"
 
+    def phases(self, epoch: int) -> list[Phase]:
+        kind = self.kind(epoch)
+        return [Phase(kind, learns=kind != "matching" or self.settings.match_with != "nothing")]
+
     def begin_epoch(self, epoch: int) -> None:
         """Fill the pool with random captions, when `pool_fill` says so."""
         fill = self.settings.pool_fill
-        if self.kind(epoch) != "matching" or fill == "noise" or (fill == "once" and self.pool.ids[0] >= 0):
+        if self.kind(epoch) != "matching" or not self.has_pool or fill == "noise" or (fill == "once" and self.pool.ids[0] >= 0):
             return
         features, ids = self.trainer.random_captions(len(self.pool.ids), epoch)
         self.pool.push(features, ids, self.trainer.steps_taken)
@@ -121,7 +141,9 @@ class RoCLIP(Defence):
         images = trainer.encode_images(batch)
         with torch.no_grad():
             captions = trainer.encode_captions(batch)
-        slots = pool.nearest(images)
+        if not self.has_pool:  # its own captions
+            return clip_loss(images, captions, trainer.logit_scale())
+        slots = self._drawn(images)
         loss = clip_loss(images, pool.features[slots], trainer.logit_scale())
         drawn = pool.ids[slots]
         self._note(batch.ids, drawn, slots)
@@ -129,6 +151,16 @@ class RoCLIP(Defence):
         self.matches[batch.ids] = drawn
         pool.push(captions, batch.ids, trainer.steps_taken)
         return loss
+
+    def _drawn(self, images: Tensor) -> Tensor:
+        """The slot of the pool whose caption each image is paired with: (batch, dimension) -> (batch,)."""
+        chosen, trainer = self.settings.match_with, self.trainer
+        if chosen == "nearest":
+            return self.pool.nearest(images)
+        draws = trainer.generator("match", trainer.steps_taken)
+        if chosen == "random":
+            return trainer.to_device(torch.randint(len(self.pool.ids), (len(images),), generator=draws))
+        return self.pool.nearest(images)[trainer.to_device(torch.randperm(len(images), generator=draws))]
 
     def after_backward(self, kind: str) -> None:
         if kind == "matching" and self.settings.caption_gradient == "zeros":

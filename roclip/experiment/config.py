@@ -114,7 +114,7 @@ class _Recipe:
             if chosen.get("scored_by"):
                 yield from self._of_step("train", f"{key}.filter.scored_by", chosen["scored_by"], facts)
             yield from self._of_step("filter", f"{key}.filter", chosen, facts)
-            facts = replace(facts, pairs=round(facts.pairs * chosen["keep"]))
+            facts = replace(facts, pairs=round(facts.pairs * chosen.get("keep", 1)))
         yield from self._of_step("train", f"{key}.train", self.recipe["train"], facts)
         if repair := self.recipe.get("repair"):
             yield from self._of_step("repair", f"{key}.repair", repair, replace(self.facts, pairs=self.of_the_data_set))

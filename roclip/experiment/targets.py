@@ -156,6 +156,11 @@ class Targets:
         step = self.plan.models[wildcards.step]
         return self.at([f"filters/{wildcards.attack}/{step.filter}/seed{wildcards.seed}/kept.csv"] if step.filter else [])
 
+    def truth_of_filter(self, wildcards: Any) -> list[str]:
+        """Which pairs are poisoned, for a filter that no defender could run; none for all others."""
+        chosen = STEPS["filter"][self.plan.filters[wildcards.step].settings["kind"]]
+        return self.at([f"attacks/{wildcards.attack}/seed{wildcards.seed}/truth.csv"] if chosen.reads_truth else [])
+
     def scored_by(self, wildcards: Any) -> list[str]:
         """The weights of the model with which a filter scores; none where it needs no model."""
         return self._weights(self.plan.filters[wildcards.step], wildcards)
@@ -235,8 +240,8 @@ class Targets:
         return flags({**self.plan.attack[wildcards.attack], **told})
 
     def filter_flags(self, wildcards: Any) -> str:
-        told = {"weights": self.scored_by(wildcards) or None, "seed": wildcards.seed}
-        return flags({**self.plan.filters[wildcards.step].settings, **told, **self.towers, **self.intake})
+        told = {"weights": self.scored_by(wildcards) or None, "truth": self.truth_of_filter(wildcards) or None} | self.towers
+        return flags({**self.plan.filters[wildcards.step].settings, **told, "seed": wildcards.seed, **self.intake})
 
     def train_flags(self, wildcards: Any) -> str:
         """Of a training or a repair."""
@@ -288,7 +293,7 @@ class Targets:
         if not STEPS[step.stage][step.settings["kind"]].trains:
             return 0
         pairs = (step.settings if step.stage == "repair" else self.plan.attack[job.attack])["clean_pairs"] or everything
-        share = self.plan.filters[step.filter].settings["keep"] if step.filter else 1
+        share = self.plan.filters[step.filter].settings.get("keep", 1) if step.filter else 1
         return round(step.settings["epochs"] * share * pairs)
 
     @property

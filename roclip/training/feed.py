@@ -57,7 +57,7 @@ def bring(made: Iterator[Tensors], device: torch.device) -> Iterator[Tensors]:
     while True:
         with torch.cuda.stream(copies):
             tensors = next(made, None)
-            following = None if tensors is None else (tuple(_copy(tensor, device) for tensor in tensors), mark(device))
+            following = None if tensors is None else (tuple(copy(tensor, device) for tensor in tensors), mark(device))
         if waiting is not None:
             yield _arrived(*waiting)
         if following is None:
@@ -65,7 +65,8 @@ def bring(made: Iterator[Tensors], device: torch.device) -> Iterator[Tensors]:
         waiting = following
 
 
-def _copy(tensor: Tensor | None, device: torch.device) -> Tensor | None:
+def copy(tensor: Tensor | None, device: torch.device) -> Tensor | None:
+    """A tensor of the host on the device; the host does not wait for the copy."""
     if tensor is None or tensor.device == device:
         return tensor
     return (tensor if tensor.is_pinned() else tensor.pin_memory()).to(device, non_blocking=True)

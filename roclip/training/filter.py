@@ -5,7 +5,7 @@ be read; they are not kept). The filter sees the pairs in a random order, withou
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from roclip.defences.filters.base import Shuffled
 from roclip.model import towers
 from roclip.model.captions import Captions
 from roclip.model.start_weights import latest
+from roclip.training.monitor import read_truth
 from roclip.training.settings import TrainSettings
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ HELD = 10_000  # images that are held at a time; a multiple of the batches in wh
 class FilterOptions:
     pairs: Path = option("table of training pairs (path, caption)")
     weights: Path | None = option("folder with the weights of the model that scores; the latest are used", None)
+    truth: Path | None = option("which pairs are poisoned; only for a filter that reads it, as no defender could", None)
     out: Path = option("folder of the filter", role="output")
     seed: int = option("seed of the order in which the filter sees the pairs, and of its draws", minimum=0)
     roots: tuple[str, ...] = same_option(DataSettings, "roots")
@@ -66,10 +68,13 @@ def features(
 
 
 def run(options: FilterOptions) -> None:
-    """Raises UserError for a filter that needs a model and has none."""
+    """Raises UserError for a filter that needs a model and has none, and for one that is told the truth and should not be."""
     chosen = FILTERS[options.kind]
     if chosen.needs_model and options.weights is None:
         raise UserError(f"--weights: the filter '{options.kind}' needs the weights of a model that scores")
+    if chosen.reads_truth != (options.truth is not None):
+        how = "needs to be told which pairs are poisoned" if chosen.reads_truth else "sees only what a defender sees"
+        raise UserError(f"--truth: the filter '{options.kind}' {how}")
     pairs = read_pairs(options.pairs)
     order = numpy_generator("filter order", options.seed).permutation(len(pairs["path"]))
     paths, captions = ([pairs[column][row] for row in order] for column in ("path", "caption"))
@@ -78,12 +83,16 @@ def run(options: FilterOptions) -> None:
         seen = features(options, paths, captions, order, intake)
     images, texts, places = seen
     shown = Shuffled([captions[place] for place in places], images, texts, numpy_generator("filter", options.seed))
-    scores = np.asarray(chosen(part_of(options, chosen.Settings)).scores(shown), float)
+    if chosen.reads_truth:
+        is_poison = read_truth(options.truth, options.pairs, len(order))["is_poison"]
+        shown = replace(shown, is_poison=np.array([is_poison[row] == "1" for row in order[places]]))
+    filtering = chosen(part_of(options, chosen.Settings))
+    scores = np.asarray(filtering.scores(shown), float)
     if scores.shape != places.shape or not np.isfinite(scores).all():
         raise UserError(
             f"the filter '{options.kind}' gave {scores.shape} scores, or NaN or infinite ones, for {len(places)} pairs"
         )
-    kept = np.argsort(scores, kind="stable")[: round(options.keep * len(places))]
+    kept = np.argsort(scores, kind="stable")[: filtering.count(scores)]
     rows = order[places]
     write_rows(options.out / "scores.csv", tuple(SCORES), sorted(zip(rows.tolist(), map("{:.6g}".format, scores), strict=True)))
     write_rows(options.out / "kept.csv", tuple(KEPT), ([row] for row in sorted(rows[kept].tolist())))

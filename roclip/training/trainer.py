@@ -30,6 +30,7 @@ from roclip.training.loader import FromFiles, InMemory, open_images
 from roclip.training.micro_batches import MicroBatches
 from roclip.training.monitor import Audit, Measurement
 from roclip.training.nonfinite import FiniteCheck
+from roclip.training.optimizer import parameter_groups
 from roclip.training.pairs import Pairs
 from roclip.training.schedule import learning_rate
 from roclip.training.settings import LoopOptions
@@ -37,15 +38,7 @@ from roclip.training.view import View
 
 log = logging.getLogger(__name__)
 
-
-def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
-    """AdamW's groups: decay for matrices, kernels and embeddings; none for norms, biases and logit_scale."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in parameters if p.ndim >= 2]
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
+Pass = tuple[Phase, int, Tensor]  # a step: its phase, its number within it, and the places of its batch (batch,)
 
 
 class Training:
@@ -117,7 +110,7 @@ class Training:
 
     def begin_epoch(self) -> None:
         """Nothing is noted yet of the epoch that comes."""
-        self.losses = torch.zeros(self.steps_per_epoch, device=self.device)
+        self.losses = torch.full((self.steps_per_epoch,), math.nan, device=self.device)  # until learned
         self.audit.begin()
         self.step = 0  # steps taken in this epoch
         self.seconds = 0.0
@@ -199,8 +192,8 @@ class Training:
         options = self.options
         return learning_rate(step, options.epochs * self.steps_per_epoch, options.warmup_steps, options.learning_rate)
 
-    def passes(self, epoch: int) -> list[tuple[Phase, int, Tensor]]:
-        """The steps of an epoch in order: their phase, their number within it, and the places of the batch (batch,)."""
+    def passes(self, epoch: int) -> list[Pass]:
+        """The steps of an epoch in order."""
         order = torch.randperm(self.pairs, generator=self.generator("order", epoch))
         steps = []
         for phase in self.defence.phases(epoch):
@@ -224,18 +217,29 @@ class Training:
             self.defence.begin_epoch(epoch)
         steps = self.passes(epoch)
         if len(steps) != len(self.losses):
-            self.losses = torch.zeros(len(steps), device=self.device)
+            self.losses = torch.full((len(steps),), math.nan, device=self.device)
         left = steps[self.step :]
         bar = tqdm(
-            zip(left, self.batches(epoch, [places for _, _, places in left]), strict=True), f"epoch {epoch}/{options.epochs}",
+            self.fed(epoch, left), f"epoch {epoch}/{options.epochs}",
             total=len(steps), initial=self.step, unit_scale=options.batch_size, unit="pair", leave=False,
             disable=None if self.ranks.rank == 0 else True,
         )  # fmt: skip
         for (phase, number, places), batch in bar:
             rate = phase.rate(number) if phase.rate else self.rate(self.steps_taken)
-            self.take_step(batch, phase.kind, rate, places)
+            if batch is None:
+                self.count_step(rate)
+            else:
+                self.take_step(batch, phase.kind, rate, places)
             self.seconds = before + time.perf_counter() - started
             yield
+
+    def fed(self, epoch: int, passes: Sequence[Pass]) -> Iterator[tuple[Pass, Batch | None]]:
+        """Passes of an epoch, each with the batch that it learns from, None where its phase learns nothing."""
+        learned = [places for phase, _, places in passes if phase.learns]
+        batches = self.batches(epoch, learned) if learned else iter(())
+        for step in passes:
+            yield step, next(batches) if step[0].learns else None
+        next(batches, None)  # to their end, where those who made them stop
 
     def batches(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Batch]:
         """What the steps of an epoch learn from, on the device; batches: the places of each (batch,)."""
@@ -265,6 +269,10 @@ class Training:
         with torch.no_grad():
             self.model.logit_scale.clamp_(0, towers.MAX_LOGIT_SCALE)
         self.losses[self.step] = loss.detach()
+        self.count_step(rate)
+
+    def count_step(self, rate: float) -> None:
+        """A step is over, whether anything was learned in it or not."""
         self.steps_taken, self.step, self.last_rate = self.steps_taken + 1, self.step + 1, rate
 
     def epoch(self, epoch: int, after_step: Callable[[], None] = lambda: None) -> dict[str, float | str]:
@@ -276,15 +284,16 @@ class Training:
             for _ in self.steps(epoch):
                 after_step()
         self.finite.check()
+        learned = self.losses[~self.losses.isnan()]
         row = {
             "epoch": epoch,
             "kind": self.defence.kind(epoch),
-            "loss": self.losses.mean().item(),
+            "loss": learned.mean().item(),  # NaN where none of the steps learned
             "learning_rate": self.last_rate,
             **dict.fromkeys(self.defence.telemetry_columns, math.nan),
             **{name: mean for name, mean in self.audit.means().items() if name in self.defence.telemetry_columns},
             **self.defence.telemetry(),
-            "pairs_per_second": len(self.losses) * self.options.batch_size / self.seconds,
+            "pairs_per_second": len(learned) * self.options.batch_size / self.seconds,
             "seconds": self.seconds,
         }
         self.begin_epoch()

@@ -131,7 +131,7 @@ class Hand:
 
 def test_what_is_noted_of_the_steps_of_an_epoch():
     trainer = Hand()
-    defence = RoCLIP(SimpleNamespace(pool_size=4, pool_fill="once", match_every=1, match_from=1), trainer)
+    defence = RoCLIP(SimpleNamespace(pool_size=4, pool_fill="once", match_every=1, match_from=1, match_with="nearest"), trainer)
     right, up = [1.0, 0.0], [0.0, 1.0]
     left, down = [-1.0, 0.0], [0.0, -1.0]
     defence.pool.push(torch.tensor([right, up]), torch.tensor([0, 2]), step=10)

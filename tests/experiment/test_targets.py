@@ -136,6 +136,17 @@ def test_a_training_is_told_the_section_train_with_what_its_step_sets(wanted):
     assert "truth" not in repair
 
 
+def test_only_the_oracle_is_told_the_truth():
+    chosen = {"filter": {"kind": "oracle"}, "train": {"kind": "clip"}}
+    by_chance = {"filter": {"kind": "random"}, "train": {"kind": "clip"}}
+    wanted = targets({"experiment": "x", "defences": ["clip", "o", "r"], "defence": {"o": chosen, "r": by_chance}})
+    oracle, random = (job(step=wanted.plan.models[name].filter) for name in ("o", "r"))
+    truth = "results/x/attacks/patch/seed3/truth.csv"
+    assert wanted.truth_of_filter(oracle) == given(wanted.filter_flags(oracle))["truth"] == [truth]
+    assert wanted.truth_of_filter(random) == []
+    assert "truth" not in given(wanted.filter_flags(random))
+
+
 def test_an_attack_is_told_its_settings_and_the_side_of_the_models_images(wanted):
     flags = given(wanted.attack_flags(job(attack="patch~poisons~30")))
     assert (flags["kind"], flags["poisons"], flags["image_size"], flags["seed"]) == (["patch"], ["30"], ["32"], ["3"])

@@ -18,7 +18,8 @@ from roclip.model import towers
 from roclip.model.configs import model_config
 from roclip.training import batch_norms
 from roclip.training.distributed import Ranks
-from roclip.training.trainer import Training, parameter_groups
+from roclip.training.optimizer import parameter_groups
+from roclip.training.trainer import Training
 from tests.fixtures.ranks import OfParts, OverRanks, compute_in_doubles, on_two_ranks, options_from, replace_batch_norms
 from tests.fixtures.trainings import options, training_of
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from roclip.core.columns import KEPT, PAIRS, QUARANTINE, SCORES
+from roclip.core.columns import KEPT, PAIRS, QUARANTINE, SCORES, TRUTH
 from roclip.core.errors import UserError
 from roclip.core.files import read_columns, read_table, write_table
 from roclip.data.images import Intake
@@ -102,6 +102,23 @@ def test_scores_and_kept_rows_are_of_the_table(few, scenes, tmp_path):
     assert scores == {row: len(caption) for row, caption in enumerate(captions)}
     assert len(kept) == 102
     assert max(scores[row] for row in kept) <= min(scores[row] for row in {*range(136)} - {*kept})
+
+
+def test_the_oracle_removes_the_poisons_and_nothing_else(few, scenes, tmp_path):
+    kept, scores = filtered(few, scenes, tmp_path, "oracle")
+    assert kept == [*range(128)]
+    assert scores == {row: float(row in POISONS) for row in range(136)}
+    write_table(tmp_path / "truth.csv", tuple(TRUTH), [dict.fromkeys(TRUTH, "") | {"is_poison": "0"}] * 136)
+    kept, _ = filtered(few, scenes, tmp_path / "clean", "oracle", truth=tmp_path / "truth.csv")
+    assert kept == [*range(136)]
+
+
+def test_the_truth_is_for_the_oracle_alone(few, scenes, tmp_path):
+    assert [kind for kind, chosen in FILTERS.items() if chosen.reads_truth] == ["oracle"]
+    with pytest.raises(UserError, match=r"^--truth: the filter 'random' sees only what a defender sees$"):
+        filtering.run(filter_options(few, scenes, tmp_path, "random", truth=few / "truth.csv"))
+    with pytest.raises(UserError, match=r"^--truth: the filter 'oracle' needs to be told which pairs are poisoned$"):
+        filtering.run(filter_options(few, scenes, tmp_path, "oracle", truth=None))
 
 
 def cosines(few, model) -> np.ndarray:

@@ -99,7 +99,7 @@ def test_to_time_it_changes_nothing_however_short_its_phases(few, scenes, tmp_pa
     tensors, after = training.state()
     assert numbers == after
     assert before.keys() == tensors.keys()
-    assert all(torch.equal(before[name], tensors[name]) for name in before)
+    assert all(before[name].numpy().tobytes() == tensors[name].numpy().tobytes() for name in before)  # some are NaN
 
 
 def test_a_phase_of_less_than_a_batch_has_no_step_and_an_epoch_must_have_one(few, scenes, tmp_path, monkeypatch):

@@ -14,8 +14,8 @@ from roclip.defences.loss import clip_loss
 from roclip.model import towers
 from roclip.model.pixels import normalise, to_pixels
 from roclip.training import train
+from roclip.training.optimizer import parameter_groups
 from roclip.training.schedule import learning_rate
-from roclip.training.trainer import parameter_groups
 from tests.conftest import SCENES
 from tests.fixtures.trainings import options, same, training_of, weights
 

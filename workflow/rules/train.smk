@@ -12,6 +12,7 @@ rule filter:
         pairs=rules.attack.output.train,
         record=rules.attack.output.record,
         weights=TARGETS.scored_by,
+        truth=TARGETS.truth_of_filter,
     output:
         kept=f"{RESULTS}/filters/{{attack}}/{{step}}/seed{{seed}}/kept.csv",
         scores=f"{RESULTS}/filters/{{attack}}/{{step}}/seed{{seed}}/scores.csv",

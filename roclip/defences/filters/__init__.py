@@ -2,6 +2,7 @@
 
 from roclip.defences.filters.base import Filter
 from roclip.defences.filters.cosine import Cosine
+from roclip.defences.filters.oracle import Oracle
 from roclip.defences.filters.random import Random
 
-FILTERS: dict[str, type[Filter]] = {"random": Random, "cosine": Cosine}
+FILTERS: dict[str, type[Filter]] = {"random": Random, "cosine": Cosine, "oracle": Oracle}

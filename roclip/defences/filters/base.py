@@ -18,19 +18,22 @@ class Shuffled:
     """The pairs that a filter sees, in a random order, for in their table poisoned pairs come last.
 
     `captions`: (n,). `image_features`, `caption_features`: (n, dimension), normalised, of the model that scores; None for a
-    filter that needs none. `rng`: of the filter's own, by the seed.
+    filter that needs none. `rng`: of the filter's own, by the seed. `is_poison`: (n,), bool, for a filter that reads the
+    truth; None for all others.
     """
 
     captions: Sequence[str]
     image_features: np.ndarray | None
     caption_features: np.ndarray | None
     rng: np.random.Generator
+    is_poison: np.ndarray | None = None
 
 
 class Filter:
     """Scores pairs by how suspicious they are."""
 
     needs_model: ClassVar[bool] = False  # True: the recipe names a training, `scored_by`, whose features it sees
+    reads_truth: ClassVar[bool] = False  # True: no defender could run it; it is told which pairs are poisoned
 
     @dataclass(frozen=True, kw_only=True)
     class Settings:
@@ -49,3 +52,7 @@ class Filter:
     def scores(self, pairs: Shuffled) -> np.ndarray:
         """How suspicious each pair is: (n,), the highest are left out."""
         raise NotImplementedError(f"{type(self).__name__} scores nothing")
+
+    def count(self, scores: np.ndarray) -> int:
+        """How many pairs are kept, those with the lowest scores."""
+        return round(self.settings.keep * len(scores))

@@ -1,0 +1,33 @@
+"""Removal of the true poisons: no defence, for it reads the truth, but the best that any filter could do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from roclip.core.facts import Facts
+from roclip.defences.filters.base import Filter, Shuffled
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Oracle(Filter):
+    """Removes exactly the poisoned pairs, which it reads in the truth: a control, the only recipe that may."""
+
+    reads_truth: ClassVar[bool] = True
+
+    @dataclass(frozen=True, kw_only=True)
+    class Settings:
+        """How many are kept is no setting: all that are not poisoned."""
+
+    @classmethod
+    def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
+        yield from ()
+
+    def scores(self, pairs: Shuffled) -> np.ndarray:
+        return pairs.is_poison
+
+    def count(self, scores: np.ndarray) -> int:
+        return int((scores == 0).sum())
