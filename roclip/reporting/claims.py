@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import nan, sqrt
+from math import nan
 from pathlib import Path
 
 from roclip.core.columns import DIFFERENCES, REFERENCE
@@ -18,6 +18,7 @@ from roclip.core.files import read_lines, read_table, write_json
 from roclip.core.options import Stage, option
 from roclip.experiment.plan import Plan, base, read_plan
 from roclip.reporting.labels import defence_label
+from roclip.reporting.learned import has_learned
 from roclip.reporting.phrases import (
     Models,
     Row,
@@ -46,12 +47,6 @@ class ClaimsOptions:
     reference: Path = option("CSV of published numbers")
     classes: Path = option("file of the experiment's class names, one a line: chance is one in as many")
     out: Path = option("the JSON file to write", role="output")
-
-
-def has_learned(row: Row, classes: int) -> bool:
-    """Whether zero-shot accuracy is more than three standard errors above chance; taken for granted where it is not known."""
-    chance = 1 / classes
-    return not row["zero_shot"] <= chance + 3 * sqrt(chance * (1 - chance) / row["zero_shot_n"])
 
 
 def without_success(row: Row) -> Row:
