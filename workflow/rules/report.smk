@@ -14,7 +14,7 @@ rule gather:
         measures=TARGETS.measures,
         histories=TARGETS.histories,
         classes=CONFIG["data"]["classes"],
-        validation=f"{RESULTS}/data/validation.csv",
+        validation=rules.download.output.probe,
     output:
         tables=TARGETS.gathered,
     log:
