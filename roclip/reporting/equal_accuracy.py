@@ -26,10 +26,10 @@ from typing import Any
 from roclip.core.errors import UserError
 from roclip.evaluation import OWN, attack_set
 from roclip.experiment.plan import Plan, base
+from roclip.reporting.figures.base import PLAIN_KIND
 from roclip.reporting.intervals import over_trainings
 from roclip.reporting.learned import NOT_LEARNED, learned_above
 
-PLAIN_KIND = "clip"  # what an epoch of plain CLIP is called
 NOT_REACHED = "not reached"
 Row = dict[str, Any]
 Point = tuple[float, float]  # zero-shot accuracy and attack success, 0 to 1
@@ -47,17 +47,25 @@ class Level:
 
 
 def points_of(history: Iterable[Mapping[str, Any]]) -> dict[str, Curves]:
-    """By attack the curves of its recipes, epochs in their order. Raises UserError for a cell that is no number."""
+    """By attack the curves of its recipes; history: rows in the order of epochs.
+
+    Raises UserError for a cell that is no number.
+    """
     found: dict[str, Curves] = {}
-    for row in sorted(history, key=lambda row: int(float(row["epoch"]))):
+    for row in history:
         try:
-            point = float(row["zero_shot"] or nan), float(row["attack_success"] or nan)
+            point = number(row["zero_shot"]), number(row["attack_success"])
         except ValueError as error:
             raise UserError(f"history of {row['attack']}/{row['defence']}/seed{row['seed']}: {error}; train it again") from None
         if not any(map(isnan, point)):
             seeds = found.setdefault(row["attack"], {}).setdefault((row["defence"], row["kind"]), {})
             seeds.setdefault(row["seed"], []).append(point)
     return found
+
+
+def number(cell: Any) -> float:
+    """A cell of a history, NaN where it is empty."""
+    return nan if cell == "" else float(cell)
 
 
 def main_kinds(history: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -98,21 +106,23 @@ def area(curve: Sequence[Point], low: float, high: float) -> float:
 class Comparison:
     """The curves of one attack, and what they say at equal accuracy.
 
-    curves: of all recipes; mains: by defence the kind of its main curve; from_scratch: whether a defence starts from chance;
-    chance: one in so many classes; floor: the accuracy up to which nothing was learned.
+    curves: of all recipes; mains: by defence the kind of its main curve, which comes first; from_scratch: whether a defence
+    starts from chance; chance: one in so many classes; floor: the accuracy up to which nothing was learned.
     """
 
     def __init__(
         self, curves: Curves, mains: Mapping[str, str], from_scratch: Callable[[str], bool], chance: float, floor: float
     ) -> None:
-        self.raw, self.floor = curves, floor
-        self.mains = [recipe for recipe in curves if mains[recipe[0]] == recipe[1]]
+        names = list(dict.fromkeys(defence for defence, _ in curves))
+        order = sorted(curves, key=lambda recipe: (names.index(recipe[0]), mains[recipe[0]] != recipe[1]))
+        self.raw, self.floor = {recipe: curves[recipe] for recipe in order}, floor
+        self.mains = [recipe for recipe in order if mains[recipe[0]] == recipe[1]]
         self.curves = {
             recipe: {
                 seed: rising(points, [(chance, chance)] if from_scratch(recipe[0]) else [])
                 for seed, points in seeds.items()
             }
-            for recipe, seeds in curves.items()
+            for recipe, seeds in self.raw.items()
         }  # fmt: skip
 
     def learned(self, recipe: Recipe, seed: str) -> bool:
@@ -211,15 +221,18 @@ def rows_of(names: Row, points: Mapping[str, Point], states: Mapping[str, str]) 
     }  # fmt: skip
 
 
-def ends(measures: Iterable[Mapping[str, Any]], classes: int) -> Iterator[Row]:
-    """The rows of equal_accuracy.csv of the full evaluation: the last weights of each kind, on all test images."""
+def ends(measures: Iterable[Mapping[str, Any]], classes: int, mains: Mapping[str, str]) -> Iterator[Row]:
+    """The rows of equal_accuracy.csv of the full evaluation: the last weights of each kind, on all test images.
+
+    mains: by defence the kind of its main curve, which comes first.
+    """
     found: dict[tuple[str, str, str], dict[str, dict[str, Mapping[str, Any]]]] = {}
     for row in measures:
         wanted = {("zero_shot_top1", OWN): "accuracy", ("attack_success_top1", attack_set(row["attack"])): "success"}
         if name := wanted.get((row["measure"], row["evaluation_set"])):
             model = found.setdefault((row["attack"], row["defence"], row["checkpoint"].removeprefix("last_")), {})
             model.setdefault(row["seed"], {})[name] = row
-    for (attack, defence, kind), seeds in found.items():
+    for (attack, defence, kind), seeds in sorted(found.items(), key=lambda item: item[0][2] != mains.get(item[0][1])):
         whole = {seed: rows for seed, rows in seeds.items() if len(rows) == 2 and all(row["n"] for row in rows.values())}
         points = {s: (share(rows["accuracy"]), share(rows["success"])) for s, rows in whole.items()}
         floors = {seed: learned_above(classes, rows["accuracy"]["n"]) for seed, rows in whole.items()}

@@ -33,7 +33,7 @@ from roclip.core.options import Stage, option
 from roclip.evaluation import measures_of
 from roclip.experiment.plan import Plan, base, read_plan
 from roclip.experiment.targets import evaluation_sets
-from roclip.reporting.equal_accuracy import comparisons, ends
+from roclip.reporting.equal_accuracy import comparisons, ends, main_kinds
 from roclip.reporting.intervals import clopper_pearson
 from roclip.reporting.labels import measure_label
 from roclip.reporting.learned import with_learned
@@ -139,7 +139,7 @@ def at_equal_accuracy(plan: Plan, measures: Sequence[Row], history: Sequence[Row
     success = [row for attack, comparison in compared for row in comparison.rows(attack)]
     differences = [row for attack, comparison in compared for row in comparison.differences(attack)]
     return {
-        "equal_accuracy": (EQUAL_ACCURACY, six_digits([*success, *ends(measures, classes)])),
+        "equal_accuracy": (EQUAL_ACCURACY, six_digits([*success, *ends(measures, classes, main_kinds(history))])),
         "equal_differences": (EQUAL_DIFFERENCES, six_digits(differences)),
     }
 

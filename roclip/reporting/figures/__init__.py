@@ -5,12 +5,14 @@ from roclip.reporting.figures.attack_success import AttackSuccess
 from roclip.reporting.figures.base import Figure
 from roclip.reporting.figures.contact_sheet import ContactSheet
 from roclip.reporting.figures.cosines import Cosines
+from roclip.reporting.figures.equal_accuracy import EqualAccuracy
 from roclip.reporting.figures.saw_tooth import SawTooth
 from roclip.reporting.figures.sweep import Sweep
 from roclip.reporting.figures.telemetry import Telemetry
 from roclip.reporting.figures.utility import Utility
 
 FIGURES: dict[str, type[Figure]] = {
+    "equal_accuracy": EqualAccuracy,
     "attack_success": AttackSuccess,
     "utility": Utility,
     "saw_tooth": SawTooth,
