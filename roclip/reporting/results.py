@@ -43,7 +43,8 @@ def read_results(path: Path) -> list[Row]:
     for number, row in enumerate(read_table(path, tuple(RESULTS)), 1):
         try:
             shares = {name: float(row[name] or "nan") for name in SHARES}
-            rows.append(row | shares | {name: int(row[name]) for name in ("n", "seeds")})
+            counts = {name: int(row[name]) for name in ("n", "seeds")}
+            rows.append(row | shares | counts | {"learned": int(row["learned"] != "0")})
         except ValueError as error:
             raise UserError(f"{path}, row {number}: {error}; gather the tables again") from None
     return rows
@@ -59,7 +60,7 @@ def pivot(rows: Iterable[Row]) -> list[Row]:
     for row in rows:
         key = row["attack"], row["defence"], row["checkpoint"]
         names = dict(zip(("attack", "defence", "checkpoint"), key, strict=True))
-        wide = found.setdefault(key, {**names, "seeds": 0, "learned": row.get("learned") != "0", **blank})
+        wide = found.setdefault(key, {**names, "seeds": 0, "learned": bool(row.get("learned", True)), **blank})
         cells = (row["value"], row["low"], row["high"], row["sd"], float(row["n"]))
         wide |= zip((f"{row['measure']}{part}" for part in parts), cells, strict=True)
         if row["measure"] != "control":  # that is of other models

@@ -12,8 +12,8 @@ from roclip.reporting.figures.telemetry import Telemetry
 from roclip.reporting.figures.utility import Utility
 
 FIGURES: dict[str, type[Figure]] = {
-    "equal_accuracy": EqualAccuracy,
     "attack_success": AttackSuccess,
+    "equal_accuracy": EqualAccuracy,
     "utility": Utility,
     "saw_tooth": SawTooth,
     "cosines": Cosines,

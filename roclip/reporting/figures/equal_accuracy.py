@@ -22,6 +22,7 @@ plt = Deferred("matplotlib.pyplot")
 
 NAME = "equal_accuracy"
 QUESTION = "At equal accuracy, with which defence does the attack succeed least?"
+LINES = (*LINE_STYLES, (0, (6, 1)), (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)))
 FEW = 5  # seeds, of which each has a line of its own
 Panels = Mapping[str, str]  # attacks by the titles of their panels
 
@@ -100,11 +101,11 @@ def equal_accuracy(history: pd.DataFrame, panels: Panels, floor: float, common: 
 
 
 def looks_of(defences: Sequence[str]) -> dict[str, dict]:
-    """Colour, line and marker of each defence: any two of ten differ in two of them."""
+    """Colour, line and marker of each defence: any two of ten differ in two or more."""
     colours = palette(defences)
     return {
         defence: {
-            "color": colours[defence], "marker": MARKERS[i % len(MARKERS)], "ls": LINE_STYLES[i % len(LINE_STYLES)], "ms": 6,
+            "color": colours[defence], "marker": MARKERS[i % len(MARKERS)], "ls": LINES[i % len(LINES)], "ms": 6,
         }
         for i, defence in enumerate(defences)
     }  # fmt: skip
