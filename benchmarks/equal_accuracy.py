@@ -12,8 +12,10 @@ import pandas as pd
 from benchmarks.gpu_report import share
 from roclip.core.files import read_table
 from roclip.reporting.equal_accuracy import Comparison, main_kinds, points_of
+from roclip.reporting.equal_claims import HEADINGS, equal_table
 from roclip.reporting.figures.equal_accuracy import equal_accuracy
 from roclip.reporting.figures.style import DPI, STYLE
+from roclip.reporting.gather import six_digits
 from roclip.reporting.learned import learned_above
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -57,10 +59,9 @@ def main() -> None:
     with plt.rc_context(STYLE):
         figure = equal_accuracy(pd.DataFrame(rows), STRENGTHS, learned_above(CLASSES, TESTS), common)
         figure.savefig(DOCS / "images/equal_accuracy.png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
-    for attack, comparison in compared.items():
-        for row in comparison.rows(attack):
-            if row["seed"] == "all" and row["at"] == "common":
-                print(row)
+    found = six_digits(row for attack, comparison in compared.items() for row in comparison.rows(attack))
+    for cells in (HEADINGS, *equal_table(found)):
+        print(" | ".join(cells[:-2]))  # of the end there is no other evaluation
 
 
 if __name__ == "__main__":
