@@ -23,11 +23,11 @@ CLASSES, TESTS = 100, 10_000  # CIFAR-100's, and its test images
 STRENGTHS = {"5 poisoned pairs a target": "targeted5", "15": "targeted15", "60": "targeted60"}
 LABELS = {  # what is drawn, and how it is called
     "clip": "CLIP",
-    "clip_augmented": "CLIP, augmented",
+    "roclip": "RoCLIP, nearest pool captions",
     "half": "half: augmented, half the epochs, no pool",
     "nothing": "RoCLIP, matching epochs skipped",
     "random": "RoCLIP, random pool captions",
-    "roclip": "RoCLIP, nearest pool captions",
+    "clip_augmented": "CLIP, augmented",
 }
 
 

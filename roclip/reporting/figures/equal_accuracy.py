@@ -21,7 +21,7 @@ equal = Deferred("roclip.reporting.equal_accuracy")
 plt = Deferred("matplotlib.pyplot")
 
 NAME = "equal_accuracy"
-QUESTION = "At equal accuracy, with which defence does the attack succeed least?"
+QUESTION = "At equal accuracy, with which defence does the attack succeed least? (lower is safer)"
 LINES = (*LINE_STYLES, (0, (6, 1)), (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)))
 FEW = 5  # seeds, of which each has a line of its own
 Panels = Mapping[str, str]  # attacks by the titles of their panels
