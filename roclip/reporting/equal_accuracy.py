@@ -249,7 +249,7 @@ def share(row: Mapping[str, Any]) -> float:
 def is_from_scratch(plan: Plan, defence: str) -> bool:
     """Whether what ends a recipe is a training that begins with no weights: neither a repair nor one that starts from some."""
     step = plan.models[defence]
-    return step.stage == "train" and not step.start_from and not step.settings.get("start_from")
+    return not step.start_from and not step.settings.get("start_from")
 
 
 def comparisons(plan: Plan, history: Sequence[Mapping[str, Any]], classes: int, images: int) -> dict[str, Comparison]:

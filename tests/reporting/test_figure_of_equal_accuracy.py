@@ -96,7 +96,7 @@ def test_a_sweep_of_the_strength_of_an_attack_has_a_panel_a_strength_in_order():
     family = plan.family | {f"images~poisons~{n}": "targeted" for n in (5, 15, 60)}
     plan = dataclasses.replace(plan, attack=varied, family=family)
     assert EqualAccuracy.names(plan) == ["equal_accuracy", "equal_accuracy_strength"]
-    assert by_strength(plan, "strength") == {f"images, poisons {n}": f"images~poisons~{n}" for n in (5, 15, 60)}
+    assert list(by_strength(plan, "strength").items()) == [(f"images, poisons {n}", f"images~poisons~{n}") for n in (5, 15, 60)]
     assert by_attack(plan) == {"attack: images": "images", "attack: trigger": "trigger"}
 
 
