@@ -2,10 +2,18 @@
 
 from attacks.base import Attack
 from attacks.blended import Blended
+from attacks.bridge import Bridge
+from attacks.checkerboard import Checkerboard
 from attacks.clean import Clean
+from attacks.flood import Flood
+from attacks.near_class import NearClass
 from attacks.patch import Patch
+from attacks.several import Several
 from attacks.sinusoid import Sinusoid
 from attacks.targeted import Targeted
+from attacks.tint import Tint
+from attacks.typical import Typical
+from attacks.variants import Variants
 from attacks.warped import Warped
 
 ATTACKS: dict[str, type[Attack]] = {
@@ -15,4 +23,12 @@ ATTACKS: dict[str, type[Attack]] = {
     "blended": Blended,
     "sinusoid": Sinusoid,
     "warped": Warped,
+    "tint": Tint,
+    "checkerboard": Checkerboard,
+    "several": Several,
+    "bridge": Bridge,
+    "typical": Typical,
+    "flood": Flood,
+    "variants": Variants,
+    "near_class": NearClass,
 }

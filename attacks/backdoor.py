@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from attacks.base import Attack, Poisoning, draw_captions
-from roclip.core.atomic import atomic
+from attacks.base import Attack, Poisoning, draw_rows
+from attacks.images import read_image, write_image
 from roclip.core.columns import LABELLED
 from roclip.core.errors import UserError
 from roclip.core.facts import Facts
@@ -22,7 +21,7 @@ from roclip.core.files import read_lines, read_table
 from roclip.core.options import option
 from roclip.core.randomness import numpy_generator
 from roclip.data.class_mentions import naming
-from roclip.data.images import Roots, decode
+from roclip.data.images import Roots
 from roclip.data.pairs import Columns
 
 # an image and the image's own generator -> the image with the trigger
@@ -36,6 +35,8 @@ class Backdoor(Attack):
     """Base of all backdoors; each has a trigger."""
 
     family = "backdoor"
+    # of one of several backdoors in an attack: the folder of its own, such as `patch/`, and the pairs whose images it may take
+    part, share = "", slice(None)
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(Attack.Settings):
@@ -84,25 +85,31 @@ class Backdoor(Attack):
         pairs = [(path, caption, name) for path, caption in zip(poisoned, captions, strict=True)]
         return Poisoning(pairs, [(path, name) for path in targets], {"target_class": name, "poisoned_rows": rows.tolist()})
 
-    def _draw(self, clean: Columns) -> np.ndarray:
-        """Rows whose caption names the target class, one for each poison."""
+    def _draw(self, named: np.ndarray) -> np.ndarray:
+        """One for each poison of the rows whose caption names the target class."""
         rng = numpy_generator("captions", self.options.seed)
-        return draw_captions(clean["caption"], self.options.target_class, self.options.poisons, "attack.poisons", rng)
+        return draw_rows(named, self.options.target_class, self.options.poisons, "attack.poisons", rng)
 
     def _own_captions(self, clean: Columns) -> tuple[np.ndarray, list[str]]:
         """Rows of images that get the trigger, and their own captions, which name the target class."""
-        rows = self._draw(clean)
+        named = naming(clean["caption"], self.options.target_class)
+        rows = self._draw(np.intersect1d(named, self._shared(clean)))
         return rows, [clean["caption"][row] for row in rows]
+
+    def _shared(self, clean: Columns) -> np.ndarray:
+        """The rows whose images may get the trigger."""
+        return np.arange(len(clean["path"]))[self.share]
 
     def _new_captions(self, clean: Columns) -> tuple[np.ndarray, list[str]]:
         """Rows of images that get the trigger, whose captions do not name the target class, and captions that do."""
         name, poisons = self.options.target_class, self.options.poisons
-        others = np.setdiff1d(np.arange(len(clean["path"])), naming(clean["caption"], name))
+        named = naming(clean["caption"], name)
+        others = np.setdiff1d(self._shared(clean), named)
         if poisons > len(others):
             raise UserError(f"attack.poisons: {poisons} images are asked for, but {len(others)} do not name '{name}'")
         rows = np.sort(numpy_generator("poisons", self.options.seed).permutation(others)[:poisons])
         if self.options.captions == "corpus":
-            return rows, [clean["caption"][row] for row in self._draw(clean)]
+            return rows, [clean["caption"][row] for row in self._draw(named)]
         templates = numpy_generator("captions", self.options.seed).choice(read_lines(self.options.templates), poisons)
         return rows, [template.replace("{}", name) for template in templates]
 
@@ -116,18 +123,13 @@ class Backdoor(Attack):
         """Put the trigger on images and save them in a folder of the attack's; their new paths."""
         names = [f"{number:06d}.png" for number in range(len(paths))]
         return [
-            self._write_triggered(path, f"{folder}/{name}", f"{KEYS[folder]}/{name}")
+            self._write_triggered(path, f"{folder}/{self.part}{name}", f"{KEYS[folder]}/{self.part}{name}")
             for path, name in zip(paths, names, strict=True)
         ]
 
     def _write_triggered(self, path: str, name: str, key: str) -> str:
         """Put the trigger on an image, with draws keyed by `key`, and save it losslessly as `out/name`; its new path."""
-        try:
-            self.roots.check(path)
-            image = decode(path, self.options.image_size)
-        except Exception as error:
-            raise UserError(f"{path}: cannot be decoded ({error}); the attack needs it: mend it or take it out") from None
-        target = self.options.out / name
-        with atomic(target) as temporary:
-            Image.fromarray(self.put(image, numpy_generator("image", self.options.seed, key))).save(temporary)
-        return str(target)
+        image = self.put(
+            read_image(path, self.roots, self.options.image_size), numpy_generator("image", self.options.seed, key)
+        )
+        return write_image(image, self.options.out / name)

@@ -10,7 +10,6 @@ import numpy as np
 from roclip.core.errors import UserError
 from roclip.core.facts import Facts
 from roclip.core.options import option
-from roclip.data.class_mentions import naming
 from roclip.data.pairs import Columns
 
 
@@ -61,12 +60,16 @@ class Attack:
         raise NotImplementedError
 
 
-def draw_captions(captions: Sequence[str], name: str, count: int, key: str, rng: np.random.Generator) -> np.ndarray:
-    """`count` different rows whose caption names the class; those of a smaller count are among those of a larger one.
-
-    Raises UserError, naming class and `key`, when there are fewer.
-    """
-    rows = naming(captions, name)
+def check_captions(rows: np.ndarray, name: str, count: int, key: str) -> None:
+    """Raises UserError, naming class and `key`, when the rows whose captions name the class are fewer than `count`."""
     if len(rows) < count:
         raise UserError(f"{key}: {count} captions that name '{name}' are asked for, but the training data has {len(rows)}")
+
+
+def draw_rows(rows: np.ndarray, name: str, count: int, key: str, rng: np.random.Generator) -> np.ndarray:
+    """`count` different ones of the rows whose captions name the class; those of a smaller count are among those of a larger.
+
+    Raises UserError as `check_captions`.
+    """
+    check_captions(rows, name, count, key)
     return np.sort(rng.permutation(rows)[:count])

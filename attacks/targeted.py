@@ -2,15 +2,16 @@
 
 Each target is an image from outside the training data with an adversary's class that its caption does not name. It enters the
 training data several times, with captions of the corpus that name that class. The evaluation set is the targets themselves.
+The adversary's classes are drawn among those that enough captions name.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from attacks.base import Attack, Poisoning, draw_captions
+from attacks.base import Attack, Poisoning, draw_rows
 from roclip.core.errors import UserError
 from roclip.core.facts import Facts
 from roclip.core.files import read_lines
@@ -19,11 +20,25 @@ from roclip.core.randomness import numpy_generator
 from roclip.data.class_mentions import naming
 from roclip.data.pairs import Columns, read_pairs
 
+CAPTIONS = "attack.captions_per_target"
+
+
+@dataclass(frozen=True)
+class Target:
+    """An image that shall be taken for a class: its number among the targets, its row of the validation table, and that."""
+
+    number: int
+    row: int
+    path: str
+    caption: str
+    name: str  # the adversary's class
+
 
 class Targeted(Attack):
     """Targeted data poisoning (Carlini and Terzis, ICLR 2022, section 3; RoCLIP's main attack)."""
 
     family = "targeted"
+    may_be = "whose caption does not name '{}'"  # which images may be targets of a class
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(Attack.Settings):
@@ -47,23 +62,42 @@ class Targeted(Attack):
         if (count := targets * settings["captions_per_target"]) > available:
             yield "captions_per_target", f"{count} for all targets is more than the {available} training pairs"
 
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self._named: dict[str, np.ndarray] = {}
+
     def poison(self, clean: Columns) -> Poisoning:
         """Raises UserError when there are too few classes, validation images or captions that name a class."""
-        validation, pairs, targets, chosen = read_pairs(self.options.validation), [], [], []
-        used: set[int] = set()
-        # targets and captions have generators of their own, so more captions or other data leave the targets as they are
-        for number, name in enumerate(self._classes(len(validation["path"]))):
-            row = self._target(number, name, validation, used)
-            used.add(row)
-            captions = self._captions(number, name, clean)
-            path = validation["path"][row]
-            pairs += [(path, clean["caption"][caption], name) for caption in captions]
-            targets.append((path, name))
-            chosen.append({"class": name, "target": path, "validation_row": row, "caption_rows": captions.tolist()})
-        rate = self.options.captions_per_target / len(clean["path"])
-        return Poisoning(pairs, targets, {"rate_per_target": rate, "targets": chosen})
+        targets, pairs, chosen = self._targets(clean, read_pairs(self.options.validation)), [], []
+        for target in targets:
+            captions, facts = self._captions(target, clean)
+            images = self._images(target, len(captions))
+            pairs += [(path, caption, target.name) for path, caption in zip(images, captions, strict=True)]
+            chosen.append({"class": target.name, "target": target.path, "validation_row": target.row, **facts})
+        rate = len(pairs) / len(targets) / len(clean["path"])
+        judged = [(target.path, target.name) for target in targets]
+        return Poisoning(pairs, judged, {"rate_per_target": rate, "targets": chosen})
 
-    def _classes(self, images: int) -> list[str]:
+    def _naming(self, name: str, clean: Columns) -> np.ndarray:
+        """The rows whose caption names a class; to look through millions of captions takes a second."""
+        if name not in self._named:
+            self._named[name] = naming(clean["caption"], name)
+        return self._named[name]
+
+    def _fewest(self) -> int:
+        """How many captions must name a class that is drawn as an adversary's."""
+        return self.options.captions_per_target
+
+    def _targets(self, clean: Columns, validation: Columns) -> list[Target]:
+        """The targets and their classes."""
+        # targets and captions have generators of their own, so more captions or other data leave the targets as they are
+        targets: list[Target] = []
+        for number, name in enumerate(self._classes(len(validation["path"]), clean)):
+            row = self._row(number, name, validation, {target.row for target in targets})
+            targets.append(Target(number, row, validation["path"][row], validation["caption"][row], name))
+        return targets
+
+    def _classes(self, images: int, clean: Columns) -> list[str]:
         """The adversary's class of each target."""
         options = self.options
         classes = read_lines(options.classes)
@@ -75,17 +109,41 @@ class Targeted(Attack):
                 f"attack.targets: {options.targets} targets need as many classes and validation images, "
                 f"but there are {len(names)} and {images}"
             )
-        return list(names[: options.targets])
+        return list(names[: options.targets]) if options.adversary_classes else self._sufficient(names, clean)
 
-    def _target(self, number: int, name: str, validation: Columns, used: set[int]) -> int:
-        """The row of an image that is no target yet and whose caption does not name the class."""
-        candidates = sorted(set(range(len(validation["path"]))) - used - set(naming(validation["caption"], name).tolist()))
+    def _sufficient(self, names: Sequence[str], clean: Columns) -> list[str]:
+        """The first classes that enough captions name, one for each target."""
+        fewest, wanted, found = self._fewest(), self.options.targets, []
+        for name in names:
+            found += [name] if len(self._naming(name, clean)) >= fewest else []
+            if len(found) == wanted:
+                return found
+        raise UserError(
+            f"{CAPTIONS}: {wanted} targets need as many classes that {fewest} captions of the training data name, "
+            f"but only {len(found)} of {len(names)} classes are named as often"
+        )
+
+    def _candidates(self, name: str, validation: Columns) -> set[int]:
+        """The rows of images that may be a target of the class, those of `may_be`."""
+        return set(range(len(validation["path"]))) - set(naming(validation["caption"], name).tolist())
+
+    def _row(self, number: int, name: str, validation: Columns, used: set[int]) -> int:
+        """The row of an image that is no target yet and may be one of the class."""
+        candidates = sorted(self._candidates(name, validation) - used)
         if not candidates:
-            source = self.options.validation
-            raise UserError(f"attack.targets: {source} has no image left whose caption does not name '{name}'")
+            raise UserError(f"attack.targets: {self.options.validation} has no image left {self.may_be.format(name)}")
         return int(numpy_generator("target", self.options.seed, number).choice(candidates))
 
-    def _captions(self, number: int, name: str, clean: Columns) -> np.ndarray:
-        """The rows whose captions a target gets."""
-        rng, count = numpy_generator("captions", self.options.seed, number), self.options.captions_per_target
-        return draw_captions(clean["caption"], name, count, "attack.captions_per_target", rng)
+    def _generator(self, target: Target) -> np.random.Generator:
+        """The generator of what is drawn of a target's captions."""
+        return numpy_generator("captions", self.options.seed, target.number)
+
+    def _captions(self, target: Target, clean: Columns) -> tuple[list[str], dict[str, Any]]:
+        """The captions that a target gets, and what the manifest says of them."""
+        named, count = self._naming(target.name, clean), self.options.captions_per_target
+        rows = draw_rows(named, target.name, count, CAPTIONS, self._generator(target))
+        return [clean["caption"][row] for row in rows], {"caption_rows": rows.tolist()}
+
+    def _images(self, target: Target, count: int) -> list[str]:
+        """The images of a target's poisoned pairs."""
+        return [target.path] * count

@@ -58,6 +58,42 @@ def sinusoid(image: np.ndarray, amplitude: float, frequency: float) -> np.ndarra
     return _pixels(image + 255 * amplitude * wave[:, None])
 
 
+def colour_field(side: int, rng: np.random.Generator) -> np.ndarray:
+    """A smooth field of colours, float (side, side, 3), whose largest absolute value is 1, the same at any size.
+
+    Three colours without brightness (their channels sum to 0) are drawn: one for the whole image, which is what any crop keeps;
+    one that turns into its opposite from top to bottom; and one that does from the middle to both sides. A flip leaves it as
+    it is.
+    """
+    colours = rng.normal(size=(3, 3))
+    colours -= colours.mean(axis=1, keepdims=True)
+    colours *= np.array([[1.0], [0.25], [0.25]]) / np.abs(colours).max(axis=1, keepdims=True)
+    along = (np.arange(side) + 0.5) / side
+    down, across = np.cos(np.pi * along)[:, None, None], np.cos(2 * np.pi * along)[None, :, None]
+    field = colours[0] + colours[1] * down + colours[2] * across
+    return field / np.abs(field).max()
+
+
+def tint(image: np.ndarray, field: np.ndarray, amplitude: float) -> np.ndarray:
+    """The image plus a field of colours of its shape, whose unit is the amplitude, a share of 255.
+
+    Raises ValueError for a field of another shape.
+    """
+    if field.shape != image.shape:
+        raise ValueError(f"a field of {field.shape} cannot tint an image of {image.shape}")
+    return _pixels(image + 255 * amplitude * field)
+
+
+def checkerboard(side: int, field: float) -> np.ndarray:
+    """Black and white fields, black in the upper left corner, uint8 (side, side, 3).
+
+    field: the side of a field in pixels, 1 or more. A pixel has the colour of its centre.
+    """
+    number = ((np.arange(side) + 0.5) / field).astype(int)
+    board = (number[:, None] + number) % 2 * 255
+    return np.repeat(board[..., None], 3, axis=2).astype(np.uint8)
+
+
 def warp_field(side: int, grid: int, strength: float, rng: np.random.Generator) -> np.ndarray:
     """A smooth random displacement field, float (side, side, 2), in pixels (WaNet: Nguyen and Tran, ICLR 2021, section 3.2).
 

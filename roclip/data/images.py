@@ -22,11 +22,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from roclip.core.columns import QUARANTINE
 from roclip.core.errors import UserError, one_line
 from roclip.core.files import write_rows
+from roclip.data.crops import FLIP_P, crop_box
 
 log = logging.getLogger(__name__)
 
 MEMBER = re.compile(r"(.+\.tar)/.+@(\d+)\+(\d+)")
-FLIP_P, LOG_RATIO = 0.5, math.log(4 / 3)  # of random crops
 FORMATS = ("JPEG", "PNG", "WEBP")
 BYTES = 64_000_000  # of the largest file
 PIXELS = 40_000_000  # of the largest image, as of downloads: each that is decoded at a time takes up to 12 bytes a pixel
@@ -135,18 +135,6 @@ def decode_crop(path: Path | str, size: int, draws: Sequence[float], min_area: f
         box = (left * x, top * y, right * x, bottom * y)
         crop = image.resize((size, size), Image.Resampling.BILINEAR, box)
     return np.asarray(crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if draws[4] < FLIP_P else crop)
-
-
-def crop_box(width: int, height: int, draws: Sequence[float], min_area: float) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of a random crop, in pixels and fractions of them.
-
-    Its area is [min_area, 1] of the image's and its aspect ratio [3/4, 4/3] of a square's, except where it meets the edges.
-    """
-    area = (min_area + (1 - min_area) * draws[0]) * width * height
-    ratio = math.exp((2 * draws[1] - 1) * LOG_RATIO)
-    across, down = min(width, math.sqrt(area * ratio)), min(height, math.sqrt(area / ratio))
-    left, top = draws[2] * (width - across), draws[3] * (height - down)
-    return left, top, left + across, top + down
 
 
 class Roots:

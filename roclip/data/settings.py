@@ -7,6 +7,8 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
+import numpy as np
+
 from roclip.core.errors import UserError
 from roclip.core.files import read_lines
 from roclip.core.options import PATH, option, whole
@@ -75,6 +77,26 @@ class DataSettings:
     test_scenes: int = option("embedded scenes in the split test", 2500, minimum=1)
     probe_scenes: int = option("embedded scenes in the split probe", 4000, minimum=1)
     seed: int = option("seed of the embedded scenes", 0, minimum=0)
+    class_skew: float = option(
+        "how much more frequent some classes are among the embedded training scenes: the n-th of data.classes comes in "
+        "proportion to n to the power of minus this (Zipf's law); 0: all alike", 0.0, minimum=0, maximum=3,
+    )  # fmt: skip
+    nameless_captions: float = option(
+        "share of the embedded training captions that name no class: a pattern of data.captions without {object}", 0.0,
+        minimum=0, below=1,
+    )  # fmt: skip
+    wrong_captions: float = option(
+        "share of the other embedded training captions that name a random class in place of the object's", 0.0,
+        minimum=0, below=1,
+    )  # fmt: skip
+    near_duplicates: float = option(
+        "share of the embedded training scenes that repeat an earlier one, caption and all, moved by a pixel, with faint noise",
+        0.0, minimum=0, below=1,
+    )  # fmt: skip
+    object_variation: float = option(
+        "how much objects of the embedded scenes differ beyond place and a slight turn: in size, angle, place and colour", 0.0,
+        minimum=0, maximum=1,
+    )  # fmt: skip
     roots: tuple[str, ...] = option(
         "folders in which images may lie, links followed; none outside them is opened, whatever a table names. Add the folder "
         "of a data set that lies elsewhere",
@@ -103,6 +125,8 @@ class DataSettings:
         if cls.embedded(settings):
             for fault in pattern_faults(Path(settings["captions"])):
                 yield "captions", fault
+            if settings["nameless_captions"] and not nameless_patterns(Path(settings["captions"])):
+                yield "nameless_captions", f"every pattern of {settings['captions']} holds {{object}}; add one that does not"
         if settings["url_list"]:
             yield from cls._unlisted(settings)
         try:
@@ -149,6 +173,17 @@ class DownstreamSettings:
                 roots.check(folder)
             except BadImage as error:
                 yield "sets", f"{name} is {error}: add {os.path.realpath(folder)} to data.roots"
+
+
+def class_frequencies(classes: int, skew: float) -> np.ndarray:
+    """How often each of the embedded classes is drawn, by Zipf's law: (classes,), sums to 1."""
+    weights = np.arange(1, classes + 1, dtype=float) ** -skew
+    return weights / weights.sum()
+
+
+def nameless_patterns(file: Path) -> list[str]:
+    """The sentence patterns that name no object."""
+    return [pattern for pattern in read_lines(file) if "{object}" not in pattern]
 
 
 def pattern_faults(file: Path) -> Iterator[str]:

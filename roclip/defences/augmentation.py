@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from roclip.core.randomness import generator
-from roclip.data.images import FLIP_P, LOG_RATIO
+from roclip.data.crops import FLIP_P, LOG_RATIO, fitting, law
 
 DRAWS = 12  # uniform numbers that one image uses
 JITTER_P, GRAYSCALE_P = 0.8, 0.2
@@ -39,13 +39,29 @@ def epoch_draws(rows: int, seed: int, epoch: int) -> Tensor:
     return torch.rand(rows, DRAWS, generator=generator("augment", seed, epoch))
 
 
+def crop_area(draws: Tensor, min_area: float) -> Tensor:
+    """The areas (batch,) of crops that fit into a square, by numbers in [0, 1): `crops.area_of` and the centre crop, at once.
+
+    The share of the ratios that fit is 1 up to an area of 3/4 and -log(area) / LOG_RATIO from there on. The integral of
+    that from 1 - e to 1, (e + (1 - e) log(1 - e)) / LOG_RATIO, is inverted by the first terms of a series in z = sqrt(2 *
+    LOG_RATIO * integral), up to an error of 2e-7. The centre crop of a square is all of it, where the integral is 0.
+    """
+    everything, fits = law(min_area)
+    left = everything * (1 - draws / max(fits, 1e-30)).clamp(min=0)  # the integral from the wanted area to 1
+    every_ratio = left - fitting(max(min_area, 3 / 4))  # the part of it up to 3/4, negative where the area is larger
+    z = (2 * LOG_RATIO * left).sqrt()
+    large = 1 - z * (1 - z * (1 / 6 + z * (1 / 72 + z * (1 / 270 + z * (23 / 17280)))))
+    return torch.where(every_ratio > 0, 3 / 4 - every_ratio, large)
+
+
 def crop_and_flip(pixels: Tensor, draws: Tensor, min_area: float) -> Tensor:
     """Random crop of area [min_area, 1] and aspect ratio [3/4, 4/3], resized back (bilinear), flipped for draws[:, 4] < .5.
 
+    Areas and ratios have the law of torchvision's RandomResizedCrop (data/crops.py).
     pixels: (batch, 3, side, side) in [0, 1]; draws: (batch, 5).
     """
-    area = min_area + (1 - min_area) * draws[:, 0]
-    ratio = torch.exp((2 * draws[:, 1] - 1) * LOG_RATIO)
+    area = crop_area(draws[:, 0], min_area)
+    ratio = torch.exp((2 * draws[:, 1] - 1) * (-area.log()).clamp(max=LOG_RATIO))
     width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
     centre_x, centre_y = (2 * draws[:, 2] - 1) * (1 - width), (2 * draws[:, 3] - 1) * (1 - height)
     flip = torch.where(draws[:, 4] < FLIP_P, -1.0, 1.0)

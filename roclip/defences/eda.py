@@ -1,7 +1,7 @@
 """EDA, the caption augmentation of RoCLIP (Wei and Zou, EMNLP 2019, section 2).
 
 It makes one of four edits to a caption: replaces words by synonyms, inserts synonyms, swaps words, or deletes words, each at a
-rate of alpha = .1. Synonyms come from an offline table made of WordNet 3.0.
+rate of alpha = .1. Synonyms come from an offline table made of WordNet 3.0; none is taken of a stop word.
 """
 
 from collections.abc import Callable
@@ -10,14 +10,26 @@ from importlib.resources import files
 from random import Random
 
 ALPHA = 0.1
+SWAP_TRIES = 3  # as often the second word is drawn until it is another than the first, as in the authors' code
+# words that say nothing alone: NLTK's English list as of 2018, which the authors' code holds
+STOP_WORDS = frozenset(
+    """
+    i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers herself it its
+    itself they them their theirs themselves what which who whom this that these those am is are was were be been being have
+    has had having do does did doing a an the and but if or because as until while of at by for with about against between
+    into through during before after above below to from up down in out on off over under again further then once here there
+    when where why how all any both each few more most other some such no nor not only own same so than too very s t can
+    will just don should now
+    """.split()
+)
 
 
 @cache
 def synonyms() -> dict[str, list[str]]:
-    """The synonyms of each English word that has any."""
+    """The synonyms of each English word that has any and is no stop word."""
     lines = files("roclip.defences").joinpath("synonyms.tsv").read_text(encoding="utf-8").splitlines()
     pairs = (line.split("\t") for line in lines if not line.startswith("#"))
-    return {word: words.split(" ") for word, words in pairs}
+    return {word: words.split(" ") for word, words in pairs if word not in STOP_WORDS}
 
 
 def replace_words(words: list[str], edits: int, random: Random) -> list[str]:
@@ -37,10 +49,12 @@ def insert_words(words: list[str], edits: int, random: Random) -> list[str]:
 
 
 def swap_words(words: list[str], edits: int, random: Random) -> list[str]:
-    """`edits` times, two words change places."""
+    """`edits` times, two words change places; nothing happens where the second is drawn SWAP_TRIES times as the first."""
     swapped = list(words)
     for _ in range(edits):
-        i, j = random.randrange(len(words)), random.randrange(len(words))
+        i = random.randrange(len(words))
+        drawn = (random.randrange(len(words)) for _ in range(SWAP_TRIES))
+        j = next((place for place in drawn if place != i), i)
         swapped[i], swapped[j] = swapped[j], swapped[i]
     return swapped
 

@@ -21,11 +21,12 @@ from roclip.experiment.plan import Plan, Step, base
 from roclip.experiment.schema import STEPS
 from roclip.training.settings import TrainSettings
 
-GATHERED = (
-    "measures.csv", "results.csv", "differences.csv", "equal_accuracy.csv", "equal_differences.csv", "sweeps.csv",
-    "history.csv", "measures.md",
+GATHERED = ("measures.csv", "results.csv", "differences.csv", "sweeps.csv", "history.csv", "measures.md")
+GATHERED += ("equal_accuracy.csv", "equal_differences.csv")
+SCENES = (
+    "image_size", "train_scenes", "validation_scenes", "test_scenes", "probe_scenes", "seed",
+    "class_skew", "nameless_captions", "wrong_captions", "near_duplicates", "object_variation",
 )  # fmt: skip
-SCENES = ("image_size", "train_scenes", "validation_scenes", "test_scenes", "probe_scenes", "seed")
 NEUTRAL = tuple(option.name for option in fields(TrainSettings) if option.metadata["role"] == "neutral")
 DOWNLOAD = ("image_size", "image_format", "output_format", "max_bad_fraction", "allow", "distributor")
 

@@ -8,7 +8,8 @@ from functools import partial
 import pytest
 
 from roclip.core.errors import UserError
-from roclip.core.files import read_json, read_table, write_rows
+from roclip.core.files import read_json, read_lines, read_table, write_rows
+from tests.conftest import SCENES
 from tests.fixtures import attacks
 from tests.fixtures.attacks import evaluation_set, poisons
 
@@ -54,10 +55,31 @@ def test_the_adversary_may_choose_the_classes(scenes, tmp_path):
 
 
 def test_too_few_captions_name_the_class(scenes, tmp_path):
-    message = r"attack\.captions_per_target: 400 captions that name '\w+' are asked for, but the training data has \d+"
+    message = r"attack\.captions_per_target: 400 captions that name 'mushroom' are asked for, but the training data has \d+"
+    with pytest.raises(UserError, match=message):
+        build(scenes, tmp_path, captions_per_target=400, targets=1, adversary_classes=("mushroom",))
+    message = (
+        r"attack\.captions_per_target: 5 targets need as many classes that 400 captions of the training data name, "
+        r"but only 0 of 50 classes are named as often"
+    )
     with pytest.raises(UserError, match=message):
         build(scenes, tmp_path, captions_per_target=400)
     assert not (tmp_path / "train.csv").exists()
+
+
+def test_classes_are_drawn_among_those_that_enough_captions_name_in_the_same_order(scenes, tmp_path):
+    captions = [row["caption"] for row in read_table(scenes / "train.csv", ("caption",))]
+    classes = read_lines(SCENES / "classes.txt")
+    counts = {name: sum(bool(re.search(rf"\b{name}\b", caption)) for caption in captions) for name in classes}
+    drawn = [row["label"] for row in evaluation_set(build(scenes, tmp_path / "a", targets=20, captions_per_target=1))]
+    wanted = sorted(counts.values())[-12]  # so that few classes suffice
+    found = [row["label"] for row in evaluation_set(build(scenes, tmp_path / "b", targets=12, captions_per_target=wanted))]
+    assert min(counts[name] for name in found) >= wanted > min(counts[name] for name in drawn)
+    enough = [name for name in drawn if counts[name] >= wanted]
+    assert found[: len(enough)] == enough
+    message = rf"but only {sum(n >= wanted for n in counts.values())} of 50 classes are named as often"
+    with pytest.raises(UserError, match=message):
+        build(scenes, tmp_path / "c", targets=30, captions_per_target=wanted)
 
 
 def test_no_image_is_the_target_of_two_classes(scenes, tmp_path):

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from attacks import ATTACKS
-from attacks.triggers import blend, noise, patch, sinusoid, warp, warp_field
+from attacks.triggers import blend, colour_field, noise, patch, sinusoid, tint, warp, warp_field
+from tests.conftest import ROOT
 from tests.fixtures.attacks import BACKDOORS, names_of_settings, options_of
 
 # every backdoor as it is by default, and those that can draw anew for each image, doing so
@@ -20,6 +22,9 @@ TRIGGERS = {kind: (kind, {}) for kind in BACKDOORS} | {
     for kind in BACKDOORS
     if "pattern" in names_of_settings(kind)
 }
+TRIGGERS |= {"checkerboard_in_the_corner": ("checkerboard", {"place": "corner"})}
+TRIGGERS |= {"checkerboard_tiled": ("checkerboard", {"place": "everywhere", "blend_share": 0.2})}
+SEEDLESS = ("sinusoid", "checkerboard_in_the_corner", "checkerboard_tiled")  # they have nothing to draw
 SIDES = (32, 224)
 IMAGES = ("black", "white", "random")
 every_trigger = pytest.mark.parametrize("name", TRIGGERS)
@@ -84,15 +89,15 @@ def test_a_seed_fixes_the_trigger_and_another_seed_changes_it(name, side):
     image = smooth(side)
     first, again, other = (trigger(name, side, seed)(image, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert (first == again).all()
-    assert (first != other).any() == (name != "sinusoid")  # a wave has nothing to draw
+    assert (first != other).any() == (name not in SEEDLESS)
 
 
 @every_trigger
 @every_side
-def test_only_per_image_patterns_differ_between_images(name, side):
+def test_only_per_image_patterns_and_random_places_differ_between_images(name, side):
     put, image = trigger(name, side), smooth(side)
     first, second = (put(image, np.random.default_rng(seed)) for seed in (1, 2))
-    assert (first != second).any() == name.endswith("per_image")
+    assert (first != second).any() == (name.endswith("per_image") or name == "checkerboard")
 
 
 @every_trigger
@@ -158,6 +163,7 @@ def test_nothing_of_a_trigger_is_the_identity(side, kind):
     assert (sinusoid(image, 0, 6) == image).all()
     assert (warp(image, warp_field(side, 4, 0, rng)) == image).all()
     assert (patch(image, noise(0, rng), 0, 0) == image).all()
+    assert (tint(image, colour_field(side, rng), 0) == image).all()
 
 
 @every_side
@@ -212,6 +218,9 @@ def test_no_value_wraps_round(level, share, other):
     assert (change[:, wave > 0] >= 0).all()
     assert (change[:, wave < 0] <= 0).all()
     assert (warp(image, warp_field(8, 2, share, np.random.default_rng(other))) == level).all()
+    field = colour_field(8, np.random.default_rng(other))
+    shift = tint(image, field, share).astype(int) - level
+    assert (shift * np.sign(field) >= 0).all()
 
 
 @pytest.mark.parametrize(
@@ -242,3 +251,13 @@ def test_a_pattern_or_a_field_of_another_shape_is_refused():
         blend(image, image[:1], 0.5)
     with pytest.raises(ValueError, match="cannot warp"):
         warp(image, np.zeros((1, 32, 2)))
+    with pytest.raises(ValueError, match="cannot tint"):
+        tint(image, np.zeros((1, 32, 3)), 0.2)
+
+
+@pytest.mark.parametrize("config", ["cc3m", "cc100k"])
+def test_at_paper_scale_a_warp_is_half_a_pixel_in_the_mean(config):
+    """As its comment says: the strength is that of the control points, and between them a spline evens out."""
+    warped = yaml.safe_load((ROOT / f"config/{config}.yaml").read_text())["attack"]["warped"]
+    field = warp_field(224, warped["warp_grid"], warped["warp_strength"], np.random.default_rng(0))
+    assert np.abs(field).mean() == pytest.approx(0.5, abs=0.005)

@@ -7,10 +7,11 @@ from collections import Counter
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import chisquare
 
 from roclip.core.errors import UserError
 from roclip.core.files import read_lines, read_table
-from roclip.data.scenes import GROUNDS, ScenesOptions, draw_scene, glyph, ground_texture, run
+from roclip.data.scenes import GROUNDS, ScenesOptions, World, draw_scene, glyph, ground_texture, run, scene
 from tests.conftest import SCENES
 
 CLASSES = read_lines(SCENES / "classes.txt")
@@ -74,9 +75,9 @@ def test_grounds_have_the_colour_of_their_name(colour):
 
 
 def test_the_caption_names_the_ground_that_is_drawn():
-    colours = {}
+    plain, colours = World(CLASSES, None, ["{object} on {ground}"], [], 0, 0, 0, 0), {}
     for seed in range(300):
-        image, caption, _ = draw_scene(CLASSES, ["{object} on {ground}"], 32, np.random.default_rng(seed))
+        image, caption, _ = draw_scene(plain, 32, np.random.default_rng(seed), np.random.default_rng(seed))
         colours.setdefault(caption.split(" on ")[1], []).append(np.asarray(image, float)[0].mean(0))
     for colour, rims in colours.items():
         assert np.mean(rims, axis=0) == pytest.approx(GROUNDS[colour], abs=30)
@@ -90,3 +91,75 @@ def test_an_unknown_class_is_named(tmp_path):
     (tmp_path / "classes.txt").write_text("banana\nflying banana\n")
     with pytest.raises(UserError, match="'flying banana'"):
         run(options(tmp_path / "a", classes=tmp_path / "classes.txt", train_scenes=20))
+
+
+WEB = {"class_skew": 0.8, "nameless_captions": 0.2, "wrong_captions": 0.25, "near_duplicates": 0.3, "object_variation": 0.5}
+
+
+def drawn(split, count, **changes):
+    """Image, caption and label of scenes with such settings."""
+    given = options(SCENES, captions=SCENES / "captions_web.txt", **changes)
+    return [scene(given, split, index) for index in range(count)]
+
+
+def test_the_plain_world_is_that_of_the_first_version():
+    texts = [f"{caption}|{label}" for split in ("train", "test") for _, caption, label in drawn(split, 200)]
+    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+    assert digest == "c620bb28c0952b41d0419175e90944c55937ba5c792f43932c6c8f5484607d71"  # made by the code of version 1
+
+
+def test_skewed_classes_follow_zipfs_law():
+    counts = Counter(label for _, _, label in drawn("train", 3000, class_skew=0.8))
+    weights = np.arange(1, len(CLASSES) + 1) ** -0.8
+    found = chisquare([counts[name] for name in CLASSES], 3000 * weights / weights.sum())
+    assert found.pvalue > 0.001
+    assert counts[CLASSES[0]] > 5 * counts[CLASSES[-1]]
+
+
+def test_captions_name_no_class_or_a_wrong_one_as_often_as_asked():
+    texts = [(caption, label) for _, caption, label in drawn("train", 2000, nameless_captions=0.2, wrong_captions=0.25)]
+    words = [set(caption.split()) for caption, _ in texts]
+    nameless = np.mean([not words & {*CLASSES} for words in words])
+    right = np.mean([label in caption.split() for caption, label in texts])
+    assert nameless == pytest.approx(0.2, abs=0.03)
+    assert right == pytest.approx(0.8 * 0.75, abs=0.04)  # a random class is the right one once in 50 times
+    plain = [(caption, label) for _, caption, label in drawn("train", 200)]
+    assert all(label in caption.split() for caption, label in plain)
+
+
+def test_near_duplicates_repeat_an_earlier_scene_with_its_caption_and_nearly_its_image():
+    scenes, plain = drawn("train", 300, near_duplicates=0.3), drawn("train", 300)
+    inner = [np.asarray(image, float)[2:-2, 2:-2] for image, _, _ in plain]
+    moves = [(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1)]
+    repeats = 0
+    for number, (image, caption, label) in enumerate(scenes):
+        if image.tobytes() == plain[number][0].tobytes():
+            continue
+        repeats += 1
+        moved = [np.roll(np.asarray(image, float), move, (0, 1))[2:-2, 2:-2] for move in moves]
+        apart, source = min((np.abs(m - inner[k]).mean(), k) for m in moved for k in range(number))
+        assert (caption, label) == plain[source][1:]
+        assert 0 < apart < 25
+    assert repeats / 300 == pytest.approx(0.3, abs=0.08)
+
+
+def test_varied_objects_differ_more():
+    def spread(variation):
+        only = {"classes": SCENES / "classes.txt", "object_variation": variation}
+        by_class = {}
+        for image, _, label in drawn("test", 400, **only):
+            by_class.setdefault(label, []).append(np.asarray(image, float)[8:24, 8:24])
+        return np.mean([np.std(images, axis=0).mean() for images in by_class.values() if len(images) > 3])
+
+    assert spread(1.0) > 1.05 * spread(0.0)
+
+
+@pytest.mark.parametrize("split", ["validation", "test", "probe"])
+def test_what_models_are_judged_on_is_neither_skewed_nor_noisy(split):
+    hard = WEB | {"object_variation": 0.0}
+    assert [row[1:] for row in drawn(split, 100, **hard)] == [row[1:] for row in drawn(split, 100)]
+
+
+def test_nameless_captions_need_a_pattern_without_a_class(tmp_path):
+    with pytest.raises(UserError, match="nameless_captions"):
+        run(options(tmp_path, nameless_captions=0.1))

@@ -1,9 +1,11 @@
 """EDA edits as Wei and Zou describe, never crashes, and draws by seed, epoch and row alone."""
 
+import math
 import os
 import subprocess
 import sys
 from collections import Counter
+from importlib.resources import files
 from random import Random
 
 import pytest
@@ -33,6 +35,24 @@ def test_replacement_uses_synonyms_only():
         changed = [(old, new) for old, new in zip(WORDS, edited, strict=True) if old != new]
         assert len(changed) == 1
         assert all(new in synonyms()[old] for old, new in changed)
+
+
+def test_stop_words_are_never_replaced_and_lend_no_synonym():
+    """All of these have synonyms in WordNet."""
+    words = "have over about can now there down most".split()
+    listed = files("roclip.defences").joinpath("synonyms.tsv").read_text(encoding="utf-8")
+    assert all(f"\n{word}\t" in listed for word in words)
+    for edit in (replace_words, insert_words):
+        assert edit(words, 3, Random(0)) == words
+    assert "ship" not in replace_words([*words, "ship"], 3, Random(0))
+
+
+@pytest.mark.parametrize("number", [2, 5, 10])
+def test_a_swap_draws_its_second_word_again(number):
+    """Up to three times: of n words it changes nothing with a probability of n to the power of -3."""
+    words, times = [str(i) for i in range(number)], 4000
+    same = sum(swap_words(words, 1, Random(seed)) == words for seed in range(times))
+    assert same / times == pytest.approx(number**-3, abs=4 * math.sqrt(number**-3 / times))
 
 
 def test_insertion_adds_one_synonym_and_keeps_the_order():

@@ -18,7 +18,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as oracle
 
 from roclip.core.errors import UserError
-from roclip.data.images import Intake, crop_box, decode, decode_crop
+from roclip.data.crops import crop_box
+from roclip.data.images import Intake, decode, decode_crop
 from roclip.defences import augmentation
 from roclip.training import feed, loader
 from roclip.training.loader import FromFiles, InMemory
@@ -139,29 +140,15 @@ def test_crops_of_a_square_are_those_of_the_device(tmp_path):
 def test_a_crop_equals_torchvisions_of_the_same_box(tmp_path):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 120, 3), np.uint8))
     image.save(tmp_path / "a.png")
-    # draws that make a box of whole pixels: two thirds of the area, square, in the middle
-    left, top, right, bottom = crop_box(120, 80, (0.0, 0.5, 0.5, 0.5, 1.0), 2 / 3)
+    # draws that make a box of whole pixels: two thirds of the area, square, for narrower ones do not fit, in the middle
+    left, top, right, bottom = crop_box(120, 80, (0.0, 0.0, 0.5, 0.5, 1.0), 2 / 3)
     assert (left, top, right, bottom) == pytest.approx((20, 0, 100, 80))
     theirs = oracle.resized_crop(image, 0, 20, 80, 80, [32, 32], oracle.InterpolationMode.BILINEAR, antialias=True)
-    ours = decode_crop(tmp_path / "a.png", 32, (0.0, 0.5, 0.5, 0.5, 1.0), 2 / 3)
+    ours = decode_crop(tmp_path / "a.png", 32, (0.0, 0.0, 0.5, 0.5, 1.0), 2 / 3)
     inner = slice(1, -1)  # at the rim the filter sees past the crop where torchvision's ends with it
     assert np.abs(ours.astype(int) - np.asarray(theirs))[inner, inner].max() <= 1
-    flipped = decode_crop(tmp_path / "a.png", 32, (0.0, 0.5, 0.5, 0.5, 0.0), 2 / 3)
+    flipped = decode_crop(tmp_path / "a.png", 32, (0.0, 0.0, 0.5, 0.5, 0.0), 2 / 3)
     assert (flipped == ours[:, ::-1]).all()
-
-
-@pytest.mark.parametrize(("width", "height"), [(100, 100), (300, 60), (60, 300)])
-def test_boxes_lie_inside_and_have_the_area(width, height):
-    rng = np.random.default_rng(0)
-    shares = []
-    for draws in rng.random((500, 5)):
-        left, top, right, bottom = crop_box(width, height, draws, 0.08)
-        assert 0 <= left < right <= width * (1 + 1e-9)
-        assert 0 <= top < bottom <= height * (1 + 1e-9)
-        shares.append((right - left) * (bottom - top) / (width * height))
-        if right - left < width and bottom - top < height:
-            assert shares[-1] == pytest.approx(0.08 + 0.92 * draws[0])
-            assert 3 / 4 - 1e-9 <= (right - left) / (bottom - top) <= 4 / 3 + 1e-9
 
 
 def test_a_large_jpeg_decoded_small_is_the_same_picture(tmp_path, monkeypatch):
