@@ -3,53 +3,65 @@
 python -m benchmarks.equal_accuracy
 """
 
-import csv
 from pathlib import Path
-from statistics import mean
+from typing import Any
 
 import matplotlib.pyplot as plt
+import pandas as pd
 
-from benchmarks.gpu_report import runs_of, share
+from benchmarks.gpu_report import share
+from roclip.core.files import read_table
+from roclip.reporting.equal_accuracy import Comparison, main_kinds, points_of
+from roclip.reporting.equal_claims import HEADINGS, equal_table
+from roclip.reporting.figures.equal_accuracy import equal_accuracy
+from roclip.reporting.figures.style import DPI, STYLE
+from roclip.reporting.gather import six_digits
+from roclip.reporting.learned import learned_above
 
-HERE = Path(__file__).parent
-STRENGTHS = {"targeted5": "5 poisoned pairs a target", "targeted15": "15", "targeted60": "60"}
-RECIPES = {  # what is drawn of each, and how it is called
-    "clip": ("0.55", "CLIP"),
-    "clip_augmented": ("tab:brown", "CLIP, augmented"),
-    "half": ("tab:blue", "half: augmented, half the epochs, no pool"),
-    "nothing": ("tab:cyan", "RoCLIP, matching epochs skipped"),
-    "random": ("tab:orange", "RoCLIP, random pool captions"),
-    "roclip": ("tab:red", "RoCLIP, nearest pool captions"),
+DOCS = Path(__file__).parent.parent / "docs"
+CLASSES, TESTS = 100, 10_000  # CIFAR-100's, and its test images
+STRENGTHS = {"5 poisoned pairs a target": "targeted5", "15": "targeted15", "60": "targeted60"}
+LABELS = {  # what is drawn, and how it is called
+    "clip": "CLIP",
+    "roclip": "RoCLIP, nearest pool captions",
+    "half": "half: augmented, half the epochs, no pool",
+    "nothing": "RoCLIP, matching epochs skipped",
+    "random": "RoCLIP, random pool captions",
+    "clip_augmented": "CLIP, augmented",
 }
 
 
-def curve(seeds: dict[str, list[dict[str, str]]]) -> tuple[list[float], list[float]]:
-    """Mean zero-shot accuracy and attack success over seeds, by epoch of the kind clip."""
-    epochs = zip(*([row for row in rows if row["kind"] == "clip"] for rows in seeds.values()), strict=True)
-    points = [
-        (mean(share(r, "zero_shot_hits", "tests") for r in rows), mean(share(r, "target_hits", "targets") for r in rows))
-        for rows in epochs
+def history(path: Path) -> list[dict[str, Any]]:
+    """The rows of a table of GPU runs as those of history.csv, in the order of `LABELS`."""
+    rows = read_table(path, ("attack", "recipe", "seed", "epoch", "kind"))
+    shares = (("zero_shot", "zero_shot_hits", "tests"), ("attack_success", "target_hits", "targets"))
+    return [
+        {**{key: row[key] for key in ("attack", "seed", "kind")}, "defence": label, "epoch": int(row["epoch"])}
+        | {name: share(row, hits, n) for name, hits, n in shares}
+        for recipe, label in LABELS.items()
+        for row in rows
+        if row["recipe"] == recipe and row["attack"] in STRENGTHS.values()
     ]
-    return [100 * x for x, _ in points], [100 * y for _, y in points]
+
+
+def comparisons(rows: list[dict[str, Any]]) -> dict[str, Comparison]:
+    """By attack its comparison; all recipes were trained from scratch."""
+    floor = learned_above(CLASSES, TESTS)
+    return {
+        a: Comparison(curves, main_kinds(rows), lambda _: True, 1 / CLASSES, floor) for a, curves in points_of(rows).items()
+    }
 
 
 def main() -> None:
-    with open(HERE.parent / "docs/data/photos.csv", newline="") as file:
-        runs = runs_of(list(csv.DictReader(file)))
-    figure, axes = plt.subplots(1, len(STRENGTHS), figsize=(11, 4.2), sharey=True, layout="constrained")
-    for axis, (attack, title) in zip(axes, STRENGTHS.items(), strict=True):
-        for recipe, (colour, label) in RECIPES.items():
-            x, y = curve(runs[attack, recipe])
-            axis.plot(x, y, color=colour, lw=1.5, alpha=0.8)
-            axis.plot(x[-1], y[-1], "o", color=colour, label=label)
-        axis.axvline(1, color="0.8", lw=1)
-        axis.set(title=title, xlabel="zero-shot accuracy on clean photographs (%)")
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0].text(1.3, 96, "chance", color="0.5", fontsize=8)
-    axes[0].set_ylabel("targets taken for the adversary's class (%)")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
-    figure.savefig(HERE.parent / "docs/images/equal_accuracy.png", dpi=110)
+    rows = history(DOCS / "data/photos.csv")
+    compared = comparisons(rows)
+    common = {attack: comparison.common() for attack, comparison in compared.items()}
+    with plt.rc_context(STYLE):
+        figure = equal_accuracy(pd.DataFrame(rows), STRENGTHS, learned_above(CLASSES, TESTS), common)
+        figure.savefig(DOCS / "images/equal_accuracy.png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
+    found = six_digits(row for attack, comparison in compared.items() for row in comparison.rows(attack))
+    for cells in (HEADINGS, *equal_table(found)):
+        print(" | ".join(cells[:-2]))  # of the end there is no other evaluation
 
 
 if __name__ == "__main__":

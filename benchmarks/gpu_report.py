@@ -8,8 +8,11 @@ Folders of several calls are read as one.
 import csv
 import sys
 from collections import defaultdict
+from math import isnan
 from pathlib import Path
 from statistics import mean
+
+from roclip.reporting.equal_accuracy import rising, success_at
 
 # written down before any measurement: pairs/s of RN50 at 224 pixels, batches of 512, bf16, on an H100
 PREDICTED = {
@@ -55,16 +58,10 @@ def share(row: dict[str, str], what: str, of: str) -> float:
     return int(row[what]) / max(1, int(row[of]))
 
 
-def success_at(curve: list[dict[str, str]], level: float) -> float | None:
-    """Success at a zero-shot accuracy, between the epochs before and after it was first reached; matching epochs left out."""
+def success(curve: list[dict[str, str]], level: float) -> float:
+    """Success when training first had a zero-shot accuracy, NaN if it never had; matching epochs left out."""
     points = [(share(r, "zero_shot_hits", "tests"), share(r, "target_hits", "targets")) for r in curve if r["kind"] == "clip"]
-    before = (0.0, 0.0)
-    for point in points:
-        if point[0] >= level:
-            part = (level - before[0]) / (point[0] - before[0])
-            return before[1] + part * (point[1] - before[1])
-        before = point if point[0] > before[0] else before
-    return None
+    return success_at(rising(points, [(0.0, 0.0)]), level)
 
 
 def last(curve: list[dict[str, str]], kind: str) -> dict[str, str] | None:
@@ -100,7 +97,7 @@ def curves(runs: dict) -> None:
     for (attack, recipe), seeds in sorted(runs.items()):
         cells = []
         for level in LEVELS:
-            found = [value for curve in seeds.values() if (value := success_at(curve, level)) is not None]
+            found = [value for curve in seeds.values() if not isnan(value := success(curve, level))]
             cells.append(f"{mean(found):5.2f} ({len(found)})" if found else "       -")
         print(f"{attack:12}{recipe:16}" + "".join(f"{cell:>9}" for cell in cells))
 

@@ -66,6 +66,36 @@ RESULTS = {  # tables/results.csv, a row for each measure of a model's checkpoin
     "sd": "standard deviation over seeds of zero_shot and linear_probe, where there are several",
     "n": "images of all seeds",
     "seeds": "how many",
+    "learned": "0 where zero-shot accuracy is not three standard errors above chance: attack success then says nothing; else 1",
+}
+EQUAL_ACCURACY = {  # tables/equal_accuracy.csv: attack success at equal zero-shot accuracy (roclip/reporting/equal_accuracy.py)
+    **MODEL,
+    "kind": "of epochs, after which the weights are judged",
+    "at": "common: accuracy that all reach; own: that of one recipe at its end; area: from floor to common; end: last weights",
+    "of": "the defence of which the accuracy is, where at is own",
+    "accuracy": "zero-shot accuracy, on validation images but for end, on test images; of seed all: the mean",
+    "success": "attack success (ASR) when training first had this accuracy; of area: the mean over accuracies",
+    "low": "of seed all: 95% t interval over trainings",
+    "high": "its upper end",
+    "reached": "trainings that have a value",
+    "seeds": "of so many",
+    "floor": "zero-shot accuracy up to which nothing was learned, three standard errors above chance",
+    "state": "why there is no value: not learned or not reached",
+}
+EQUAL_DIFFERENCES = {  # tables/equal_differences.csv: two defences at equal zero-shot accuracy, paired by seed
+    "attack": "trained on",
+    "defence": "its name in the config; at its own accuracy where at is own",
+    "kind": "of its epochs",
+    "at": "as in equal_accuracy.csv",
+    "other": "the defence that it is compared with",
+    "accuracy": "mean over the pairs",
+    "success": "attack success (ASR) with the defence, mean over the pairs",
+    "other_success": "with the other",
+    "difference": "the defence's minus the other's",
+    "low": "95% t interval of the difference over pairs of trainings",
+    "high": "its upper end",
+    "reached": "pairs of trainings that both have a value",
+    "seeds": "of so many",
 }
 DIFFERENCES = {  # tables/differences.csv: two defences on the same images
     "attack": "trained on",

@@ -22,6 +22,7 @@ from roclip.experiment.schema import STEPS
 from roclip.training.settings import TrainSettings
 
 GATHERED = ("measures.csv", "results.csv", "differences.csv", "sweeps.csv", "history.csv", "measures.md")
+GATHERED += ("equal_accuracy.csv", "equal_differences.csv")
 SCENES = (
     "image_size", "train_scenes", "validation_scenes", "test_scenes", "probe_scenes", "seed",
     "class_skew", "nameless_captions", "wrong_captions", "near_duplicates", "object_variation",

@@ -2,22 +2,25 @@
 
 `about` is `defence` (every defence against the baseline), `others` (the others against each other), `controls` (every defence
 against chance), `not_learned` (models of which no attack success is claimed, for they see nothing), `price` (what a defence
-costs in accuracy), `published` (where all published numbers lie outside the interval), or the name of a sweep. A change of
-attack success (ASR) is claimed only where the two Clopper-Pearson intervals do not overlap.
+costs in accuracy), `equal_accuracy` (defences at equal accuracy), `published` (where all published numbers lie outside the
+interval), or the name of a sweep. Of weights at the end a change of attack success (ASR) is claimed only where the two
+Clopper-Pearson intervals do not overlap.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import nan, sqrt
+from math import nan
 from pathlib import Path
 
-from roclip.core.columns import DIFFERENCES, REFERENCE
+from roclip.core.columns import DIFFERENCES, EQUAL_ACCURACY, EQUAL_DIFFERENCES, REFERENCE
 from roclip.core.files import read_lines, read_table, write_json
 from roclip.core.options import Stage, option
 from roclip.experiment.plan import Plan, base, read_plan
+from roclip.reporting.equal_claims import equal_claims
 from roclip.reporting.labels import defence_label
+from roclip.reporting.learned import has_learned
 from roclip.reporting.phrases import (
     Models,
     Row,
@@ -43,15 +46,11 @@ class ClaimsOptions:
     plan: Path = option("plan.json of the experiment")
     results: Path = option("results.csv of the stage gather")
     differences: Path = option("differences.csv of the stage gather")
+    equal_accuracy: Path = option("equal_accuracy.csv of the stage gather")
+    equal_differences: Path = option("equal_differences.csv of the stage gather")
     reference: Path = option("CSV of published numbers")
     classes: Path = option("file of the experiment's class names, one a line: chance is one in as many")
     out: Path = option("the JSON file to write", role="output")
-
-
-def has_learned(row: Row, classes: int) -> bool:
-    """Whether zero-shot accuracy is more than three standard errors above chance; taken for granted where it is not known."""
-    chance = 1 / classes
-    return not row["zero_shot"] <= chance + 3 * sqrt(chance * (1 - chance) / row["zero_shot_n"])
 
 
 def without_success(row: Row) -> Row:
@@ -208,7 +207,10 @@ def run(options: ClaimsOptions) -> None:
     tables = [(options.differences, tuple(DIFFERENCES)), (options.reference, tuple(REFERENCE))]
     differences, reference = (read_table(path, columns) for path, columns in tables)
     classes = len(read_lines(options.classes))
-    write_json(options.out, claims(read_plan(options.plan), read_results(options.results), differences, reference, classes))
+    plan, equal = read_plan(options.plan), read_table(options.equal_accuracy, tuple(EQUAL_ACCURACY))
+    found = claims(plan, read_results(options.results), differences, reference, classes)
+    pairs = read_table(options.equal_differences, tuple(EQUAL_DIFFERENCES))
+    write_json(options.out, [*found, *equal_claims(equal, pairs, plan.baseline)])
 
 
 STAGE = Stage(ClaimsOptions, run)

@@ -2,26 +2,41 @@
 
 Writes `measures.csv`, a row for each measure of a model on an evaluation set, with rows pooled over seeds under seed `all`;
 `results.csv`, a row for each measure of an attack, defence and checkpoint over all seeds; `differences.csv`, every defence
-beside each that is no variant, on the same images; `sweeps.csv`, a row for each point of a sweep; `history.csv`, the histories
-of all models; and `measures.md`, the results at a glance. Their columns are in roclip/core/columns.py. Files that the plan
-does not name are not read.
+beside each that is no variant, on the same images; `equal_accuracy.csv` and `equal_differences.csv`, attack success at equal
+zero-shot accuracy; `sweeps.csv`, a row for each point of a sweep; `history.csv`, the histories of all models; and
+`measures.md`, the results at a glance. Their columns are in roclip/core/columns.py. Files that the plan does not name are not
+read.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
+from typing import Any
 
 from roclip.core.atomic import atomic
-from roclip.core.columns import DIFFERENCES, HISTORY, MEASURES, MODEL, RESULTS, SWEEPS
+from roclip.core.columns import (
+    DIFFERENCES,
+    EQUAL_ACCURACY,
+    EQUAL_DIFFERENCES,
+    HISTORY,
+    LABELLED,
+    MEASURES,
+    MODEL,
+    RESULTS,
+    SWEEPS,
+)
 from roclip.core.errors import UserError
-from roclip.core.files import read_json, read_table, write_table
+from roclip.core.files import read_json, read_lines, read_table, write_table
 from roclip.core.options import Stage, option
 from roclip.evaluation import measures_of
 from roclip.experiment.plan import Plan, base, read_plan
 from roclip.experiment.targets import evaluation_sets
+from roclip.reporting.equal_accuracy import comparisons, ends, main_kinds
 from roclip.reporting.intervals import clopper_pearson
 from roclip.reporting.labels import measure_label
+from roclip.reporting.learned import with_learned
 from roclip.reporting.results import COUNTED, MEANS, Row, accuracy, differences, percent, pivot, plain, results, written
 
 MEASURED = ("attack success (ASR)", "control", *map(measure_label, MEANS))
@@ -40,6 +55,9 @@ class GatherOptions:
     plan: Path = option("plan.json of the experiment")
     measures: Path = option("folder of the measures, with ATTACK/DEFENCE/seedN/SET/MEASURE.json in it", glob="*.json")
     models: Path = option("folder of the models, with ATTACK/DEFENCE/seedN/history.csv in it", glob="history.csv")
+    classes: Path = option("file of the experiment's class names, one a line: chance is one in as many")
+    validation: Path = option("labelled images (path, label) of the zero-shot accuracies in the histories")
+    validation_images: int = option("how many of them are used after every epoch", minimum=1)
     out: Path = option("folder of the tables", role="output")
 
 
@@ -115,17 +133,38 @@ def sweep_rows(plan: Plan) -> list[Row]:
     ]
 
 
+def at_equal_accuracy(plan: Plan, measures: Sequence[Row], history: Sequence[Row], classes: int, images: int) -> dict[str, Any]:
+    """The tables of attack success at equal accuracy; images: validation images, of which the accuracies in the history are."""
+    compared = comparisons(plan, history, classes, images).items()
+    success = [row for attack, comparison in compared for row in comparison.rows(attack)]
+    differences = [row for attack, comparison in compared for row in comparison.differences(attack)]
+    return {
+        "equal_accuracy": (EQUAL_ACCURACY, six_digits([*success, *ends(measures, classes, main_kinds(history))])),
+        "equal_differences": (EQUAL_DIFFERENCES, six_digits(differences)),
+    }
+
+
+def six_digits(rows: Iterable[Row]) -> list[Row]:
+    """Rows with floats as they are written, empty for what has no value."""
+    return [
+        {name: ("" if isnan(cell) else f"{cell:.6f}") if isinstance(cell, float) else cell for name, cell in row.items()}
+        for row in rows
+    ]
+
+
 def run(options: GatherOptions) -> None:
-    plan = read_plan(options.plan)
-    rows = read_measures(options.measures, plan)
-    gathered = results(rows, plan.family)
+    plan, classes = read_plan(options.plan), len(read_lines(options.classes))
+    rows, history = read_measures(options.measures, plan), read_histories(options.models, plan)
+    images = min(options.validation_images, len(read_table(options.validation, tuple(LABELLED))))
+    gathered = with_learned(results(rows, plan.family), classes)
     baselines = dict.fromkeys(row["defence"] for row in rows if row["defence"] == base(row["defence"]))
     tables = {
         "measures": (MEASURES, [with_interval(row, plan.experiment) for row in pooled(rows)]),
         "results": (RESULTS, written(gathered)),
         "differences": (DIFFERENCES, [row for baseline in baselines for row in differences(rows, baseline)]),
         "sweeps": (SWEEPS, sweep_rows(plan)),
-        "history": read_histories(options.models, plan),
+        "history": history,
+        **at_equal_accuracy(plan, rows, history[1], classes, images),
     }
     for name, (columns, content) in tables.items():
         write_table(options.out / f"{name}.csv", tuple(columns), content)

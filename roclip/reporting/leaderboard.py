@@ -47,9 +47,11 @@ def has_tables(folder: Path) -> bool:
 
 
 def cells(row: Row) -> dict[str, Any]:
-    """A row of leaderboard.csv: shares with six digits, empty for what was not counted."""
+    """A row of leaderboard.csv: shares with six digits, empty for what was not counted and success if not learned."""
     shares = [name for name in LEADERBOARD if name not in NAMES]
-    return {name: row[name] for name in NAMES} | {name: "" if isnan(row[name]) else f"{row[name]:.6f}" for name in shares}
+    hidden = [] if row["learned"] else [name for name in shares if name.startswith("attack_success")]
+    numbers = {name: "" if isnan(row[name]) or name in hidden else f"{row[name]:.6f}" for name in shares}
+    return {name: row[name] for name in NAMES} | numbers
 
 
 def table(rows: Iterable[Row]) -> str:

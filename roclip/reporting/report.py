@@ -25,7 +25,7 @@ import yaml
 from safetensors import safe_open
 
 from roclip.core.atomic import atomic
-from roclip.core.columns import PACE
+from roclip.core.columns import EQUAL_ACCURACY, PACE
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_lines, read_table
 from roclip.core.options import Stage, option
@@ -36,6 +36,8 @@ from roclip.data.url_list import SPLITS
 from roclip.experiment.plan import Plan, base, read_plan
 from roclip.experiment.run_times import speeds
 from roclip.experiment.schema import STEPS
+from roclip.reporting.equal_claims import HEADINGS as EQUAL_HEADINGS
+from roclip.reporting.equal_claims import equal_table
 from roclip.reporting.figures import figures_of
 from roclip.reporting.figures.style import DPI
 from roclip.reporting.gather import HEADINGS, glance
@@ -234,6 +236,8 @@ def gather(results: Path) -> dict[str, Any]:
         "absent_sets": absent_sets(config["downstream"], plan.sets),
         "headings": HEADINGS,
         "results": result_rows(pivot(read_results(tables / "results.csv"))),
+        "equal_headings": EQUAL_HEADINGS,
+        "equal": equal_table(read_table(tables / "equal_accuracy.csv", tuple(EQUAL_ACCURACY))),
         "paper": {name: table for name in paper_tables(plan) if (table := paper_table(tables, name))},
         "commits": sorted({commit(), *(record["commit"] for record in [*facts, *weights])}),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},

@@ -5,10 +5,12 @@ Interface, for all that reads tables/results.csv:
 - `read_results(path)` gives its rows, one for each measure of a model's checkpoint, as dictionaries with the keys of
   `columns.RESULTS`. value, low, high and sd are floats from 0 to 1, NaN where the cell is empty; n and seeds are integers.
 - `pivot(rows)` gives one dictionary for each attack, defence and checkpoint, in the order of the rows, with the keys `attack`,
-  `defence`, `checkpoint`, `seeds` (an integer, of the measures on the model itself), and for each measure M the floats `M`,
-  `M_low`, `M_high`, `M_sd`, `M_n`, NaN where they were not counted. The measures of `COUNTED` and `MEANS` are always there, so
-  `row["control"]` never fails; ask `is_known(row, "control")`. `pandas.DataFrame(pivot(rows))` is a table for drawing.
-- `percent(row, M)` and `accuracy(row, M)` put a measure of such a row in words, `93.8 [69.8, 99.8]` and `94.6 ± 0.3`.
+  `defence`, `checkpoint`, `seeds` (an integer, of the measures on the model itself), `learned`, and for each measure M the
+  floats `M`, `M_low`, `M_high`, `M_sd`, `M_n`, NaN where they were not counted. The measures of `COUNTED` and `MEANS` are
+  always there, so `row["control"]` never fails; ask `is_known(row, "control")`.
+  `pandas.DataFrame(pivot(rows))` is a table for drawing.
+- `percent(row, M)` and `accuracy(row, M)` put a measure of such a row in words, `93.8 [69.8, 99.8]` and `94.6 ± 0.3`. Where
+  `row["learned"]` is false the model is near chance, and its attack success is put as `not learned`.
 
 Rows of measures come in as dictionaries: attack, defence, seed, checkpoint, evaluation_set, measure, hits, n, and outcomes.
 """
@@ -25,6 +27,7 @@ from roclip.core.files import read_table
 from roclip.evaluation import MEASURES, OWN, attack_set
 from roclip.experiment.plan import base
 from roclip.reporting.intervals import clopper_pearson, paired_difference
+from roclip.reporting.learned import NOT_LEARNED
 
 SUCCESS = "attack_success_top1"  # as measures call it
 COUNTED = ("attack_success", "control")  # shares of the images of all seeds, with intervals
@@ -40,7 +43,8 @@ def read_results(path: Path) -> list[Row]:
     for number, row in enumerate(read_table(path, tuple(RESULTS)), 1):
         try:
             shares = {name: float(row[name] or "nan") for name in SHARES}
-            rows.append(row | shares | {name: int(row[name]) for name in ("n", "seeds")})
+            counts = {name: int(row[name]) for name in ("n", "seeds")}
+            rows.append(row | shares | counts | {"learned": int(row["learned"] != "0")})
         except ValueError as error:
             raise UserError(f"{path}, row {number}: {error}; gather the tables again") from None
     return rows
@@ -56,7 +60,7 @@ def pivot(rows: Iterable[Row]) -> list[Row]:
     for row in rows:
         key = row["attack"], row["defence"], row["checkpoint"]
         names = dict(zip(("attack", "defence", "checkpoint"), key, strict=True))
-        wide = found.setdefault(key, {**names, "seeds": 0, **blank})
+        wide = found.setdefault(key, {**names, "seeds": 0, "learned": bool(row.get("learned", True)), **blank})
         cells = (row["value"], row["low"], row["high"], row["sd"], float(row["n"]))
         wide |= zip((f"{row['measure']}{part}" for part in parts), cells, strict=True)
         if row["measure"] != "control":  # that is of other models
@@ -199,6 +203,8 @@ def percent(row: Mapping[str, Any], measure: str) -> str:
     """A share of a row of `pivot` in percent with its interval, `93.8 [69.8, 99.8]`; nothing when it was not counted."""
     if not is_known(row, measure):
         return ""
+    if measure == "attack_success" and not row["learned"]:
+        return NOT_LEARNED
     share, low, high = (f"{100 * row[key]:.1f}" for key in (measure, f"{measure}_low", f"{measure}_high"))
     return f"{share} [{low}, {high}]"
 

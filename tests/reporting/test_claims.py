@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from roclip.core.columns import DIFFERENCES, REFERENCE, RESULTS
+from roclip.core.columns import DIFFERENCES, EQUAL_ACCURACY, EQUAL_DIFFERENCES, REFERENCE, RESULTS
 from roclip.core.files import read_json, write_table
 from roclip.defences import TRAININGS
 from roclip.experiment.plan import write_plan
@@ -266,8 +266,11 @@ def test_the_written_claims_and_their_numbers(tmp_path):
     differences = [difference(values=("0.812500", "0.500000", "0.900000"))]
     write_table(tmp_path / "differences.csv", tuple(DIFFERENCES), differences)
     write_table(tmp_path / "reference.csv", tuple(REFERENCE), [])
+    write_table(tmp_path / "equal_accuracy.csv", tuple(EQUAL_ACCURACY), [])
+    write_table(tmp_path / "equal_differences.csv", tuple(EQUAL_DIFFERENCES), [])
     (tmp_path / "classes.txt").write_text("apple\npear\n")
-    files = (tmp_path / name for name in ("plan.json", "results.csv", "differences.csv", "reference.csv", "classes.txt"))
+    tables = ("results", "differences", "equal_accuracy", "equal_differences", "reference")
+    files = (tmp_path / name for name in ("plan.json", *(f"{table}.csv" for table in tables), "classes.txt"))
     stage.run(ClaimsOptions(*files, tmp_path / "claims.json"))
     found = read_json(tmp_path / "claims.json")
     assert [claim["about"] for claim in found] == ["defence", "controls", "controls"]

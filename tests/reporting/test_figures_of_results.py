@@ -69,6 +69,25 @@ def test_what_was_not_run_has_no_bar_and_says_so():
     assert len(legend(figure)) == 1
 
 
+def test_a_model_that_has_not_learned_has_no_bar_and_says_so():
+    rows = [*result("a", "clip", "last_clip", 0.9), *result("a", "blind", "last_clip", 0, control=0.1)]
+    figure = attack_success(table([row | {"learned": int(row["defence"] == "clip")} for row in rows]))
+    (axis,) = shown(figure)
+    assert list(bars(axis)) == ["attack_success clip last_clip", "control blind last_clip"]
+    assert "not learned" in [text.get_text() for text in axis.texts]
+
+
+def test_a_point_of_a_sweep_that_has_not_learned_has_no_success_and_says_so():
+    rows = [result("a", f"noting~often~{n}", "last_clip", n / 10, zero_shot=0.5) for n in (0, 5)]
+    for row in rows[0]:
+        row["learned"] = 0
+    left, right = sweep(table(*rows), pd.DataFrame(swept("s", ["often 0", "often 5"])), RECIPES).axes
+    assert [text.get_text() for text in left.texts] == ["not learned"]
+    (success,), (accuracy,) = series(left).values(), series(right).values()
+    assert success == pytest.approx([float("nan"), 50], nan_ok=True)
+    assert accuracy == pytest.approx([50, 50])
+
+
 def test_variants_are_left_to_the_sweeps():
     rows = table(
         result("a", "clip", "last_clip"), result("a", "clip~size~4", "last_clip"), result("a~n~4", "clip", "last_clip")

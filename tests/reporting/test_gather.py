@@ -3,7 +3,7 @@
 import pytest
 
 from roclip.core.atomic import completed
-from roclip.core.columns import HISTORY, MEASURES, MODEL
+from roclip.core.columns import HISTORY, LABELLED, MEASURES, MODEL
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_table, write_json, write_table
 from roclip.core.provenance import recorded
@@ -83,7 +83,10 @@ def experiment(tmp_path):
     write_plan(tmp_path / "plan.json", planned(RUNS, SWEEP, experiment="test"))
     write_model(tmp_path, RUNS[0], 16, ["own_pairs"])
     write_model(tmp_path, RUNS[1], 2, ["pool_age"])
-    return GatherOptions(tmp_path / "plan.json", tmp_path / "measures", tmp_path / "models", tmp_path / "tables")
+    (tmp_path / "classes.txt").write_text("\n".join(map(str, range(100))))
+    write_table(tmp_path / "probe.csv", tuple(LABELLED), [{"path": "image.png", "label": "3"}] * 2000)
+    places = (tmp_path / name for name in ("plan.json", "measures", "models", "classes.txt", "probe.csv"))
+    return GatherOptions(*places, validation_images=1000, out=tmp_path / "tables")
 
 
 def test_columns_and_values_of_the_written_tables(experiment):
@@ -91,8 +94,12 @@ def test_columns_and_values_of_the_written_tables(experiment):
     written = {path.name: path.read_text() for path in experiment.out.iterdir()}
     assert {name: text.partition("\n")[0] for name, text in written.items() if name.endswith(".csv")} == {
         "measures.csv": "experiment,attack,defence,seed,checkpoint,evaluation_set,measure,value,n,low,high",
-        "results.csv": "attack,defence,checkpoint,measure,value,low,high,sd,n,seeds",
+        "results.csv": "attack,defence,checkpoint,measure,value,low,high,sd,n,seeds,learned",
         "differences.csv": "attack,checkpoint,baseline,defence,n,baseline_success,success,difference,low,high",
+        "equal_accuracy.csv": "attack,defence,seed,kind,at,of,accuracy,success,low,high,reached,seeds,floor,state",
+        "equal_differences.csv": (
+            "attack,defence,kind,at,other,accuracy,success,other_success,difference,low,high,reached,seeds"
+        ),
         "sweeps.csv": "sweep,setting,base_attack,base_defence,attack,defence",
         "history.csv": "attack,defence,seed," + ",".join(HISTORY) + ",own_pairs,pool_age",
     }
@@ -102,7 +109,7 @@ def test_columns_and_values_of_the_written_tables(experiment):
     assert [float(one[key]) for key in ("value", "low", "high")] == pytest.approx([0.125, 0.0155, 0.3835], abs=1e-4)
     assert pool == one | {"seed": "all"}
     assert "1100" not in written["measures.csv"]  # outcomes stay in the measure's own file
-    assert "targeted,roclip,last_clip,attack_success,0.125000,0.015514,0.383476,,16,1" in written["results.csv"]
+    assert "targeted,roclip,last_clip,attack_success,0.125000,0.015514,0.383476,,16,1,1" in written["results.csv"]
     columns = ("n", "baseline", "defence", "baseline_success", "difference")
     assert [tuple(row[c] for c in columns) for row in read_table(experiment.out / "differences.csv", columns)] == [
         ("16", "clip", "roclip", "1.000000", "0.875000"),
@@ -150,9 +157,15 @@ def test_the_record_holds_what_was_read(experiment):
     with recorded("gather", experiment):
         gather.run(experiment)
     record = read_json(experiment.out / "gather.record.json")
-    read = {experiment.plan, *experiment.measures.rglob("*.json"), *experiment.models.rglob("history.csv")}
+    read = {
+        experiment.plan,
+        experiment.classes,
+        experiment.validation,
+        *experiment.measures.rglob("*.json"),
+        *experiment.models.rglob("history.csv"),
+    }
     assert set(record["inputs"]) == set(map(str, read))
-    assert len(read) == 1 + 2 * (3 + 1)
+    assert len(read) == 3 + 2 * (3 + 1)
     assert set(record["outputs"]) == {path.name for path in experiment.out.iterdir()} - {"gather.record.json"}
 
 

@@ -139,10 +139,11 @@ def test_it_says_what_the_tables_say(report):
 
 def test_every_claim_stands_in_its_section(tmp_path):
     page = written(tmp_path, **SWEEPS)
-    headings = ["Setting", "Attack success", "Utility", "In training", "Defences against each other", "Sweeps", "Limits"]
-    assert page.texts["h2"] == [*headings, "Provenance", "Credits"]
+    headings = ["Success at equal accuracy", "Setting", "Attack success", "Utility", "In training"]
+    headings += ["Defences against each other", "Sweeps", "Limits", "Provenance", "Credits"]
+    assert page.texts["h2"] == headings
     shown = [text for text in page.texts["li"] if text.startswith("What ")]
-    order = ("not_learned", "defence", "controls", "published", "price", "others", "pool")
+    order = ("not_learned", "defence", "equal_accuracy", "controls", "published", "price", "others", "pool")
     assert shown == [f"What {about} shows. {EVIL}" for about in order]
 
 

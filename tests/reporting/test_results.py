@@ -9,6 +9,7 @@ from roclip.core.columns import DIFFERENCES, RESULTS
 from roclip.core.errors import UserError
 from roclip.core.files import write_table
 from roclip.reporting.intervals import paired_difference
+from roclip.reporting.learned import learned_above, with_learned
 from roclip.reporting.results import (
     accuracy,
     differences,
@@ -33,7 +34,7 @@ def found(rows, attack, measure="attack_success", defence="clip", checkpoint="la
     key = (attack, defence, checkpoint, measure)
     rows = [r for r in results(rows, FAMILY) if (r["attack"], r["defence"], r["checkpoint"], r["measure"]) == key]
     assert len(rows) < 2
-    assert all(tuple(r) == tuple(RESULTS) for r in rows)
+    assert all((*r, "learned") == tuple(RESULTS) for r in rows)
     return rows[0] if rows else None
 
 
@@ -133,9 +134,21 @@ def test_a_row_for_each_checkpoint_with_measures_as_columns():
     assert (wide[0]["detection"], wide[0]["zero_shot_sd"], wide[2]["attack_success_n"]) == (0.7, 0.01, 100)
     assert isnan(wide[1]["detection"])
     table = pd.DataFrame(wide)
-    assert table.shape == (3, 4 + 5 * 5)
-    assert set(map(str, table.dtypes.iloc[4:])) == {"float64"}
+    assert table.shape == (3, 5 + 5 * 5)
+    assert set(map(str, table.dtypes.iloc[5:])) == {"float64"}
     assert plain(wide) == wide[:2]
+
+
+def test_success_of_a_model_that_has_not_learned_is_not_shown():
+    near, above = ({**row, "defence": d} for d, share in (("blind", 0.03), ("clip", 0.032)) for row in result(zero_shot=share))
+    rows = with_learned([*result(defence="blind", hits=0, control=1), near, above, *result(hits=9)], 50)
+    assert learned_above(50, 2500) == pytest.approx(0.0284)
+    assert [row["learned"] for row in rows] == [1, 1, 1, 1, 1]
+    rows = with_learned([*result(defence="blind", hits=0, control=1), near | {"value": 0.028}, above, *result(hits=9)], 50)
+    assert [row["learned"] for row in rows] == [0, 0, 0, 1, 1]
+    blind, clip = pivot(rows)
+    assert (percent(blind, "attack_success"), percent(blind, "control")) == ("not learned", "6.2 [0.2, 30.2]")
+    assert percent(clip, "attack_success") == "56.2 [29.9, 80.2]"
 
 
 def test_the_control_may_be_of_fewer_seeds_than_its_row():
@@ -147,9 +160,11 @@ def test_what_is_written_is_read_again(tmp_path):
     rows = [*result(hits=5, control=1, zero_shot=0.998, sd=0.002), *result("clean", zero_shot=0.25)]
     write_table(tmp_path / "results.csv", tuple(RESULTS), written(rows))
     lines = (tmp_path / "results.csv").read_text().splitlines()
-    assert lines[0] == "attack,defence,checkpoint,measure,value,low,high,sd,n,seeds"
-    assert lines[1] == "targeted,clip,last_clip,attack_success,0.312500,0.110170,0.586621,,16,3"  # scipy.stats.binomtest(5, 16)
-    assert lines[4] == "clean,clip,last_clip,zero_shot,0.250000,,,,2500,1"
+    assert lines[0] == "attack,defence,checkpoint,measure,value,low,high,sd,n,seeds,learned"
+    assert (
+        lines[1] == "targeted,clip,last_clip,attack_success,0.312500,0.110170,0.586621,,16,3,1"
+    )  # scipy.stats.binomtest(5, 16)
+    assert lines[4] == "clean,clip,last_clip,zero_shot,0.250000,,,,2500,1,1"
     assert pd.DataFrame(read_results(tmp_path / "results.csv")).equals(pd.DataFrame(rows)[list(RESULTS)])
 
 

@@ -13,6 +13,8 @@ rule gather:
     input:
         measures=TARGETS.measures,
         histories=TARGETS.histories,
+        classes=CONFIG["data"]["classes"],
+        validation=rules.download.output.probe,
     output:
         tables=TARGETS.gathered,
     log:
@@ -24,10 +26,12 @@ rule gather:
     params:
         **TARGETS.planned,
         results=subpath(output[0], ancestor=2),
+        validation_images=CONFIG["train"]["validation_images"],
     shell:
         """
         roclip logged {log:q} roclip gather --plan {params.plan:q} \
             --measures {params.results:q}/measures --models {params.results:q}/models \
+            --classes {input.classes:q} --validation {input.validation:q} --validation_images {params.validation_images} \
             --out {params.results:q}/tables
         """
 
@@ -37,6 +41,8 @@ rule claims:
     input:
         results=f"{RESULTS}/tables/results.csv",
         differences=f"{RESULTS}/tables/differences.csv",
+        equal_accuracy=f"{RESULTS}/tables/equal_accuracy.csv",
+        equal_differences=f"{RESULTS}/tables/equal_differences.csv",
         reference=HERE / "config/reference_results.csv",
         classes=CONFIG["data"]["classes"],
     output:
@@ -53,6 +59,7 @@ rule claims:
         """
         roclip logged {log:q} roclip claims --plan {params.plan:q} \
             --results {input.results:q} --differences {input.differences:q} --reference {input.reference:q} \
+            --equal_accuracy {input.equal_accuracy:q} --equal_differences {input.equal_differences:q} \
             --classes {input.classes:q} --out {output.claims:q}
         """
 

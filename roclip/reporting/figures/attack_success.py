@@ -9,6 +9,7 @@ from roclip.core.deferred import Deferred
 from roclip.core.words import checkpoint_label
 from roclip.reporting.figures.base import Figure, models_of, plain, plain_runs, read_results
 from roclip.reporting.figures.style import beside, empty, grid, label_edges, legend_below, palette, percent_axis
+from roclip.reporting.learned import NOT_LEARNED
 
 if TYPE_CHECKING:
     import matplotlib.pyplot as plt
@@ -29,7 +30,8 @@ class AttackSuccess(Figure):
     """Attack success by attack, defence and checkpoint.
 
     Filled bars: models trained on the attack; hatched bars below them: the control, models with the same defence that were
-    trained on no attack or on one of another family. Lines: 95% Clopper-Pearson intervals.
+    trained on no attack or on one of another family. Lines: 95% Clopper-Pearson intervals. A model that has not learned, with a
+    zero-shot accuracy near chance, has no bar: that it takes nothing for the adversary's class is no defence.
     """
 
     reads = ("tables/results.csv",)
@@ -83,6 +85,9 @@ def bar(axis: plt.Axes, row: dict, measure: str, place: float, colour: str) -> N
     if share != share:
         return
     filled = measure == "attack_success"
+    if filled and not row["learned"]:
+        beside(axis, NOT_LEARNED, 0, place, colour="0.5")
+        return
     style = {"color": colour} if filled else {"color": "white", "edgecolor": colour, "hatch": HATCH}
     axis.barh(place, share, 0.36, label=f"{measure} {row['defence']} {row['checkpoint']}", **style)
     axis.errorbar(

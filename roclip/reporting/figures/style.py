@@ -12,8 +12,8 @@ from roclip.core.deferred import Deferred
 
 plt = Deferred("matplotlib.pyplot")
 
-COLOURS = (  # seaborn's palette `colorblind`
-    "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9",
+COLOURS = (  # seaborn's palette `colorblind`; those that are much like others come last
+    "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#56b4e9", "#949494", "#ca9161", "#fbafe4", "#ece133",
 )  # fmt: skip
 CLEAN, POISONED = COLOURS[0], COLOURS[3]
 MARKERS = "osD^vPX*"

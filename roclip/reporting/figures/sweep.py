@@ -13,6 +13,7 @@ from roclip.core.words import checkpoint_label
 from roclip.experiment.schema import STEPS
 from roclip.reporting.figures.base import Figure, checkpoints_of, read, read_results
 from roclip.reporting.figures.style import LINE_STYLES, MARKERS, empty, fill, legend_below, palette, percent_axis
+from roclip.reporting.learned import NOT_LEARNED
 from roclip.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Sweep(Figure):
     """Attack success with 95% intervals, and zero-shot accuracy with its standard deviation between several seeds, by setting.
 
     A sweep without axes compares defences. Lines join settings that are numbers; points are set side by side for legibility.
+    Of a model with a zero-shot accuracy near chance, which has not learned, no attack success is shown.
     """
 
     reads = ("tables/results.csv", "tables/sweeps.csv")
@@ -97,6 +99,10 @@ def draw_series(axes: list[plt.Axes], rows: pd.DataFrame, points: pd.DataFrame, 
             "ls": LINE_STYLES[checkpoints.index(checkpoint) % len(LINE_STYLES)] if joined else "",
             "label": ", ".join(part for part in (attack, defence, checkpoint_label(checkpoint)) if part),
         }  # fmt: skip
+        blind = own.learned.eq(False)
+        for place in x[blind]:
+            axes[0].text(place, 0, NOT_LEARNED, rotation=90, ha="center", va="bottom", fontsize=7, color=colour)
+        own.loc[blind, ["attack_success", "attack_success_low", "attack_success_high"]] = np.nan
         spans = [own.attack_success - own.attack_success_low, own.attack_success_high - own.attack_success]
         spreads = (100 * np.array(spans), 100 * own.zero_shot_sd.fillna(0))
         for axis, measure, spread in zip(axes, ("attack_success", "zero_shot"), spreads, strict=True):

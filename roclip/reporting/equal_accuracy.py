@@ -1,0 +1,261 @@
+"""Attack success at equal accuracy: what a recipe's success was when its training first had a given zero-shot accuracy.
+
+A recipe that learns more slowly is attacked less, and so is the baseline when it is stopped early. Recipes are therefore
+compared at accuracies that both had. Everything is of the histories, whose zero-shot accuracy is of validation images, so that
+all epochs are measured alike; the full evaluation of the last weights stands beside it under `end`.
+
+- A curve is of one kind of epoch, for the weights after each kind can be deployed. A recipe's main curve is that of the kind
+  clip or, where it has none, as a repair, of the kind of its last epoch; others, as of matching epochs, are judged beside it.
+- A curve is made monotone: epochs count that bring the accuracy above that of all before, and between them success is
+  interpolated linearly. So a value is that at which training first had the accuracy. A model that is trained from scratch
+  starts from chance, in accuracy and success; one that goes on from other weights has no values below its first epoch.
+- An accuracy that a training never had gives no value: it is not reached, and counted. Epochs without a number are left out.
+- `common` is the largest accuracy that every recipe without variants which learned in every seed reached in every seed;
+  `own` that of one recipe after its last epoch, seed by seed; `area` the mean of success over the accuracies from those at
+  which anything was learned up to the common one.
+- The unit is the training: means and Student t intervals over seeds; differences are paired by seed.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import isnan, nan
+from statistics import mean
+from typing import Any
+
+from roclip.core.errors import UserError
+from roclip.evaluation import OWN, attack_set
+from roclip.experiment.plan import Plan, base
+from roclip.reporting.figures.base import PLAIN_KIND
+from roclip.reporting.intervals import over_trainings
+from roclip.reporting.learned import NOT_LEARNED, learned_above
+
+NOT_REACHED = "not reached"
+Row = dict[str, Any]
+Point = tuple[float, float]  # zero-shot accuracy and attack success, 0 to 1
+Recipe = tuple[str, str]  # defence and kind of epoch
+Curves = dict[Recipe, dict[str, list[Point]]]  # by seed, a point an epoch
+
+
+@dataclass(frozen=True)
+class Level:
+    """Accuracies at which recipes are compared, by seed; `at` is common, own (with `of`, whose) or area."""
+
+    at: str
+    accuracies: Mapping[str, float]
+    of: str = ""
+
+
+def points_of(history: Iterable[Mapping[str, Any]]) -> dict[str, Curves]:
+    """By attack the curves of its recipes; history: rows in the order of epochs.
+
+    Raises UserError for a cell that is no number.
+    """
+    found: dict[str, Curves] = {}
+    for row in history:
+        try:
+            point = number(row["zero_shot"]), number(row["attack_success"])
+        except ValueError as error:
+            raise UserError(f"history of {row['attack']}/{row['defence']}/seed{row['seed']}: {error}; train it again") from None
+        if not any(map(isnan, point)):
+            seeds = found.setdefault(row["attack"], {}).setdefault((row["defence"], row["kind"]), {})
+            seeds.setdefault(row["seed"], []).append(point)
+    return found
+
+
+def number(cell: Any) -> float:
+    """A cell of a history, NaN where it is empty."""
+    return nan if cell == "" else float(cell)
+
+
+def main_kinds(history: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """By defence the kind of epoch of its main curve: clip where it has such epochs, else that of its last."""
+    kinds: dict[str, str] = {}
+    for row in history:
+        if kinds.get(row["defence"]) != PLAIN_KIND:
+            kinds[row["defence"]] = row["kind"]
+    return kinds
+
+
+def rising(points: Iterable[Point], start: Sequence[Point] = ()) -> list[Point]:
+    """The points that bring the accuracy above all before, after those of `start`."""
+    found = list(start)
+    for point in points:
+        if not found or point[0] > found[-1][0]:
+            found.append(point)
+    return found
+
+
+def success_at(curve: Sequence[Point], accuracy: float) -> float:
+    """Success where a rising curve has an accuracy, between its points linearly; NaN below its first and above its last."""
+    for (x, y), (later, end) in pairwise([curve[0], *curve] if curve else []):
+        if x <= accuracy <= later:
+            return end if later == x else y + (end - y) * (accuracy - x) / (later - x)
+    return nan
+
+
+def area(curve: Sequence[Point], low: float, high: float) -> float:
+    """The mean of success over the accuracies from low to high; NaN where the curve does not hold them all."""
+    between = [x for x, _ in curve if low < x < high]
+    inside = [(x, success_at(curve, x)) for x in (low, *between, high)]
+    if low >= high:
+        return nan
+    return sum((right - left) * (a + b) / 2 for (left, a), (right, b) in pairwise(inside)) / (high - low)
+
+
+class Comparison:
+    """The curves of one attack, and what they say at equal accuracy.
+
+    curves: of all recipes; mains: by defence the kind of its main curve, which comes first; from_scratch: whether a defence
+    starts from chance; chance: one in so many classes; floor: the accuracy up to which nothing was learned.
+    """
+
+    def __init__(
+        self, curves: Curves, mains: Mapping[str, str], from_scratch: Callable[[str], bool], chance: float, floor: float
+    ) -> None:
+        names = list(dict.fromkeys(defence for defence, _ in curves))
+        order = sorted(curves, key=lambda recipe: (names.index(recipe[0]), mains[recipe[0]] != recipe[1]))
+        self.raw, self.floor = {recipe: curves[recipe] for recipe in order}, floor
+        self.mains = [recipe for recipe in order if mains[recipe[0]] == recipe[1]]
+        self.curves = {
+            recipe: {
+                seed: rising(points, [(chance, chance)] if from_scratch(recipe[0]) else [])
+                for seed, points in seeds.items()
+            }
+            for recipe, seeds in self.raw.items()
+        }  # fmt: skip
+
+    def learned(self, recipe: Recipe, seed: str) -> bool:
+        """Whether a training had, at any epoch, an accuracy that is no chance."""
+        return self.curves[recipe][seed][-1][0] > self.floor
+
+    def plain(self) -> list[Recipe]:
+        """The main curves of defences that are no variants."""
+        return [recipe for recipe in self.mains if recipe[0] == base(recipe[0])]
+
+    def common(self) -> float:
+        """The largest accuracy that every recipe that learned reached in every seed; NaN where none learned."""
+        everywhere = [r for r in self.plain() or self.mains if all(self.learned(r, seed) for seed in self.curves[r])]
+        return min((curve[-1][0] for r in everywhere for curve in self.curves[r].values()), default=nan)
+
+    def levels(self) -> list[Level]:
+        seeds, common = {seed for its in self.curves.values() for seed in its}, self.common()
+        ends = {recipe: {seed: points[-1][0] for seed, points in self.raw[recipe].items()} for recipe in self.mains}
+        own = [
+            Level("own", {seed: end for seed, end in its.items() if end > self.floor}, defence)
+            for (defence, _), its in ends.items()
+        ]
+        shared = [] if isnan(common) else [Level(at, dict.fromkeys(seeds, common)) for at in ("common", "area")]
+        return [*shared, *(level for level in own if level.accuracies)]
+
+    def values(self, recipe: Recipe, level: Level) -> dict[str, float]:
+        """Success of each training of a recipe at a level, NaN where it is not reached."""
+        found = {}
+        for seed, curve in self.curves[recipe].items():
+            accuracy = level.accuracies.get(seed, nan)
+            if level.at == "area":
+                found[seed] = area(curve, self.floor, accuracy)
+            else:
+                found[seed] = success_at(curve, accuracy)
+        return found
+
+    def judged(self, level: Level) -> list[Recipe]:
+        """The recipes that a level is for: at a recipe's own accuracy itself and those without variants, else all."""
+        return [r for r in self.curves if not level.of or r[0] == level.of or r in self.plain()]
+
+    def rows(self, attack: str) -> Iterator[Row]:
+        """The rows of equal_accuracy.csv but those of the end."""
+        for level in self.levels():
+            for recipe in self.judged(level):
+                states = {seed: "" if self.learned(recipe, seed) else NOT_LEARNED for seed in self.curves[recipe]}
+                values = self.values(recipe, level)
+                points = {seed: (level.accuracies.get(seed, nan), value) for seed, value in values.items()}
+                names = {"attack": attack, "defence": recipe[0], "kind": recipe[1], "at": level.at, "of": level.of}
+                yield from rows_of(names | {"floor": self.floor}, points, states)
+
+    def differences(self, attack: str) -> Iterator[Row]:
+        """The rows of equal_differences.csv: every recipe beside each main one without variants, at the same accuracies."""
+        for level in self.levels():
+            judged = [r for r in self.judged(level) if level.of in ("", r[0])]
+            for first, other in ((r, o) for r in judged for o in self.plain() if o != r):
+                names = {"attack": attack, "defence": first[0], "kind": first[1], "at": level.at}
+                ones, others = self.values(first, level), self.values(other, level)
+                both = [seed for seed in ones if seed in others]
+                paired = [s for s in both if not isnan(ones[s] + others[s])]
+                accuracy = mean([level.accuracies[s] for s in paired]) if paired else nan
+                yield (
+                    names
+                    | {"other": other[0], "accuracy": accuracy, "seeds": len(both)}
+                    | difference([ones[s] for s in paired], [others[s] for s in paired])
+                )
+
+
+def difference(first: Sequence[float], other: Sequence[float]) -> Row:
+    """Means of paired values, the mean of their differences, first minus other, and its 95% t interval within -1..1."""
+    by = [one - two for one, two in zip(first, other, strict=True)]
+    low, high = over_trainings([(1 + d) / 2 for d in by])  # as shares, which it is of
+    means = [mean(values) if values else nan for values in (first, other, by)]
+    shares = dict(zip(("success", "other_success", "difference"), means, strict=True))
+    return {**shares, "low": 2 * low - 1, "high": 2 * high - 1, "reached": len(by)}
+
+
+def rows_of(names: Row, points: Mapping[str, Point], states: Mapping[str, str]) -> Iterator[Row]:
+    """A row for each seed, then one of seed `all`, the mean with its interval over the trainings that have a value.
+
+    states: why a training has no value, if it is for another reason than that it does not reach the accuracy.
+    """
+    reached = {seed: point for seed, point in points.items() if not states[seed] and not isnan(point[1])}
+    for seed, (accuracy, success) in points.items():
+        state = states[seed] or ("" if seed in reached else NOT_REACHED)
+        yield {
+            **names, "seed": seed, "accuracy": accuracy, "success": nan if state else success, "low": nan, "high": nan,
+            "reached": int(seed in reached), "seeds": 1, "state": state,
+        }  # fmt: skip
+    low, high = over_trainings([success for _, success in reached.values()])
+    known = [accuracy for accuracy, _ in (reached or points).values() if not isnan(accuracy)]
+    state = "" if reached else NOT_LEARNED if all(states.values()) else NOT_REACHED
+    yield {
+        **names, "seed": "all", "accuracy": mean(known) if known else nan,
+        "success": mean(success for _, success in reached.values()) if reached else nan,
+        "low": low, "high": high, "reached": len(reached), "seeds": len(points), "state": state,
+    }  # fmt: skip
+
+
+def ends(measures: Iterable[Mapping[str, Any]], classes: int, mains: Mapping[str, str]) -> Iterator[Row]:
+    """The rows of equal_accuracy.csv of the full evaluation: the last weights of each kind, on all test images.
+
+    mains: by defence the kind of its main curve, which comes first.
+    """
+    found: dict[tuple[str, str, str], dict[str, dict[str, Mapping[str, Any]]]] = {}
+    for row in measures:
+        wanted = {("zero_shot_top1", OWN): "accuracy", ("attack_success_top1", attack_set(row["attack"])): "success"}
+        if name := wanted.get((row["measure"], row["evaluation_set"])):
+            model = found.setdefault((row["attack"], row["defence"], row["checkpoint"].removeprefix("last_")), {})
+            model.setdefault(row["seed"], {})[name] = row
+    for (attack, defence, kind), seeds in sorted(found.items(), key=lambda item: item[0][2] != mains.get(item[0][1])):
+        whole = {seed: rows for seed, rows in seeds.items() if len(rows) == 2 and all(row["n"] for row in rows.values())}
+        points = {s: (share(rows["accuracy"]), share(rows["success"])) for s, rows in whole.items()}
+        floors = {seed: learned_above(classes, rows["accuracy"]["n"]) for seed, rows in whole.items()}
+        states = {seed: "" if points[seed][0] > floors[seed] else NOT_LEARNED for seed in whole}
+        if whole:
+            names = {"attack": attack, "defence": defence, "kind": kind, "at": "end", "of": ""}
+            yield from rows_of(names | {"floor": max(floors.values())}, points, states)
+
+
+def share(row: Mapping[str, Any]) -> float:
+    return row["hits"] / row["n"]
+
+
+def is_from_scratch(plan: Plan, defence: str) -> bool:
+    """Whether what ends a recipe is a training that begins with no weights: neither a repair nor one that starts from some."""
+    step = plan.models[defence]
+    return not step.start_from and not step.settings.get("start_from")
+
+
+def comparisons(plan: Plan, history: Sequence[Mapping[str, Any]], classes: int, images: int) -> dict[str, Comparison]:
+    """By attack its comparison; images: validation images, of which the accuracies in the history are."""
+    mains, floor = main_kinds(history), learned_above(classes, images)
+    return {
+        attack: Comparison(curves, mains, lambda defence: is_from_scratch(plan, defence), 1 / classes, floor)
+        for attack, curves in points_of(history).items()
+    }

@@ -1,0 +1,124 @@
+"""Attack success at equal accuracy in sentences and in the report's table, from the tables that the stage gather wrote.
+
+Both are about attacks and defences that are no variants, and of a defence about its main curve, whose rows come first. Every
+defence is set beside the baseline and beside the best of the others, the one with the lowest success at that accuracy.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import nan
+
+from roclip.core.words import counted
+from roclip.experiment.plan import base
+from roclip.reporting.labels import defence_label
+from roclip.reporting.phrases import attack_success, points
+
+ABOUT = "equal_accuracy"  # in claims.json
+HEADINGS = (
+    "attack", "defence", "accuracy that all reach", "success there", "mean success up to there", "accuracy at the end",
+    "success at the end",
+)  # fmt: skip
+Row = Mapping[str, str]
+
+
+def equal_claims(equal: Sequence[Row], differences: Iterable[Row], baseline: str) -> list[dict[str, str]]:
+    """The sentences; equal and differences: rows of equal_accuracy.csv and equal_differences.csv."""
+    common, own = over_seeds(equal, "common"), over_seeds(equal, "own")
+    pairs: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in differences:
+        if row["at"] == "common" and is_plain(row) and row["other"] != row["defence"]:
+            pairs.setdefault((row["attack"], row["defence"]), {}).setdefault(row["other"], row)
+    texts = []
+    for (attack, defence), others in pairs.items():
+        if defence != baseline:
+            texts += [compared(pair, common) for pair in chosen(others, baseline)]
+            texts += at_its_own(attack, defence, [row for row in own if (row["attack"], row["of"]) == (attack, defence)])
+    return [{"about": ABOUT, "text": text} for text in texts]
+
+
+def is_plain(row: Row) -> bool:
+    return row["attack"] == base(row["attack"]) and row["defence"] == base(row["defence"])
+
+
+def over_seeds(rows: Iterable[Row], at: str) -> list[Row]:
+    """Rows over all seeds, the first of each attack, defence and whose accuracy it is."""
+    found: dict[tuple[str, str, str], Row] = {}
+    for row in rows:
+        if (row["seed"], row["at"]) == ("all", at) and is_plain(row):
+            found.setdefault((row["attack"], row["defence"], row["of"]), row)
+    return list(found.values())
+
+
+def chosen(others: Mapping[str, Row], baseline: str) -> list[Row]:
+    """The pair with the baseline, and that with the best of the others, of those that both reach the accuracy."""
+    reached = {other: row for other, row in others.items() if int(row["reached"])}
+    rest = [row for other, row in reached.items() if other != baseline]
+    best = [min(rest, key=lambda row: float(row["other_success"]))] if rest else []
+    return [*([reached[baseline]] if baseline in reached else []), *best]
+
+
+def compared(pair: Row, common: Iterable[Row]) -> str:
+    """Two defences at the accuracy that all reach."""
+    mine, other = (
+        next(row for row in common if (row["attack"], row["defence"]) == (pair["attack"], pair[name]))
+        for name in ("defence", "other")
+    )
+    name, second = defence_label(pair["defence"]), defence_label(pair["other"])
+    return (
+        f"At {percent(pair, 'accuracy')}% zero-shot accuracy, which all defences that learned reach, "
+        f"{attack_success(pair['attack'])} is {sized(mine)} with {name} and {sized(other)} with {second}; "
+        f"difference {points(float(pair['difference']))} points{interval(pair)}: {verdict(pair, name)}."
+    )
+
+
+def verdict(pair: Row, name: str) -> str:
+    """What the interval of the paired difference shows; nothing where not all pairs have one, or there is one pair."""
+    reached, seeds = int(pair["reached"]), int(pair["seeds"])
+    if reached < seeds:
+        return f"{reached} of {counted(seeds, 'pair')} of trainings reach it, so nothing is concluded"
+    if not pair["low"]:
+        return "one training shows no difference"
+    if float(pair["high"]) < 0 or float(pair["low"]) > 0:
+        return f"{name} is {'lower' if float(pair['high']) < 0 else 'higher'} ({counted(seeds, 'seed')}, paired)"
+    return f"it is not shown that {name} is lower ({counted(seeds, 'seed')}, paired)"
+
+
+def at_its_own(attack: str, defence: str, rows: Sequence[Row]) -> Iterator[str]:
+    """What all had when they first had the accuracy that a defence has at its end."""
+    mine = [row for row in rows if row["defence"] == defence]
+    if not mine or mine[0]["state"]:
+        return
+    parts = [f"{sized(row)} with {defence_label(row['defence'])}" for row in (*mine, *(r for r in rows if r not in mine))]
+    yield (
+        f"When training first had the accuracy that {defence_label(defence)} has at its end, "
+        f"{percent(mine[0], 'accuracy')}%, {attack_success(attack)} was {', '.join(parts)}."
+    )
+
+
+def sized(row: Row) -> str:
+    """Success as `4.2% [0.0, 13.1]`, and in how many trainings; or why there is none."""
+    few = f" ({row['reached']} of {counted(int(row['seeds']), 'seed')})" if int(row["reached"]) < int(row["seeds"]) else ""
+    return row["state"] or f"{percent(row, 'success')}%{interval(row)}{few}"
+
+
+def percent(row: Row, name: str) -> str:
+    """A share in percent."""
+    return points(float(row[name] or nan))
+
+
+def interval(row: Row) -> str:
+    """` [0.0, 13.1]`; nothing of one training."""
+    return f" [{percent(row, 'low')}, {percent(row, 'high')}]" if row["low"] else ""
+
+
+def equal_table(equal: Sequence[Row]) -> list[list[str]]:
+    """Cells under HEADINGS, a row for each attack and defence."""
+    common, area, end = (
+        {(r["attack"], r["defence"]): r for r in over_seeds(equal, at)} for at in ("common", "area", "end")
+    )  # fmt: skip
+    rows = []
+    for model in dict.fromkeys((*common, *end)):
+        there, last = (
+            [f"{percent(of[model], 'accuracy')}%", sized(of[model])] if model in of else ["–"] * 2 for of in (common, end)
+        )
+        rows.append([*model, *there, sized(area[model]) if model in area else "–", *last])
+    return rows

@@ -1,0 +1,109 @@
+"""Success at equal accuracy in sentences and in the report's table."""
+
+import pytest
+
+from roclip.reporting.equal_claims import HEADINGS, equal_claims, equal_table
+from roclip.reporting.gather import six_digits
+from tests.fixtures.histories import comparison, history
+
+
+def tables(*histories, attack="targeted"):
+    """Rows of both tables as they are read: all cells are text."""
+    compared = comparison(*histories)
+    both = compared.rows(attack), compared.differences(attack)
+    return [[{key: str(cell) for key, cell in row.items()} for row in six_digits(rows)] for rows in both]
+
+
+def trained(defence, ends, **names):
+    """A training a seed, with so much success at its end, at half the accuracy half of it."""
+    return [row for seed, y in enumerate(ends) for row in history(defence, [(0.3, y / 2), (0.6, y)], str(seed), **names)]
+
+
+def texts(*histories, baseline="clip"):
+    found = equal_claims(*tables(*histories), baseline)
+    assert {claim["about"] for claim in found} <= {"equal_accuracy"}
+    return [claim["text"] for claim in found]
+
+
+def test_a_defence_that_is_lower_than_the_baseline_at_equal_accuracy():
+    first, own = texts(trained("clip", (0.7, 0.8, 0.9)), trained("roclip", (0.1, 0.3, 0.2)))
+    assert first == (
+        "At 60.0% zero-shot accuracy, which all defences that learned reach, targeted attack success (ASR) is "
+        "20.0% [0.0, 44.8] with RoCLIP and 80.0% [55.2, 100.0] with CLIP; "
+        "difference -60.0 points [-84.8, -35.2]: RoCLIP is lower (3 seeds, paired)."
+    )
+    assert own == (
+        "When training first had the accuracy that RoCLIP has at its end, 60.0%, targeted attack success (ASR) was "
+        "20.0% [0.0, 44.8] with RoCLIP, 80.0% [55.2, 100.0] with CLIP."
+    )
+
+
+def test_the_verdict_is_beside_the_best_of_the_others_too():
+    clip, roclip = trained("clip", (0.7, 0.8, 0.9)), trained("roclip", (0.1, 0.2, 0.3))
+    shown = texts(
+        clip, roclip, trained("half", (0.3, 0.2, 0.2)), trained("random", (0.5, 0.4, 0.5)), trained("worse", (1, 1, 1))
+    )
+    about = [text for text in shown if text.startswith("At ") and "with RoCLIP and" in text]
+    assert ["with CLIP;" in about[0], "with half;" in about[1], len(about)] == [True, True, 2]
+    assert about[1].endswith("difference -3.3 points [-41.3, 34.6]: it is not shown that RoCLIP is lower (3 seeds, paired).")
+    *_, worse = (text for text in shown if "with worse and" in text)
+    assert worse.endswith("worse is higher (3 seeds, paired).")
+    assert not any("with CLIP and" in text for text in shown)  # the baseline is not judged
+
+
+def test_one_training_shows_no_difference():
+    first, own = texts(trained("clip", (0.8,)), trained("roclip", (0.1,)))
+    assert first.endswith(
+        "is 10.0% with RoCLIP and 80.0% with CLIP; difference -70.0 points: one training shows no difference."
+    )
+    assert own.endswith("was 10.0% with RoCLIP, 80.0% with CLIP.")
+
+
+def test_nothing_is_concluded_where_not_all_trainings_reach_the_accuracy():
+    reached = [
+        history("late", [(end, 0.1)], str(seed)) for seed, end in enumerate((0.6, 0.6, 0.02))
+    ]  # the third learned nothing
+    first, _ = texts(trained("clip", (0.8, 0.8, 0.8)), *reached)
+    assert "is 10.0% [10.0, 10.0] (2 of 3 seeds) with late and 80.0% [80.0, 80.0] with CLIP" in first
+    assert first.endswith("2 of 3 pairs of trainings reach it, so nothing is concluded.")
+
+
+def test_what_learned_nothing_is_not_compared_and_is_shown_as_such():
+    histories = trained("clip", (0.8, 0.8)), [row for seed in "01" for row in history("blind", [(0.02, 0.0)], seed)]
+    assert texts(*histories) == []
+    _, blind = equal_table(tables(*histories)[0])
+    assert blind[:5] == ["targeted", "blind", "60.0%", "not learned", "not learned"]
+
+
+def test_variants_and_second_curves_have_neither_sentence_nor_row():
+    matching = trained("roclip", (0.0, 0.0), kind="matching")
+    histories = trained("clip", (0.8, 0.9)), matching, trained("roclip", (0.5, 0.4)), trained("roclip~size~1", (0.1, 0.1))
+    shown = texts(*histories)
+    assert len(shown) == 2
+    assert "is 45.0% [0.0, 100.0] with RoCLIP" in shown[0]
+    assert [row[:2] for row in equal_table(tables(*histories)[0])] == [["targeted", "clip"], ["targeted", "roclip"]]
+    assert equal_claims(*tables(*histories, attack="targeted~poisons~5"), "clip") == []
+
+
+def test_the_table_has_a_row_a_defence_and_dashes_for_what_was_not_measured():
+    equal, _ = tables(trained("clip", (0.8, 0.6)))
+    given = equal[-1] | {
+        "at": "end",
+        "defence": "given",
+        "accuracy": "0.5",
+        "success": "0.25",
+        "low": "",
+        "high": "",
+        "seed": "all",
+    }
+    rows = equal_table([*equal, given])
+    assert rows[0][:4] == ["targeted", "clip", "60.0%", "70.0% [0.0, 100.0]"]
+    assert rows[0][5:] == ["–", "–"]
+    assert rows[1] == ["targeted", "given", "–", "–", "–", "50.0%", "25.0%"]
+    assert {len(row) for row in rows} == {len(HEADINGS)}
+
+
+@pytest.mark.parametrize("baseline", ["clip", "absent"])
+def test_without_the_baseline_a_defence_is_beside_the_best_other(baseline):
+    shown = texts(trained("one", (0.8, 0.9)), trained("two", (0.1, 0.2)), baseline=baseline)
+    assert [text.partition("; ")[0].split(" with ")[-1] for text in shown if text.startswith("At ")] == ["two", "one"]
