@@ -13,26 +13,11 @@ from attacks.bridge import bridged, first_named
 from attacks.flood import copies
 from attacks.typical import typical
 from roclip.core.errors import UserError
-from roclip.core.files import read_json, read_lines, read_table, write_rows
+from roclip.core.files import read_lines, write_rows
 from roclip.data.images import decode
 from tests.conftest import SCENES
 from tests.fixtures import attacks
-from tests.fixtures.attacks import build, evaluation_set, poisons
-
-CLASSES = read_lines(SCENES / "classes.txt")
-
-
-def names(caption, name):
-    return bool(re.search(rf"\b{name}\b", caption))
-
-
-def captions_of(scenes, split="train"):
-    return [row["caption"] for row in read_table(scenes / f"{split}.csv", ("caption",))]
-
-
-def targets_of(out):
-    return read_json(out / "manifest.json")["targets"]
-
+from tests.fixtures.attacks import CLASSES, build, captions_of, evaluation_set, names, poisons, targets_of
 
 # bridge
 

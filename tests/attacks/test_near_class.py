@@ -9,8 +9,7 @@ from attacks.near_class import SHRINKAGE, SIDE, discriminants
 from roclip.core.errors import UserError
 from roclip.core.files import read_table, write_rows
 from roclip.data.images import decode
-from tests.attacks.test_adaptive import CLASSES, captions_of, names, targets_of
-from tests.fixtures.attacks import build, evaluation_set, poisons
+from tests.fixtures.attacks import CLASSES, build, captions_of, evaluation_set, names, poisons, targets_of
 
 
 def test_discriminants_are_those_of_scikit_learn():
