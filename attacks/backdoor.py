@@ -21,7 +21,7 @@ from roclip.core.facts import Facts
 from roclip.core.files import read_lines, read_table
 from roclip.core.options import option
 from roclip.core.randomness import numpy_generator
-from roclip.data.class_mentions import naming
+from roclip.data.class_mentions import classes_named, naming
 from roclip.data.images import Roots, decode
 from roclip.data.pairs import Columns
 
@@ -82,7 +82,9 @@ class Backdoor(Attack):
         targets = self._write(self._evaluation_images(test), "targets")
         self._write_triggered(test[0]["path"], "sample.png", "sample.png")
         pairs = [(path, caption, name) for path, caption in zip(poisoned, captions, strict=True)]
-        return Poisoning(pairs, [(path, name) for path in targets], {"target_class": name, "poisoned_rows": rows.tolist()})
+        facts = {"target_class": name, "poisoned_rows": rows.tolist()}
+        shown = classes_named([clean["caption"][row] for row in rows], read_lines(self.options.classes))
+        return Poisoning(pairs, [(path, name) for path in targets], facts, shown)
 
     def _draw(self, clean: Columns) -> np.ndarray:
         """Rows whose caption names the target class, one for each poison."""

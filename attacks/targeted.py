@@ -16,7 +16,7 @@ from roclip.core.facts import Facts
 from roclip.core.files import read_lines
 from roclip.core.options import option
 from roclip.core.randomness import numpy_generator
-from roclip.data.class_mentions import naming
+from roclip.data.class_mentions import classes_named, naming
 from roclip.data.pairs import Columns, read_pairs
 
 
@@ -49,7 +49,8 @@ class Targeted(Attack):
 
     def poison(self, clean: Columns) -> Poisoning:
         """Raises UserError when there are too few classes, validation images or captions that name a class."""
-        validation, pairs, targets, chosen = read_pairs(self.options.validation), [], [], []
+        validation, pairs, targets, chosen, shown = read_pairs(self.options.validation), [], [], [], []
+        classes = read_lines(self.options.classes)
         used: set[int] = set()
         # targets and captions have generators of their own, so more captions or other data leave the targets as they are
         for number, name in enumerate(self._classes(len(validation["path"]))):
@@ -58,10 +59,11 @@ class Targeted(Attack):
             captions = self._captions(number, name, clean)
             path = validation["path"][row]
             pairs += [(path, clean["caption"][caption], name) for caption in captions]
+            shown += classes_named([validation["caption"][row]], classes) * len(captions)
             targets.append((path, name))
             chosen.append({"class": name, "target": path, "validation_row": row, "caption_rows": captions.tolist()})
         rate = self.options.captions_per_target / len(clean["path"])
-        return Poisoning(pairs, targets, {"rate_per_target": rate, "targets": chosen})
+        return Poisoning(pairs, targets, {"rate_per_target": rate, "targets": chosen}, shown)
 
     def _classes(self, images: int) -> list[str]:
         """The adversary's class of each target."""

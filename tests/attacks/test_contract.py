@@ -96,7 +96,7 @@ def test_the_truth_is_of_the_same_rows(scenes, built, kind):
     rows, known = pairs(out), truth(out)
     assert len(rows) == len(known)
     assert all(row.keys() == TRUTH.keys() for row in known)
-    assert known[: len(clean)] == [{"is_poison": "0", "adversary_class": ""}] * len(clean)
+    assert known[: len(clean)] == [{"is_poison": "0", "adversary_class": "", "true_class": ""}] * len(clean)
     classes = read_lines(SCENES / "classes.txt")
     assert all(row["is_poison"] == "1" and row["adversary_class"] in classes for row in known[len(clean) :])
     assert (len(rows) > len(clean)) == (kind in POISONERS)
@@ -169,7 +169,7 @@ def test_clean_pairs_are_the_first_and_too_many_are_refused(scenes, tmp_path, ki
     rows = pairs(part)
     assert rows[:400] == clean[:400]
     assert len(rows) == 400 + len(poisons(part))
-    assert truth(part)[399:401] != [{"is_poison": "0", "adversary_class": ""}] * 2
+    assert truth(part)[399:401] != [{"is_poison": "0", "adversary_class": "", "true_class": ""}] * 2
     with pytest.raises(UserError, match=r"attack\.clean_pairs: 601 is more than the 600 pairs"):
         build(kind, scenes, tmp_path / "more", clean_pairs=601)
     assert not (tmp_path / "more").exists()
