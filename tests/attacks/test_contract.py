@@ -103,6 +103,20 @@ def test_the_truth_is_of_the_same_rows(scenes, built, kind):
 
 
 @pytest.mark.parametrize("kind", POISONERS)
+def test_what_a_poisoned_image_shows_is_what_its_first_caption_names(scenes, built, kind):
+    out, manifest = built(kind), read_json(built(kind) / "manifest.json")
+    classes = read_lines(SCENES / "classes.txt")
+    if "poisoned_rows" in manifest:
+        rows, table = manifest["poisoned_rows"], read_table(scenes / "train.csv", tuple(PAIRS))
+    else:
+        table = read_table(scenes / "validation.csv", tuple(PAIRS))
+        rows = [target["validation_row"] for target in manifest["targets"] for _ in target["caption_rows"]]
+    expected = [[name for name in classes if len(naming([table[row]["caption"]], name))] for row in rows]
+    assert [row["true_class"].split("|") if row["true_class"] else [] for row in poisons(out)] == expected
+    assert any(expected)
+
+
+@pytest.mark.parametrize("kind", POISONERS)
 def test_poisons_join_an_image_with_a_caption_that_names_the_adversary_s_class(scenes, built, kind):
     out, clean = built(kind), (scenes / "train.csv").read_text()
     for row in poisons(out):
