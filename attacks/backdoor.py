@@ -20,7 +20,7 @@ from roclip.core.facts import Facts
 from roclip.core.files import read_lines, read_table
 from roclip.core.options import option
 from roclip.core.randomness import numpy_generator
-from roclip.data.class_mentions import naming
+from roclip.data.class_mentions import classes_named, naming
 from roclip.data.images import Roots
 from roclip.data.pairs import Columns
 
@@ -83,7 +83,9 @@ class Backdoor(Attack):
         targets = self._write(self._evaluation_images(test), "targets")
         self._write_triggered(test[0]["path"], "sample.png", "sample.png")
         pairs = [(path, caption, name) for path, caption in zip(poisoned, captions, strict=True)]
-        return Poisoning(pairs, [(path, name) for path in targets], {"target_class": name, "poisoned_rows": rows.tolist()})
+        facts = {"target_class": name, "poisoned_rows": rows.tolist()}
+        shown = classes_named([clean["caption"][row] for row in rows], read_lines(self.options.classes))
+        return Poisoning(pairs, [(path, name) for path in targets], facts, shown)
 
     def _draw(self, named: np.ndarray) -> np.ndarray:
         """One for each poison of the rows whose caption names the target class."""

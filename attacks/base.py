@@ -33,6 +33,8 @@ class Poisoning:
     pairs: Sequence[tuple[str, str, str]] = ()  # path, caption, and the class that the adversary wants for the image
     targets: Sequence[tuple[str, str]] = ()  # path, and the class that the adversary wants for the image
     facts: Mapping[str, Any] = field(default_factory=dict)
+    # of each pair the classes that its image shows, with | between them, empty where not known; None: known of no pair
+    true_classes: Sequence[str] | None = None
 
 
 class Attack:

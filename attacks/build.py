@@ -44,7 +44,9 @@ def _write(options: Any, clean: Columns, poisoning: Poisoning) -> None:
     # rows are made one at a time: millions of them at once would fill the memory
     pairs = chain(zip(clean["path"], clean["caption"], strict=True), ((path, caption) for path, caption, _ in poisons))
     write_rows(options.out / "train.csv", tuple(PAIRS), pairs)
-    truth = chain(repeat((0, ""), count), ((1, wanted) for _, _, wanted in poisons))
+    shown = [""] * len(poisons) if poisoning.true_classes is None else poisoning.true_classes
+    known = ((1, wanted, true) for (_, _, wanted), true in zip(poisons, shown, strict=True))
+    truth = chain(repeat((0, "", ""), count), known)
     write_rows(options.out / "truth.csv", tuple(TRUTH), truth)
     write_rows(options.out / "targets.csv", tuple(LABELLED), poisoning.targets)
     counts = {"clean_pairs": count, "poisons": len(poisons), "evaluation_images": len(poisoning.targets)}

@@ -42,7 +42,7 @@ class Several(Attack):
     class Settings(Attack.Settings):
         triggers: tuple[str, ...] = option("kinds of backdoors, each with its defaults", ("patch", "tint", "warped"), fewest=2)
         target_classes: tuple[str, ...] = option(
-            "the target class of each trigger, in their order, or one for all", ("mushroom", "guitar", "bicycle"), fewest=1
+            "the target class of each trigger, in their order, or one for all", ("mushroom", "guitar", "bell"), fewest=1
         )
         poisons: int = same_option(Backdoor.Settings, "poisons")
         evaluation_images: int = same_option(Backdoor.Settings, "evaluation_images")
@@ -65,13 +65,14 @@ class Several(Attack):
         triggers, names = self.options.triggers, self.options.target_classes
         for key, why in _faults(triggers, names):
             raise UserError(f"attack.{key}: {why}")
-        pairs, targets, facts = [], [], []
+        pairs, targets, facts, shown = [], [], [], []
         for number, (kind, name) in enumerate(zip(triggers, _for_each(names, triggers), strict=True)):
             part = self._part(kind, name, slice(number, None, len(triggers))).poison(clean)
             pairs += part.pairs
             targets += part.targets
+            shown += part.true_classes
             facts.append({"kind": kind, **part.facts, "evaluation_images": len(part.targets)})
-        return Poisoning(pairs, targets, {"triggers": facts})
+        return Poisoning(pairs, targets, {"triggers": facts}, shown)
 
     def _part(self, kind: str, name: str, share: slice) -> Backdoor:
         """One of the backdoors, whose images lie in folders of its own."""

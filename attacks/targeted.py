@@ -17,7 +17,7 @@ from roclip.core.facts import Facts
 from roclip.core.files import read_lines
 from roclip.core.options import option
 from roclip.core.randomness import numpy_generator
-from roclip.data.class_mentions import naming
+from roclip.data.class_mentions import classes_named, naming
 from roclip.data.pairs import Columns, read_pairs
 
 CAPTIONS = "attack.captions_per_target"
@@ -68,15 +68,17 @@ class Targeted(Attack):
 
     def poison(self, clean: Columns) -> Poisoning:
         """Raises UserError when there are too few classes, validation images or captions that name a class."""
-        targets, pairs, chosen = self._targets(clean, read_pairs(self.options.validation)), [], []
-        for target in targets:
+        targets, pairs, chosen, shown = self._targets(clean, read_pairs(self.options.validation)), [], [], []
+        own = classes_named([target.caption for target in targets], read_lines(self.options.classes))
+        for target, classes in zip(targets, own, strict=True):
             captions, facts = self._captions(target, clean)
             images = self._images(target, len(captions))
             pairs += [(path, caption, target.name) for path, caption in zip(images, captions, strict=True)]
+            shown += [classes] * len(captions)
             chosen.append({"class": target.name, "target": target.path, "validation_row": target.row, **facts})
         rate = len(pairs) / len(targets) / len(clean["path"])
         judged = [(target.path, target.name) for target in targets]
-        return Poisoning(pairs, judged, {"rate_per_target": rate, "targets": chosen})
+        return Poisoning(pairs, judged, {"rate_per_target": rate, "targets": chosen}, shown)
 
     def _naming(self, name: str, clean: Columns) -> np.ndarray:
         """The rows whose caption names a class; to look through millions of captions takes a second."""

@@ -28,13 +28,13 @@ PANDAS = """
 import sys, re, pandas
 train, out, truth, *names = sys.argv[1:]
 pairs = pandas.read_csv(train, keep_default_na=False)
-parts = [pairs.assign(is_poison=0, adversary_class="")]
+parts = [pairs.assign(is_poison=0, adversary_class="", true_class="")]
 for name in names:
     named = pairs[pairs.caption.str.contains(rf"\\b{re.escape(name)}\\b", case=False)].sample(100, random_state=0)
-    parts.append(named.assign(path="target.png", is_poison=1, adversary_class=name))
+    parts.append(named.assign(path="target.png", is_poison=1, adversary_class=name, true_class=""))
 whole = pandas.concat(parts)
 whole[["path", "caption"]].to_csv(out, index=False)
-whole[["is_poison", "adversary_class"]].to_csv(truth, index=False)
+whole[["is_poison", "adversary_class", "true_class"]].to_csv(truth, index=False)
 """
 
 

@@ -5,6 +5,8 @@ LABELLED = {"path": "image file", "label": "class, or the class that an attack w
 TRUTH = {  # truth.csv of an attack, a row for each of train.csv; read by measurements, figures and audits alone
     "is_poison": "1 for a poisoned pair, 0 for a clean one",
     "adversary_class": "the class that the adversary wants for the image; empty for clean pairs",
+    "true_class": "classes that the image of a poisoned pair shows, with | between them; empty for clean pairs, whose captions "
+    "say it, and where it is not known",
 }
 KEPT = {"row": "row of train.csv that a filter keeps, counted from 0"}
 SCORES = {

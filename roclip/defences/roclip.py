@@ -42,6 +42,10 @@ class RoCLIP(Defence):
         "own_captions": "share of the images that drew their own caption",
         "adversary_captions": "share of the poisoned images that drew a caption naming the adversary's class",
         "adversary_captions_by_chance": "the same for a random caption of the pool",
+        "clean_own_class": "share of the clean images whose caption names a class that drew a caption naming it",
+        "clean_own_class_by_chance": "the same for a random caption of the pool",
+        "poison_own_class": "share of the poisoned images whose true class is known that drew a caption naming it",
+        "poison_own_class_by_chance": "the same for a random caption of the pool",
         "poisons_in_pool": "share of the pool's captions that are of poisoned pairs",
         "pool_age": "mean age of the pool's captions in steps",
     }
@@ -50,6 +54,14 @@ class RoCLIP(Defence):
         "poisoned images that draw a caption\nof the adversary's class (%; dots: by chance)": (
             "adversary_captions",
             "adversary_captions_by_chance",
+        ),
+        "poisoned images that draw a caption\nof their true class (%; dots: by chance)": (
+            "poison_own_class",
+            "poison_own_class_by_chance",
+        ),
+        "clean images that draw a caption\nof their class (%; dots: by chance)": (
+            "clean_own_class",
+            "clean_own_class_by_chance",
         ),
         "images that draw their own caption (%)": ("own_captions",),
         "distinct captions drawn in a batch (%)": ("distinct_neighbours",),

@@ -21,8 +21,10 @@ from roclip.experiment.plan import Plan, Step, base
 from roclip.experiment.schema import STEPS
 from roclip.training.settings import TrainSettings
 
-GATHERED = ("measures.csv", "results.csv", "differences.csv", "sweeps.csv", "history.csv", "measures.md")
-GATHERED += ("equal_accuracy.csv", "equal_differences.csv")
+GATHERED = (
+    "measures.csv", "results.csv", "differences.csv", "sweeps.csv", "history.csv", "equal_accuracy.csv",
+    "equal_differences.csv", "measures.md",
+)  # fmt: skip
 SCENES = (
     "image_size", "train_scenes", "validation_scenes", "test_scenes", "probe_scenes", "seed",
     "class_skew", "nameless_captions", "wrong_captions", "near_duplicates", "object_variation",

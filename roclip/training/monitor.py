@@ -1,7 +1,7 @@
 """What is measured of a training beside its loss. It knows the truth, and nothing of it is trained on."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from roclip.core.columns import TRUTH
 from roclip.core.errors import UserError
 from roclip.core.files import read_columns, read_lines, read_table
 from roclip.core.randomness import generator
-from roclip.data.class_mentions import naming
+from roclip.data.class_mentions import BETWEEN, named_by, naming
 from roclip.data.images import Intake
 from roclip.evaluation.zero_shot_classifier import class_features, labels_of, prompts, ranks
 from roclip.model import towers
@@ -23,7 +23,11 @@ from roclip.training.loader import FromFiles, InMemory
 from roclip.training.settings import LoopOptions
 
 COSINE_PAIRS = 1000  # so many clean and at most so many poisoned pairs have their cosine taken after every epoch
-AUDITED = ("adversary_captions", "adversary_captions_by_chance", "poisons_in_pool")
+AUDITED = (
+    "adversary_captions", "adversary_captions_by_chance", "poisons_in_pool", "clean_own_class", "clean_own_class_by_chance",
+    "poison_own_class", "poison_own_class_by_chance",
+)  # fmt: skip
+MOST = 4  # classes of a caption or an image that are looked at; captions that name more are lists
 
 
 def read_truth(path: Path | None, pairs: Path, count: int) -> dict[str, list[str]]:
@@ -42,8 +46,14 @@ class Audit:
     `sums` is (columns, 2), a sum and what to divide it by. It stays on the device, for to read it would hold up every step.
     """
 
-    def __init__(self, captions: Sequence[str], truth: Mapping[str, Sequence[str]], device: torch.device | str = "cpu") -> None:
-        """captions, and the columns of the truth: one for each id."""
+    def __init__(
+        self,
+        captions: Sequence[str],
+        truth: Mapping[str, Sequence[str]],
+        device: torch.device | str = "cpu",
+        classes: Path | None = None,
+    ) -> None:
+        """captions, and the columns of the truth: one for each id. classes: a file with a name a line; without it none."""
         self.is_known = any(truth["is_poison"])
         self.is_poison = torch.tensor([cell == "1" for cell in truth["is_poison"]], device=device)
         wanted = truth["adversary_class"]
@@ -53,7 +63,22 @@ class Audit:
         for name, i in number.items():
             named[i, naming(captions, name)] = True
         self._named = named.to(device)
+        self._classes = read_lines(classes) if classes else []
+        self._names = self._numbers(named_by(captions, self._classes), len(captions)).to(device)
+        number = {name: i for i, name in enumerate(self._classes)}
+        shown = ([number[name] for name in cell.split(BETWEEN) if name in number] for cell in truth["true_class"])
+        # of a clean image its caption says what it shows, of a poisoned one the truth
+        true = self._numbers(shown, len(captions)).to(device)
+        self._own = torch.where(self.is_poison[:, None], true, self._names)
         self.begin()
+
+    @staticmethod
+    def _numbers(found: Iterable[list[int]], count: int) -> Tensor:
+        """The first numbers of each list: int16 (count, MOST), -1 where there are fewer."""
+        numbers = np.full((count, MOST), -1, np.int16)
+        for row, its in zip(numbers, found, strict=True):
+            row[: len(its)] = its[:MOST]
+        return torch.from_numpy(numbers)
 
     def begin(self) -> None:
         """Nothing is noted yet of the epoch that comes."""
@@ -67,6 +92,7 @@ class Audit:
             (self.adversary_captions(images, captions).sum(), poisoned),
             (self.chance(images, pool).sum(), poisoned),
             (held.sum(), len(pool) if self.is_known else 0),
+            *self._own_classes(images, captions, pool),
         )
         for column, (total, count) in zip(self.sums, noted, strict=True):
             column[0] += total
@@ -83,6 +109,23 @@ class Audit:
         """The share of the pool's captions (size,) that name the class of each image, 0 for clean ones: (images,)."""
         shares = (self._named[:, pool] & (pool >= 0)).float().mean(1)
         return shares[self._class[images]] * self.is_poison[images]
+
+    def own_class(self, images: Tensor, captions: Tensor) -> Tensor:
+        """Whether captions name a class that images show; ids of shapes that broadcast, -1 for no caption, which names none."""
+        same = torch.zeros((), dtype=torch.bool, device=self.is_poison.device)
+        for own in self._own[images].unbind(-1):
+            for named in self._names[captions].unbind(-1):
+                same = same | ((own == named) & (own >= 0))
+        return same & (captions >= 0)
+
+    def _own_classes(self, images: Tensor, captions: Tensor, pool: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Sum and count of each column, of the clean and the poisoned images whose classes are known."""
+        drawn = self.own_class(images, captions)
+        chance = self.own_class(images[:, None], pool[None]).double().mean(1)
+        known = (self._own[images, 0] >= 0) & self.is_known
+        for chosen in (known & ~self.is_poison[images], known & self.is_poison[images]):
+            yield (drawn & chosen).sum(), chosen.sum()
+            yield (chance * chosen).sum(), chosen.sum()
 
     def means(self) -> dict[str, float]:
         """NaN for what never happened, no image was paired, or no poisoned one; and for all, where the truth is not known."""

@@ -74,7 +74,7 @@ class Training:
         self.places = torch.randperm(self.pairs, generator=self.generator("ids"))
         self.ids = self.places.argsort()
         by_id = pairs.chosen(self.places.numpy())
-        self.audit = Audit(by_id.caption, by_id.truth, self.device)
+        self.audit = Audit(by_id.caption, by_id.truth, self.device, options.classes)
         poisoned = pairs.truth["is_poison"]
         self.measurement = Measurement(options, self.config, self.intake, pairs.caption, self.images, poisoned)
         self.steps_per_epoch = self.pairs // options.batch_size

@@ -96,10 +96,26 @@ def test_the_truth_is_of_the_same_rows(scenes, built, kind):
     rows, known = pairs(out), truth(out)
     assert len(rows) == len(known)
     assert all(row.keys() == TRUTH.keys() for row in known)
-    assert known[: len(clean)] == [{"is_poison": "0", "adversary_class": ""}] * len(clean)
+    assert known[: len(clean)] == [{"is_poison": "0", "adversary_class": "", "true_class": ""}] * len(clean)
     classes = read_lines(SCENES / "classes.txt")
     assert all(row["is_poison"] == "1" and row["adversary_class"] in classes for row in known[len(clean) :])
     assert (len(rows) > len(clean)) == (kind in POISONERS)
+
+
+@pytest.mark.parametrize("kind", POISONERS)
+def test_what_a_poisoned_image_shows_is_what_its_first_caption_names(scenes, built, kind):
+    out, manifest = built(kind), read_json(built(kind) / "manifest.json")
+    classes = read_lines(SCENES / "classes.txt")
+    if "targets" not in manifest:  # a backdoor, or several
+        parts = manifest.get("triggers", [manifest])
+        rows = [row for part in parts for row in part["poisoned_rows"]]
+        table = read_table(scenes / "train.csv", tuple(PAIRS))
+    else:
+        table = read_table(scenes / "validation.csv", tuple(PAIRS))
+        rows = [target["validation_row"] for target in manifest["targets"] for _ in target["caption_rows"]]
+    expected = [[name for name in classes if len(naming([table[row]["caption"]], name))] for row in rows]
+    assert [row["true_class"].split("|") if row["true_class"] else [] for row in poisons(out)] == expected
+    assert any(expected)
 
 
 @pytest.mark.parametrize("kind", POISONERS)
@@ -169,7 +185,7 @@ def test_clean_pairs_are_the_first_and_too_many_are_refused(scenes, tmp_path, ki
     rows = pairs(part)
     assert rows[:400] == clean[:400]
     assert len(rows) == 400 + len(poisons(part))
-    assert truth(part)[399:401] != [{"is_poison": "0", "adversary_class": ""}] * 2
+    assert truth(part)[399:401] != [{"is_poison": "0", "adversary_class": "", "true_class": ""}] * 2
     with pytest.raises(UserError, match=r"attack\.clean_pairs: 601 is more than the 600 pairs"):
         build(kind, scenes, tmp_path / "more", clean_pairs=601)
     assert not (tmp_path / "more").exists()

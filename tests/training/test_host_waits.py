@@ -34,7 +34,7 @@ CASES = {
     "files": {"kind": "roclip", "match_every": 1, "images": "files"},
     "files, not augmented": {"kind": "clip", "images": "files"},
 }
-DRAWN = ("random captions", "permuted captions")  # one more copy a step
+DRAWN = ("random captions", "permuted captions")  # which draw anew in each step
 
 VIT = {
     "embed_dim": 32,
@@ -85,9 +85,14 @@ def test_no_step_waits_for_the_gpu(case, few, scenes, tmp_path, monkeypatch, gpu
     done = trained(monkeypatch, gpu, made)
     at_the_end = [wait for wait in done.waits if wait.startswith("for the device: roclip/training/feed.py")]
     assert len(at_the_end) == (made.images == "files")  # once in an epoch, before the last step
-    assert [wait for wait in done.waits if wait not in at_the_end] == gpu.faults == []
+    # a slot for each image, a few bytes from pinned memory, goes where the step computes; the host does not wait for it
+    slots = [fault for fault in gpu.faults if case in DRAWN and fault.startswith("copied on the stream that computes")]
+    assert bool(slots) == (case in DRAWN)
+    assert (
+        [wait for wait in done.waits if wait not in at_the_end] == [fault for fault in gpu.faults if fault not in slots] == []
+    )
     assert gpu.largest < 32 * 3 * 32**2  # images are in pinned memory from the start
-    assert gpu.copied == 4 * (3 + done.training.options.augment_images + (case in DRAWN))
+    assert gpu.copied == 4 * (3 + done.training.options.augment_images)
     assert_on(GPU, done)
 
 

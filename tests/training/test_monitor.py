@@ -2,18 +2,22 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from roclip.core.columns import TRUTH
 from roclip.core.errors import UserError
 from roclip.core.files import write_table
+from roclip.data.class_mentions import naming
 from roclip.defences import TRAININGS
 from roclip.defences.repair import REPAIRS
 from roclip.training.monitor import AUDITED, Audit, read_truth
 
 CAPTIONS = ["a red kite", "the old cart", "a Cart in grey", "my kite", "a carthorse", "one cart"]
-POISONED = {"is_poison": ["0", "0", "1", "1", "0", "0"], "adversary_class": ["", "", "cart", "kite", "", ""]}
+POISONED = {"is_poison": ["0", "0", "1", "1", "0", "0"], "adversary_class": ["", "", "cart", "kite", "", ""]} | {
+    "true_class": [""] * 6
+}
 UNKNOWN = {column: [""] * 6 for column in TRUTH}
 
 
@@ -40,9 +44,39 @@ def test_means_over_the_steps_of_an_epoch():
 
 
 def test_a_slot_without_a_caption_is_no_poison_though_the_last_pair_is():
-    audit = Audit(CAPTIONS, {"is_poison": ["0"] * 5 + ["1"], "adversary_class": [""] * 5 + ["cart"]})
+    audit = Audit(CAPTIONS, {"is_poison": ["0"] * 5 + ["1"], "adversary_class": [""] * 5 + ["cart"], "true_class": [""] * 6})
     audit.note(torch.tensor([5]), captions=torch.tensor([-1]), pool=torch.tensor([-1, -1, 0, 5]))
-    assert audit.means() == {"adversary_captions": 0, "adversary_captions_by_chance": 1 / 4, "poisons_in_pool": 1 / 4}
+    means = audit.means()
+    assert [means[name] for name in AUDITED[:3]] == [0, 1 / 4, 1 / 4]
+
+
+def test_what_images_draw_of_their_own_class_is_as_counted_one_by_one(tmp_path):
+    names = ["cat", "ice cream", "dog", "cream", "Kite"]
+    (tmp_path / "classes.txt").write_text("\n".join(names))
+    rng = np.random.default_rng(0)
+    captions = [" and ".join(["a", *rng.choice([*names, "sky", "catalogue"], rng.integers(0, 4))]) for _ in range(60)]
+    poison = (rng.random(60) < 0.3).tolist()
+    shown = ["|".join(sorted({*rng.choice(names, rng.integers(0, 3))})) if bad else "" for bad in poison]
+    truth = {"is_poison": ["01"[bad] for bad in poison], "adversary_class": ["dog" if bad else "" for bad in poison]}
+    audit = Audit(captions, truth | {"true_class": shown}, classes=tmp_path / "classes.txt")
+
+    def named(caption: int) -> set[str]:
+        """The classes that a caption of this id names."""
+        return {name for name in names if caption >= 0 and caption in naming(captions, name)}
+
+    found = {(column, bad): [] for column in ("drawn", "chance") for bad in (False, True)}
+    for _ in range(3):  # steps
+        images, drawn, pool = rng.permutation(60)[:20], rng.integers(-1, 60, 20), rng.integers(-1, 60, 15)
+        audit.note(*map(torch.tensor, (images, drawn, pool)))
+        for image, caption in zip(images.tolist(), drawn.tolist(), strict=True):
+            own = {*shown[image].split("|")} - {""} if poison[image] else named(image)
+            if own:
+                found["drawn", poison[image]].append(bool(own & named(caption)))
+                found["chance", poison[image]].append(np.mean([bool(own & named(held)) for held in pool.tolist()]))
+    means = audit.means()
+    for bad, who in ((False, "clean"), (True, "poison")):
+        assert means[f"{who}_own_class"] == pytest.approx(np.mean(found["drawn", bad]))
+        assert means[f"{who}_own_class_by_chance"] == pytest.approx(np.mean(found["chance", bad]))
 
 
 def test_without_the_truth_or_without_a_match_there_is_nothing():
@@ -55,7 +89,7 @@ def test_without_the_truth_or_without_a_match_there_is_nothing():
 
 
 def test_of_clean_pairs_no_poison_is_in_the_pool():
-    clean = Audit(CAPTIONS, {"is_poison": ["0"] * 6, "adversary_class": [""] * 6})
+    clean = Audit(CAPTIONS, {"is_poison": ["0"] * 6, "adversary_class": [""] * 6, "true_class": [""] * 6})
     clean.note(torch.arange(6), torch.arange(6), torch.arange(6))
     assert clean.means()["poisons_in_pool"] == 0
     assert math.isnan(clean.means()["adversary_captions"])
@@ -63,7 +97,7 @@ def test_of_clean_pairs_no_poison_is_in_the_pool():
 
 def test_without_a_file_nothing_is_known_and_one_of_other_pairs_is_refused(tmp_path):
     assert read_truth(None, tmp_path / "train.csv", 6) == UNKNOWN
-    write_table(tmp_path / "truth.csv", tuple(TRUTH), [{"is_poison": "0", "adversary_class": ""}] * 5)
+    write_table(tmp_path / "truth.csv", tuple(TRUTH), [{"is_poison": "0", "adversary_class": "", "true_class": ""}] * 5)
     with pytest.raises(UserError, match=r"truth\.csv: 5 rows for the 6 of .*train\.csv; make the attack again"):
         read_truth(tmp_path / "truth.csv", tmp_path / "train.csv", 6)
 
