@@ -1,8 +1,10 @@
 """Confidence intervals of shares and of differences of shares."""
 
-from math import hypot, sqrt
+from collections.abc import Sequence
+from math import hypot, nan, sqrt
+from statistics import mean, stdev
 
-from scipy.stats import beta, binomtest
+from scipy.stats import beta, binomtest, t
 
 
 def clopper_pearson(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -13,6 +15,14 @@ def clopper_pearson(hits: int, n: int, confidence: float = 0.95) -> tuple[float,
     low = 0.0 if hits == 0 else float(beta.ppf(tail, hits, n - hits + 1))
     high = 1.0 if hits == n else float(beta.ppf(1 - tail, hits + 1, n - hits))
     return low, high
+
+
+def over_trainings(rates: Sequence[float]) -> tuple[float, float]:
+    """Student's 95% t interval of the mean of shares, one a training, clipped to 0..1; NaN, NaN of fewer than two."""
+    if len(rates) < 2:
+        return nan, nan
+    arm = float(t.ppf(0.975, len(rates) - 1)) * stdev(rates) / sqrt(len(rates))
+    return max(0.0, mean(rates) - arm), min(1.0, mean(rates) + arm)
 
 
 def paired_difference(both: int, first_only: int, second_only: int, neither: int) -> tuple[float, float]:
