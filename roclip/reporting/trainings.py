@@ -5,8 +5,8 @@ beta-binomial: every training has a rate of its own from a beta distribution, an
 of the rates is maximised out for each mean. The critical value is that with which the likelihood interval of a normal mean of
 unknown variance is Student's t interval, so it is right for few trainings: k log(1 + t² / (k - 1)) for k of them.
 
-Interval and test were chosen by simulation: benchmarks/coverage.py, and docs/statistics.md for the numbers. Where most trainings
-end at 1 and few near 0 (mean .9, standard deviation .2), the interval covers less than it says.
+Interval and test were chosen by simulation: benchmarks/coverage.py, and docs/statistics.md for the numbers. Where most
+trainings end at 1 and few near 0 (mean .9, standard deviation .2), the interval covers less than it says.
 """
 
 from collections.abc import Callable, Sequence
@@ -74,8 +74,8 @@ def welch(first: Sequence[Count], second: Sequence[Count]) -> float:
     """The two-sided p value of a difference between two methods: Welch's t test on the logits of the trainings' rates.
 
     (hits + .5) / (n + 1) keeps rates of 0 and 1 finite. Where trainings are more alike than their images let them be, such as
-    at rates of 1, the variance is that of the images. Seeds are not paired: what both have in common makes the test conservative.
-    NaN where either has fewer than two trainings.
+    at rates of 1, the variance is that of the images. Seeds are not paired: what both have in common makes the test
+    conservative. NaN where either has fewer than two trainings.
     """
     if min(len(first), len(second)) < 2:
         return nan

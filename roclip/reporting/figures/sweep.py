@@ -33,7 +33,9 @@ Recipes = Mapping[str, Mapping[str, Any]]  # by the names of defences
 class Sweep(Figure):
     """Attack success with 95% intervals, and zero-shot accuracy with its standard deviation between several seeds, by setting.
 
-    A sweep without axes compares defences. Lines join settings that are numbers; points are set side by side for legibility.
+    Intervals are over the targets of targeted attacks (Clopper-Pearson) and over the trainings of backdoors (beta-binomial
+    likelihood); one training of a backdoor has none. A sweep without axes compares defences. Lines join settings that are
+    numbers; points are set side by side for legibility.
     """
 
     reads = ("tables/results.csv", "tables/sweeps.csv")
