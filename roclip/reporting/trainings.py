@@ -23,7 +23,7 @@ from scipy.stats import t
 # beta distribution that is wider at mean .5 has two peaks.
 CORRELATIONS = np.geomspace(1e-6, 1 / 3, 50)
 FARTHEST = 16.0  # logit of the highest mean that is tried: 1 - 1e-7
-STEPS = np.linspace(-FARTHEST, FARTHEST, 97)
+STEPS = np.linspace(-FARTHEST, FARTHEST, 33)
 
 
 class Count(NamedTuple):
@@ -99,6 +99,8 @@ def difference(first: Sequence[Count], second: Sequence[Count]) -> tuple[float, 
 
     MOVER: Zou and Donner 2008 (Statistics in Medicine 27:1693). NaN, NaN where either has fewer than two trainings.
     """
+    if min(len(first), len(second)) < 2:
+        return nan, nan
     (low, high), (other_low, other_high) = interval(first), interval(second)
     one, two = rate(first), rate(second)
     below, above = sqrt((one - low) ** 2 + (other_high - two) ** 2), sqrt((high - one) ** 2 + (two - other_low) ** 2)
