@@ -2,7 +2,9 @@
 
 Rates of trainings are drawn from beta distributions and hits among 1000 images from binomial ones. Writes
 benchmarks/coverage.csv: for each number of seeds and setting the coverage and mean width of each interval, the share of false
-claims of each test between two identical methods, and of true ones between two that differ. `python -m benchmarks.coverage` takes 5 minutes on a core.
+claims of each test between two identical methods, and of true ones between two that differ. It takes 5 minutes on a core:
+
+python -m benchmarks.coverage
 """
 
 import argparse
@@ -71,7 +73,7 @@ def of_logits(sample: Sample) -> tuple[float, float]:
 
 @cache
 def likelihoods() -> np.ndarray:
-    """Of 0 to 1000 hits, by mean and correlation: what `trainings.interval` maximises, on a grid because it is asked so often."""
+    """Of 0 to 1000 hits, by mean and correlation: what `trainings.interval` maximises, on a grid because many are asked."""
     both, hits = 1 / CORRELATIONS - 1, np.arange(IMAGES + 1)[:, None, None]
     a, b = expit(MEANS) * both, expit(-MEANS) * both
     return betaln(hits + a, IMAGES - hits + b) - betaln(a, b)
