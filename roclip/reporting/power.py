@@ -119,7 +119,7 @@ def what_seeds_show(plan: Plan) -> str:
     if fewest == 1:
         start = "One seed: the numbers below are directions, not sizes, for another training may end elsewhere."
     else:
-        start = f"{fewest} seeds: claims are of means over trainings, and the sizes are as sure as their intervals are short."
+        start = f"{fewest} seeds: the sizes of the numbers below are as sure as their intervals are short."
     parts = [start]
     if targeted:
         n = counted(targeted * targets_of(plan), "target")
