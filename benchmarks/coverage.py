@@ -2,7 +2,7 @@
 
 Rates of trainings are drawn from beta distributions and hits among 1000 images from binomial ones. Writes
 benchmarks/coverage.csv: for each number of seeds and setting the coverage and mean width of each interval, the share of false
-claims of each test between two identical methods, and of true ones between two that differ. It takes 5 minutes on a core:
+claims of each test between two identical methods, and of true ones between two that differ. It takes 10 minutes on a core:
 
 python -m benchmarks.coverage
 """
@@ -35,7 +35,7 @@ APART = (  # two methods that differ
     ((1.0, 0.0), (0.9, 0.1)), ((0.0, 0.0), (0.03, 0.02)),
 )  # fmt: skip
 Sample = list[Count]
-MEANS = np.linspace(-10, 10, 241)[:, None]  # logits
+MEANS = np.linspace(-10, 10, 401)[:, None]  # logits
 
 
 def draw(setting: tuple[float, float], seeds: int, rng: np.random.Generator) -> Sample:
@@ -73,7 +73,7 @@ def of_logits(sample: Sample) -> tuple[float, float]:
 
 @cache
 def likelihoods() -> np.ndarray:
-    """Of 0 to 1000 hits, by mean and correlation: what `trainings.interval` maximises, on a grid because many are asked."""
+    """Of 0 to 1000 hits, by mean and correlation: as in `trainings.interval`, on a grid."""
     both, hits = 1 / CORRELATIONS - 1, np.arange(IMAGES + 1)[:, None, None]
     a, b = expit(MEANS) * both, expit(-MEANS) * both
     return betaln(hits + a, IMAGES - hits + b) - betaln(a, b)
@@ -83,14 +83,12 @@ def likelihood(sample: Sample) -> np.ndarray:
     return likelihoods()[[hits for hits, _ in sample]].sum(axis=0)
 
 
-def beta_binomial(sample: Sample, critical: float | None = None) -> tuple[float, float]:
-    """Profile likelihood; critical: where it is not that of `trainings.interval`."""
-    k, profile = len(sample), likelihood(sample).max(axis=1)
-    critical = critical or k * np.log1p(t.ppf(0.975, k - 1) ** 2 / (k - 1))
-    inside = np.flatnonzero(2 * (profile.max() - profile) <= critical)
-    first, last = inside[0] - 1, inside[-1] + 1  # one step of the grid further out
-    low = 0.0 if first < 0 else float(expit(MEANS[first, 0]))
-    return low, 1.0 if last == len(MEANS) else float(expit(MEANS[last, 0]))
+def chi_square(sample: Sample) -> tuple[float, float]:
+    """The beta-binomial likelihood with the usual critical value."""
+    profile = likelihood(sample).max(axis=1)
+    inside = np.flatnonzero(2 * (profile.max() - profile) <= chi2.ppf(0.95, 1))
+    low, high = (float(expit(MEANS[place, 0])) for place in (inside[0], inside[-1]))
+    return low if inside[0] else 0.0, high if inside[-1] < len(MEANS) - 1 else 1.0
 
 
 def bayes(sample: Sample) -> tuple[float, float]:
@@ -104,8 +102,8 @@ def bayes(sample: Sample) -> tuple[float, float]:
 
 
 INTERVALS: dict[str, Callable[[Sample], tuple[float, float]]] = {
-    "beta-binomial likelihood": beta_binomial,
-    "the same, chi-square": lambda sample: beta_binomial(sample, float(chi2.ppf(0.95, 1))),
+    "beta-binomial likelihood": trainings.interval,
+    "the same, chi-square": chi_square,
     "beta-binomial, Bayesian": bayes,
     "t of rates": lambda sample: over_trainings(rates(sample)),
     "t of logits": of_logits,
