@@ -21,7 +21,7 @@ from scipy.stats import t
 
 # The spread between trainings as the correlation of two images of one training, from none to that of a uniform distribution: a
 # beta distribution that is wider at mean .5 has two peaks.
-CORRELATIONS = np.geomspace(1e-6, 1 / 3, 50)
+CORRELATIONS = np.geomspace(1e-5, 1 / 3, 60)
 FARTHEST = 16.0  # logit of the highest mean that is tried: 1 - 1e-7
 STEPS = np.linspace(-FARTHEST, FARTHEST, 33)
 
