@@ -75,7 +75,8 @@ def test_a_spread_that_was_measured_is_used():
 
 
 def test_variants_and_the_seeds_of_sweeps_do_not_count():
-    runs = [("patch", "clip", 0), ("patch", "clip~epochs~4", 1), ("patch~poisons~5", "clip", 2), ("clean", "clip", 3)]
+    runs = [("patch", "clip", 0), ("patch", "clip~epochs~4", 1), ("clean", "clip", 3)]
+    runs += [("patch~poisons~5", "clip", seed) for seed in (1, 2)]
     assert seeds_of(planned(runs), "backdoor") == 1
     assert seeds_of(planned(runs), "targeted") == 0
 
