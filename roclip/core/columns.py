@@ -54,7 +54,8 @@ MEASURES = {  # tables/measures.csv, a row for each count
     "measure": "such as attack_success_top1",
     "value": "hits among n",
     "n": "images",
-    "low": "95% Clopper-Pearson interval over images",
+    "low": "95% Clopper-Pearson interval over images, which says nothing of other trainings; empty where several are "
+    "pooled, but for targets",
     "high": "its upper end",
 }
 RESULTS = {  # tables/results.csv, a row for each measure of a model's checkpoint, over all seeds
@@ -62,10 +63,11 @@ RESULTS = {  # tables/results.csv, a row for each measure of a model's checkpoin
     "defence": "its name in the config",
     **CHECKPOINT,
     "measure": "attack_success, control, zero_shot or linear_probe; all of them top 1",
-    "value": "attack_success and control: share of the images of all seeds; zero_shot and linear_probe: mean over seeds",
-    "low": "95% Clopper-Pearson interval of attack_success and control",
+    "value": "attack_success and control of targeted attacks: share of the targets of all seeds; all others: mean over seeds",
+    "low": "95% interval: Clopper-Pearson's of the targets of targeted attacks; over trainings the beta-binomial one of "
+    "backdoors and Student's t of accuracies, empty for one seed",
     "high": "its upper end",
-    "sd": "standard deviation over seeds of zero_shot and linear_probe, where there are several",
+    "sd": "standard deviation over seeds, where there are several; not of targeted attacks",
     "n": "images of all seeds",
     "seeds": "how many",
     "learned": "0 where zero-shot accuracy is not three standard errors above chance: attack success then says nothing; else 1",
@@ -99,17 +101,25 @@ EQUAL_DIFFERENCES = {  # tables/equal_differences.csv: two defences at equal zer
     "reached": "pairs of trainings that both have a value",
     "seeds": "of so many",
 }
-DIFFERENCES = {  # tables/differences.csv: two defences on the same images
-    "attack": "trained on",
+DIFFERENCES = {  # tables/differences.csv: two defences at the same attack and seeds
+    "about": "defence: others and the baseline; others: each other; controls: a defence and its control; sweep NAME: its ends. "
+    "Empty: nothing is claimed",
+    "baseline_attack": "what the first was trained on; empty for a control",
+    "attack": "what the second was trained on",
     **CHECKPOINT,
-    "baseline": "the first defence",
+    "baseline": "the first defence; empty for a control",
     "defence": "the second",
-    "n": "images that both were judged on",
+    "n": "images of the second",
+    "seeds": "that both were trained with, the fewer of the two in a sweep",
     "baseline_success": "attack success (ASR) with the first",
     "success": "with the second",
     "difference": "the first's minus the second's",
-    "low": "95% interval of the difference, Newcombe's for paired shares",
+    "low": "95% interval of the difference: Newcombe's for the same targets, of backdoors both intervals squared and added",
     "high": "its upper end",
+    "test": "mcnemar (the same targets), fisher (other ones), welch (on logits of trainings' rates); empty: too few trainings",
+    "p": "its p value, two-sided",
+    "comparisons": "tested under the same `about`",
+    "p_corrected": "the p value with Holm's correction over them",
 }
 SWEEPS = {  # tables/sweeps.csv, a row for each point of a sweep
     "sweep": "its name in the config",

@@ -38,6 +38,7 @@ class ExportOptions:
     measures: Path = option("folder with a folder of features and measures for each evaluation set")
     name: str = option("what the model is called, such as targeted/roclip/seed10")
     experiment: str = option("name of the experiment")
+    sets: tuple[str, ...] = option("evaluation sets whose measures are written; others in the folder are left out", fewest=1)
     out: Path = option("folder to write, one folder in it for each checkpoint", role="output")
 
 
@@ -46,6 +47,8 @@ def benchmark_rows(options: ExportOptions, checkpoint: str, model: str) -> list[
     rows = []
     for name, measure in MEASURES.items():
         for path in sorted(options.measures.glob(f"*/{name}.json")) if measure.task else []:
+            if path.parent.name not in options.sets:
+                continue  # of a set that left the config
             measured = [row for row in read_json(path) if row["checkpoint"] == checkpoint]
             dataset = path.parent.name
             rows.append(

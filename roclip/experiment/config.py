@@ -160,6 +160,8 @@ def _problems(config: Mapping[str, Any], planned: Plan, attacks: Mapping[str, ty
     usual = ExperimentSettings.__dataclass_fields__["baseline"].default
     if planned.baseline not in (*config["defences"], usual):
         yield "baseline", f"'{planned.baseline}' is not among defences: {', '.join(config['defences'])}"
+    for name in (name for name in config["controls"] if name not in config["defence"]):
+        yield "controls", f"'{name}' is not defined under 'defence'; defined are {', '.join(config['defence'])}"
     batch, micro_batch = config["train"]["batch_size"], config["train"]["micro_batch"]
     if micro_batch and batch % micro_batch:
         yield "train.micro_batch", f"{micro_batch} does not divide the {batch} pairs of train.batch_size"

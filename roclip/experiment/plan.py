@@ -41,7 +41,8 @@ class Plan:
 
     attack: complete settings by name; family: of each attack, clean, targeted or backdoor; defence: complete recipes by name,
     of both the variants included; models: train and repair steps by name, models[DEFENCE] the one that ends that recipe; runs:
-    (attack, defence, seed), each once; sets: the downstream sets that are there; image_size: the side of the model's images.
+    (attack, defence, seed), each once; sets: the downstream sets that are there; controls: defences
+    that only train less, see roclip/reporting/best_control.py; image_size: the side of the model's images.
     """
 
     experiment: str
@@ -56,6 +57,7 @@ class Plan:
     runs: list[tuple[str, str, int]]
     sweeps: dict[str, list[Point]] = field(default_factory=dict)
     sets: list[str] = field(default_factory=list)
+    controls: list[str] = field(default_factory=list)
 
     def attacks(self, seed: int | None = None) -> list[str]:
         """The attacks that are run, with any seed or with this one."""

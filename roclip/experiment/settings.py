@@ -34,6 +34,13 @@ class ExperimentSettings:
         "clip",
         pattern=NAME,
     )
+    controls: tuple[str, ...] = option(
+        "defences that only train less, or without what the others add, by their names under `defence`: the report says that a "
+        "defence defends only where it is attacked less than every control of no lower accuracy. Those that are not in "
+        "`defences` are not run",
+        (),
+        pattern=NAME,
+    )
     seeds: tuple[int, ...] = option(
         "seeds: each is another attack, initialisation and order of the pairs", (10,), fewest=1, minimum=0, maximum=2**32 - 1
     )

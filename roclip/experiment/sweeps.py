@@ -179,5 +179,5 @@ def plan(config: Mapping[str, Any], attacks: Mapping[str, type], image_size: int
         model=config["train"]["model"], image_size=image_size,
         attack=planner.attack, family={name: attacks[each["kind"]].family for name, each in planner.attack.items()},
         defence=planner.defence, models=models, filters=filters,
-        runs=list(runs), sweeps=sweeps, sets=list(sets),
+        runs=list(runs), sweeps=sweeps, sets=list(sets), controls=list(config["controls"]),
     )  # fmt: skip

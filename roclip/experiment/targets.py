@@ -276,7 +276,8 @@ class Targets:
 
     def export_flags(self, wildcards: Any) -> str:
         name = f"{wildcards.attack}/{wildcards.defence}/seed{wildcards.seed}"
-        return flags({"name": name, "experiment": self.plan.experiment, "measures": f"{self.results}/measures/{name}"})
+        told = {"name": name, "experiment": self.plan.experiment, "measures": f"{self.results}/measures/{name}"}
+        return flags(told | {"sets": [OWN, *self.plan.sets]})
 
     # what is said before a run
 

@@ -1,44 +1,30 @@
 """Stage: say in sentences what the tables show. Writes `claims.json`, a list of {about, text}; no number is typed in here.
 
-`about` is `defence` (every defence against the baseline), `others` (the others against each other), `controls` (every defence
-against chance), `not_learned` (models of which no attack success is claimed, for they see nothing), `price` (what a defence
-costs in accuracy), `equal_accuracy` (defences at equal accuracy), `published` (where all published numbers lie outside the
-interval), or the name of a sweep. Of weights at the end a change of attack success (ASR) is claimed only where the two
-Clopper-Pearson intervals do not overlap.
+`about` is `defence` (every defence against the baseline), `best_control` (whether a defence does more than weaker training),
+`others` (the others against each other), `controls` (every defence against chance), `not_learned` (models of which no attack
+success is claimed, for they see nothing), `price` (what a defence costs in accuracy), `equal_accuracy` (defences at equal
+accuracy), `published` (where all published numbers lie outside the interval), or the name of a sweep. Of weights at the end a
+change of attack success (ASR) is claimed only where the corrected p value in differences.csv is below 5%.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from math import nan
 from pathlib import Path
 
 from roclip.core.columns import DIFFERENCES, EQUAL_ACCURACY, EQUAL_DIFFERENCES, REFERENCE
 from roclip.core.files import read_lines, read_table, write_json
 from roclip.core.options import Stage, option
-from roclip.experiment.plan import Plan, base, read_plan
+from roclip.experiment.plan import Plan, read_plan
+from roclip.reporting.best_control import against_controls
+from roclip.reporting.comparisons import against_baseline, against_chance, by_pair, compared_in_words, others
 from roclip.reporting.equal_claims import equal_claims
 from roclip.reporting.labels import defence_label
 from roclip.reporting.learned import has_learned
-from roclip.reporting.phrases import (
-    Models,
-    Row,
-    attack_success,
-    both_judged,
-    change,
-    mean,
-    moment,
-    moments,
-    points,
-    seeds,
-    shown,
-    trials,
-)
-from roclip.reporting.results import at, is_known, pivot, read_results
+from roclip.reporting.phrases import Models, Row, attack_success, both_judged, mean, moment, moments, points, seeds, shown
+from roclip.reporting.results import is_known, pivot, read_results
 from roclip.reporting.sweep_claims import of_sweeps
-
-Differences = Mapping[tuple[str, ...], Row]  # rows of differences.csv by attack, checkpoint, baseline and defence
 
 
 @dataclass(frozen=True)
@@ -63,79 +49,6 @@ def by_model(rows: Iterable[Row]) -> Models:
     for row in rows:
         models.setdefault((row["attack"], row["defence"]), {})[row["checkpoint"]] = row
     return models
-
-
-def plain(models: Models) -> dict[str, list[str]]:
-    """By attack its defences, both without variants."""
-    found: dict[str, list[str]] = {}
-    for attack, defence in models:
-        if attack == base(attack) and defence == base(defence):
-            found.setdefault(attack, []).append(defence)
-    return found
-
-
-def beside(first: Mapping[str, Row], second: Mapping[str, Row]) -> list[tuple[Row, Row]]:
-    """Every checkpoint of the second with the first's."""
-    return [(at(first, checkpoint), row) for checkpoint, row in second.items()]
-
-
-def against_baseline(models: Models, baseline: str) -> Iterator[tuple[Row, Row]]:
-    """The baseline and every other defence at each of its checkpoints, on every attack; no variants."""
-    for attack, defences in plain(models).items():
-        for defence in defences:
-            if baseline in defences and defence != baseline:
-                yield from beside(models[attack, baseline], models[attack, defence])
-
-
-def others(models: Models, baseline: str, differences: Differences) -> Iterator[str]:
-    """Every two defences that are not the baseline: a sentence for each change, and one for all pairs without any."""
-    for attack, defences in plain(models).items():
-        alike = []
-        for one, two in combinations([defence for defence in defences if defence != baseline], 2):
-            for first, second in beside(models[attack, one], models[attack, two]):
-                if both_judged(first, second) and change(first, second):
-                    yield compared(first, second, differences)
-                elif both_judged(first, second):
-                    earlier, later = moments(first, second)
-                    alike.append(f"{defence_label(one)}{earlier} and {defence_label(two)}{later}")
-        if alike:
-            yield f"The data do not show a difference in {attack_success(attack)} between {'; nor between '.join(alike)}."
-
-
-def compared(first: Row, second: Row, differences: Differences) -> str:
-    """What the second defence does to the success of an attack on the first."""
-    before, after = (defence_label(row["defence"]) for row in (first, second))
-    what, n = attack_success(first["attack"]), trials(first, second)
-    earlier, later = moments(first, second)
-    if paired := differences.get((second["attack"], second["checkpoint"], first["defence"], second["defence"])):
-        by, low, high = (points(float(paired[key])) for key in ("difference", "low", "high"))
-        n += f"; paired difference {by} points [{low}, {high}]"
-    direction = change(first, second)
-    if direction == 0:
-        return (
-            f"The data do not show a difference in {what} between {before}, {shown(first)}{earlier}, "
-            f"and {after}, {shown(second)}{later} ({n})."
-        )
-    verb = "lowered" if direction < 0 else "raised"
-    return f"{after} {verb} {what} from {shown(first)} with {before}{earlier} to {shown(second)}{later} ({n})."
-
-
-def controls(models: Models) -> Iterator[str]:
-    """Every defence against its control, on every attack; no variants."""
-    for attack, defences in plain(models).items():
-        for row in (row for defence in defences for row in models[attack, defence].values()):
-            if is_known(row, "attack_success") and is_known(row, "control"):
-                yield against_control(row)
-
-
-def against_control(row: Row) -> str:
-    """Whether an attack succeeds more often than models see its classes by chance."""
-    what, when, n = attack_success(row["attack"]), moment(row), trials(row, row, "control")
-    direction = change(row, row, second_name="control")
-    beginning, control = f"With {defence_label(row['defence'])},", f"its control, {shown(row, 'control')}, {when} ({n})."
-    if direction == 0:
-        return f"{beginning} the data do not show a difference between {what}, {shown(row)}, and {control}"
-    return f"{beginning} {what}, {shown(row)}, is {'above' if direction < 0 else 'below'} {control}"
 
 
 def not_learned(rows: Iterable[Row], classes: int) -> Iterator[str]:
@@ -189,16 +102,16 @@ def claims(
     """All sentences, from the rows of the tables; `rows` are those of results.csv."""
     measured = pivot(rows)
     models = by_model(row if has_learned(row, classes) else without_success(row) for row in measured)
-    paired = {(row["attack"], row["checkpoint"], row["baseline"], row["defence"]): row for row in differences}
-    pairs = list(against_baseline(models, plan.baseline))
+    compared, pairs = by_pair(differences), list(against_baseline(models, plan.baseline))
     texts = {
-        "defence": [compared(*pair, paired) for pair in pairs if both_judged(*pair)],
-        "others": others(models, plan.baseline, paired) if plan.baseline in plan.defences() else [],
-        "controls": controls(models),
+        "defence": [compared_in_words(*pair, compared) for pair in pairs if both_judged(*pair)],
+        "best_control": against_controls(models, plan, compared),
+        "others": others(models, plan.baseline, compared) if plan.baseline in plan.defences() else [],
+        "controls": against_chance(models, compared),
         "not_learned": not_learned(measured, classes),
         "price": [text for pair in pairs for text in price(*pair, plan.family)],
         "published": against_published(models, reference),
-        **of_sweeps(plan.sweeps, models),
+        **of_sweeps(plan.sweeps, models, compared),
     }
     return [{"about": about, "text": text} for about, sentences in texts.items() for text in sentences]
 

@@ -2,10 +2,10 @@
 
 Writes `measures.csv`, a row for each measure of a model on an evaluation set, with rows pooled over seeds under seed `all`;
 `results.csv`, a row for each measure of an attack, defence and checkpoint over all seeds; `differences.csv`, every defence
-beside each that is no variant, on the same images; `equal_accuracy.csv` and `equal_differences.csv`, attack success at equal
-zero-shot accuracy; `sweeps.csv`, a row for each point of a sweep; `history.csv`, the histories of all models; and
-`measures.md`, the results at a glance. Their columns are in roclip/core/columns.py. Files that the plan does not name are not
-read.
+beside each that is no variant and beside its control, and the ends of sweeps, with p values; `equal_accuracy.csv` and
+`equal_differences.csv`, attack success at equal zero-shot accuracy; `sweeps.csv`, a row for each point of a sweep;
+`history.csv`, the histories of all models; and `measures.md`, the results at a glance. Their columns are in
+roclip/core/columns.py. Files that the plan does not name are not read.
 """
 
 from collections import defaultdict
@@ -30,23 +30,23 @@ from roclip.core.columns import (
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_lines, read_table, write_table
 from roclip.core.options import Stage, option
-from roclip.evaluation import measures_of
-from roclip.experiment.plan import Plan, base, read_plan
+from roclip.evaluation import attack_set, measures_of
+from roclip.experiment.plan import Plan, read_plan
 from roclip.experiment.targets import evaluation_sets
+from roclip.reporting.differences import differences
 from roclip.reporting.equal_accuracy import comparisons, ends, main_kinds
 from roclip.reporting.intervals import clopper_pearson
 from roclip.reporting.labels import measure_label
 from roclip.reporting.learned import with_learned
-from roclip.reporting.results import COUNTED, MEANS, Row, accuracy, differences, percent, pivot, plain, results, written
+from roclip.reporting.results import COUNTED, INTERVALS, MEANS, TARGETED, Row, accuracy, percent, pivot, plain, results, written
 
 MEASURED = ("attack success (ASR)", "control", *map(measure_label, MEANS))
 HEADINGS = ("attack", "defence", "checkpoint", "seeds", *MEASURED)
 NOTE = (
-    "Percent, top 1. Attack success and control: 95% Clopper-Pearson intervals over the images of all seeds, as if every image "
-    "were an independent trial; what differs from one training to the next is not in them. Control: on the attack's evaluation "
-    "set, a model with the same defence and seed that was trained without an attack or, where there is none, on an attack of "
-    "another family (targeted, backdoor). Zero-shot and linear probe: means ± standard deviations over seeds; of one seed "
-    "nothing is said of their spread."
+    f"Percent, top 1. Attack success and control: {INTERVALS} Control: on the attack's evaluation set, a model with the same "
+    "defence and seed that was trained without an attack or, where there is none, on an attack of another family (targeted, "
+    "backdoor). Zero-shot and linear probe: means ± standard deviations over seeds; of one seed nothing is said of their "
+    "spread."
 )
 
 
@@ -99,12 +99,13 @@ def pooled(rows: Sequence[Row]) -> list[Row]:
     return [*rows, *({**dict(zip(names, key, strict=True)), "seed": "all", "hits": h, "n": n} for key, (h, n) in sums.items())]
 
 
-def with_interval(row: Row, experiment: str) -> Row:
-    """A row of measures.csv: value and Clopper-Pearson interval of hits among n."""
-    low, high = clopper_pearson(row["hits"], row["n"])
-    shares = {"value": row["hits"] / row["n"], "low": low, "high": high}
+def with_interval(row: Row, plan: Plan) -> Row:
+    """A row of measures.csv: hits among n, and the Clopper-Pearson interval of one model's images or of targets of several."""
     named = {key: row[key] for key in (*MODEL, "checkpoint", "evaluation_set", "measure", "n")}
-    return {"experiment": experiment, **named, **{key: f"{value:.6f}" for key, value in shares.items()}}
+    of_targets = plan.family.get(row["evaluation_set"].removeprefix(attack_set(""))) == TARGETED
+    ends = [f"{end:.6f}" for end in clopper_pearson(row["hits"], row["n"])]
+    low, high = ends if row["seed"] != "all" or of_targets else ("", "")
+    return {"experiment": plan.experiment, **named, "value": f"{row['hits'] / row['n']:.6f}", "low": low, "high": high}
 
 
 def measured(row: Row) -> list[str]:
@@ -157,11 +158,10 @@ def run(options: GatherOptions) -> None:
     rows, history = read_measures(options.measures, plan), read_histories(options.models, plan)
     images = min(options.validation_images, len(read_table(options.validation, tuple(LABELLED))))
     gathered = with_learned(results(rows, plan.family), classes)
-    baselines = dict.fromkeys(row["defence"] for row in rows if row["defence"] == base(row["defence"]))
     tables = {
-        "measures": (MEASURES, [with_interval(row, plan.experiment) for row in pooled(rows)]),
+        "measures": (MEASURES, [with_interval(row, plan) for row in pooled(rows)]),
         "results": (RESULTS, written(gathered)),
-        "differences": (DIFFERENCES, [row for baseline in baselines for row in differences(rows, baseline)]),
+        "differences": (DIFFERENCES, differences(rows, plan)),
         "sweeps": (SWEEPS, sweep_rows(plan)),
         "history": history,
         **at_equal_accuracy(plan, rows, history[1], classes, images),

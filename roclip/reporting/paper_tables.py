@@ -25,7 +25,7 @@ from roclip.experiment.plan import Plan, base, read_plan
 from roclip.reporting.escapes import latex, markdown
 from roclip.reporting.labels import measure_label
 from roclip.reporting.planned import strengths
-from roclip.reporting.results import MEANS, accuracy, headline, is_known, percent, pivot, plain, read_results, spread
+from roclip.reporting.results import INTERVALS, MEANS, accuracy, headline, is_known, percent, pivot, plain, read_results, spread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,8 +97,9 @@ def judged(row: Row, plan: Plan) -> Cells:
 
 
 def trained_on(attack: str, plan: Plan) -> str:
-    """The attack in the words of the reference, in which no attack is what is here one that adds nothing."""
-    return "none" if plan.family[attack] == "clean" else attack
+    """The attack in the words of the reference, in which no attack is what is here the first one that adds nothing."""
+    nothing = next((name for name in plan.attacks() if plan.family[name] == "clean"), None)
+    return "none" if attack == nothing else attack
 
 
 def utility(results: Sequence[Row], reference: Iterable[Row], plan: Plan) -> pd.DataFrame:
@@ -176,10 +177,7 @@ def notes(reference: Sequence[Row], plan: Plan) -> dict[str, str]:
         f"Here {plan.model} was trained on {plan.image_size}-pixel images; the published models are RN50 at 224 pixels. Levels "
         "go with data, model and poisons; where they are far apart, that is the first reason. Compare defences within a column."
     )
-    intervals = (
-        "Attack success (ASR) in percent, top 1; here with 95% Clopper-Pearson intervals over the attack's evaluation set, its "
-        "images pooled over all seeds."
-    )
+    intervals = f"Attack success (ASR) in percent, top 1; here with {INTERVALS}"
     means = "Top 1 in percent; here as means over seeds, after training on the attack named (none: without one)."
     sources = " and ".join(dict.fromkeys(r["source"] for r in reference if r["measure"] == "attack_success"))
     tested = [r for r in reference if r["measure"] in MEANS]

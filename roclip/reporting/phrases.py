@@ -1,12 +1,13 @@
-"""Parts of sentences about rows of `results.pivot`: shares with their intervals, means, and of how much they are."""
+"""Parts of sentences about rows of `results.pivot` and differences.csv: shares, means, p values, of how much they are."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from roclip.core.words import checkpoint_label, counted
-from roclip.reporting.results import is_known
+from roclip.reporting.results import in_percent, is_known
 
 Row = Mapping[str, Any]
+LEVEL = 0.05
 Models = Mapping[tuple[str, str], Mapping[str, Row]]  # rows of `pivot` by (attack, defence) and checkpoint
 
 
@@ -15,11 +16,31 @@ def attack_success(attack: str) -> str:
     return f"{attack.replace('_', '-')} attack success (ASR)"
 
 
-def change(first: Row, second: Row, first_name: str = "attack_success", second_name: str = "attack_success") -> int:
-    """-1 where the second share's interval lies below the first's, 1 where above, 0 where they overlap or touch."""
-    if second[f"{second_name}_high"] < first[f"{first_name}_low"]:
-        return -1
-    return int(second[f"{second_name}_low"] > first[f"{first_name}_high"])
+def tested(difference: Row | None) -> bool:
+    """Whether a row of differences.csv has a p value of its family: of one training of a backdoor there is none."""
+    return difference is not None and difference["p_corrected"] != ""
+
+
+def change(difference: Row) -> int:
+    """-1 where the second of a tested row is lower at the 5% level, Holm's correction made, 1 where higher, else 0."""
+    if float(difference["p_corrected"]) >= LEVEL:
+        return 0
+    return -1 if float(difference["difference"]) > 0 else 1
+
+
+def p_value(value: float) -> str:
+    """`p = 0.021`."""
+    return f"p = {value:.2g}" if value >= 1e-4 else "p < 0.0001"
+
+
+def corrected(value: float, comparisons: int, what: str = "comparison") -> str:
+    """A p value with its correction in words."""
+    return f"{p_value(value)}, Holm-corrected over {counted(comparisons, what)}"
+
+
+def evidence(difference: Row) -> str:
+    """The p value of a tested row."""
+    return corrected(float(difference["p_corrected"]), int(difference["comparisons"]))
 
 
 def both_judged(first: Row, second: Row) -> bool:
@@ -28,9 +49,8 @@ def both_judged(first: Row, second: Row) -> bool:
 
 
 def shown(row: Row, name: str = "attack_success") -> str:
-    """A share as `93.8% [69.8, 99.8]`."""
-    share, low, high = (f"{100 * row[key]:.1f}" for key in (name, f"{name}_low", f"{name}_high"))
-    return f"{share}% [{low}, {high}]"
+    """A share as `93.8% [69.8, 99.8]`, or `93.8% (1 training)` where one training has no interval."""
+    return in_percent(row, name, "%")
 
 
 def points(share: float, sign: str = "") -> str:
@@ -39,9 +59,10 @@ def points(share: float, sign: str = "") -> str:
 
 
 def trials(first: Row, second: Row, second_name: str = "attack_success") -> str:
-    """How many images two shares are of, and of how many trainings: what images cannot show is how trainings differ."""
-    n = " and ".join(dict.fromkeys((f"{first['attack_success_n']:.0f}", f"{second[f'{second_name}_n']:.0f}")))
-    return f"n = {n}, {counted(min(first['seeds'], second['seeds']), 'seed')}"
+    """How many images two shares are of, and of how many trainings each: what images cannot show is how trainings differ."""
+    counts = [(row[f"{name}_n"], row[f"{name}_seeds"]) for row, name in ((first, "attack_success"), (second, second_name))]
+    n, trained = (" and ".join(dict.fromkeys(f"{count:.0f}" for count in column)) for column in zip(*counts, strict=True))
+    return f"n = {n}, {trained} {'seed' if trained == '1' else 'seeds'}"
 
 
 def moments(first: Row, second: Row) -> tuple[str, str]:

@@ -1,5 +1,8 @@
 """What the tables of a plan will be; imported before a run, so nothing slow in here."""
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
 from roclip.experiment.plan import Plan, Point
 
 ALWAYS = ("attacks", "utility")
@@ -8,6 +11,21 @@ ALWAYS = ("attacks", "utility")
 def numbers(point: Point) -> dict[str, float]:
     """The settings of a sweep's point that are numbers."""
     return {key: value for key, value in point.changes.items() if type(value) in (int, float)}
+
+
+def series(points: Sequence[Point]) -> Iterator[tuple[Point, Point]]:
+    """The first and the last point of each series of a sweep, those of one attack and defence, where there is an order."""
+    for _, members in groupby(points, lambda point: (point.base_attack, point.base_defence)):
+        along = list(members)
+        if ordered(along):
+            yield along[0], along[-1]
+
+
+def ordered(points: Sequence[Point]) -> bool:
+    """Whether some setting takes another number at every one of two points or more, so that there is a first and a last."""
+    found = [numbers(point) for point in points]
+    shared = set.intersection(*map(set, found))
+    return len(found) > 1 and any(len({point[key] for point in found}) == len(found) for key in shared)
 
 
 def strengths(plan: Plan) -> dict[tuple[str, str], tuple[str, float]]:

@@ -42,7 +42,8 @@ from roclip.reporting.figures import figures_of
 from roclip.reporting.figures.style import DPI
 from roclip.reporting.gather import HEADINGS, glance
 from roclip.reporting.planned import paper_tables
-from roclip.reporting.results import pivot, read_results
+from roclip.reporting.power import measured_spread, power, what_seeds_show
+from roclip.reporting.results import INTERVALS, pivot, read_results
 
 VERSIONS = ("torch", "open_clip_torch", "numpy", "scikit-learn", "matplotlib", "snakemake")
 DRAWN = "embedded scenes, drawn with emoji"
@@ -214,7 +215,7 @@ def gather(results: Path) -> dict[str, Any]:
     """All that the template shows. Raises UserError when a file of the experiment is missing or broken."""
     config, plan, tables = read_config(results), read_plan(results / "plan.json"), results / "tables"
     facts, weights = attack_facts(results, plan), records(results, plan.steps())
-    claims = defaultdict(list)
+    claims, measured = defaultdict(list), pivot(read_results(tables / "results.csv"))
     for claim in read_json(tables / "claims.json"):
         claims[claim["about"]].append(claim["text"])
     defences = {name: plan.defence[name] for name in plan.defences() if name == base(name)}
@@ -224,6 +225,9 @@ def gather(results: Path) -> dict[str, Any]:
         "baseline": plan.baseline,
         "seeds": plan.seeds(),
         "claims": claims,
+        "what_seeds_show": what_seeds_show(plan),
+        "power": power(plan, measured_spread(measured, plan)),
+        "intervals": INTERVALS,
         "figures": figures(results, plan),
         "attacks": facts,
         "poisoned": [fact for fact in facts if fact["poisons"]],
@@ -235,7 +239,7 @@ def gather(results: Path) -> dict[str, Any]:
         "recipes": recipes(defences),
         "absent_sets": absent_sets(config["downstream"], plan.sets),
         "headings": HEADINGS,
-        "results": result_rows(pivot(read_results(tables / "results.csv"))),
+        "results": result_rows(measured),
         "equal_headings": EQUAL_HEADINGS,
         "equal": equal_table(read_table(tables / "equal_accuracy.csv", tuple(EQUAL_ACCURACY))),
         "paper": {name: table for name in paper_tables(plan) if (table := paper_table(tables, name))},

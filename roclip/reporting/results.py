@@ -1,4 +1,4 @@
-"""The results of an experiment: what each attack achieved against each defence, and how defences differ on the same images.
+"""The results of an experiment: what each attack achieved against each defence.
 
 Interface, for all that reads tables/results.csv:
 
@@ -6,11 +6,15 @@ Interface, for all that reads tables/results.csv:
   `columns.RESULTS`. value, low, high and sd are floats from 0 to 1, NaN where the cell is empty; n and seeds are integers.
 - `pivot(rows)` gives one dictionary for each attack, defence and checkpoint, in the order of the rows, with the keys `attack`,
   `defence`, `checkpoint`, `seeds` (an integer, of the measures on the model itself), `learned`, and for each measure M the
-  floats `M`, `M_low`, `M_high`, `M_sd`, `M_n`, NaN where they were not counted. The measures of `COUNTED` and `MEANS` are
-  always there, so `row["control"]` never fails; ask `is_known(row, "control")`.
+  floats `M`, `M_low`, `M_high`, `M_sd`, `M_n`, `M_seeds`, NaN where they were not counted. The measures of `COUNTED` and
+  `MEANS` are always there, so `row["control"]` never fails; ask `is_known(row, "control")`.
   `pandas.DataFrame(pivot(rows))` is a table for drawing.
 - `percent(row, M)` and `accuracy(row, M)` put a measure of such a row in words, `93.8 [69.8, 99.8]` and `94.6 ± 0.3`. Where
   `row["learned"]` is false the model is near chance, and its attack success is put as `not learned`.
+
+The unit of a targeted attack is the target, one draw each: targets of all seeds are pooled, with Clopper-Pearson's interval.
+The images of a backdoor share one training, so there the unit is the training (roclip/reporting/trainings.py): of one there is
+no interval. The family of the attack decides.
 
 Rows of measures come in as dictionaries: attack, defence, seed, checkpoint, evaluation_set, measure, hits, n, and outcomes.
 """
@@ -24,15 +28,22 @@ from typing import Any, TypeVar
 from roclip.core.columns import RESULTS
 from roclip.core.errors import UserError
 from roclip.core.files import read_table
+from roclip.core.words import counted
 from roclip.evaluation import MEASURES, OWN, attack_set
 from roclip.experiment.plan import base
-from roclip.reporting.intervals import clopper_pearson, paired_difference
+from roclip.reporting.intervals import clopper_pearson, over_trainings
 from roclip.reporting.learned import NOT_LEARNED
+from roclip.reporting.trainings import Count, interval
 
 SUCCESS = "attack_success_top1"  # as measures call it
-COUNTED = ("attack_success", "control")  # shares of the images of all seeds, with intervals
+COUNTED = ("attack_success", "control")  # shares with intervals
 MEANS = tuple(name for name, measure in MEASURES.items() if measure.of == "labelled")  # means over seeds, with deviations
 SHARES = ("value", "low", "high", "sd")  # columns that are shares, and may be empty
+TARGETED = "targeted"  # the family of attacks whose targets are one draw each
+INTERVALS = (
+    "95% intervals. The targets of a targeted attack are pooled over seeds (Clopper-Pearson). The images of a backdoor share "
+    "one training, so its interval is over trainings (beta-binomial likelihood), and one training has none."
+)
 Row = dict[str, Any]
 Value = TypeVar("Value")
 
@@ -54,14 +65,14 @@ def pivot(rows: Iterable[Row]) -> list[Row]:
     """One row for each attack, defence and checkpoint with the measures as columns; see the top of this module."""
     rows = list(rows)
     measures = dict.fromkeys([*COUNTED, *MEANS, *(row["measure"] for row in rows)])
-    parts = ("", "_low", "_high", "_sd", "_n")
+    parts = ("", "_low", "_high", "_sd", "_n", "_seeds")
     blank = {f"{measure}{part}": nan for measure in measures for part in parts}
     found: dict[tuple[str, str, str], Row] = {}
     for row in rows:
         key = row["attack"], row["defence"], row["checkpoint"]
         names = dict(zip(("attack", "defence", "checkpoint"), key, strict=True))
         wide = found.setdefault(key, {**names, "seeds": 0, "learned": bool(row.get("learned", True)), **blank})
-        cells = (row["value"], row["low"], row["high"], row["sd"], float(row["n"]))
+        cells = (row["value"], row["low"], row["high"], row["sd"], float(row["n"]), float(row["seeds"]))
         wide |= zip((f"{row['measure']}{part}" for part in parts), cells, strict=True)
         if row["measure"] != "control":  # that is of other models
             wide["seeds"] = max(wide["seeds"], row["seeds"])
@@ -81,23 +92,25 @@ def is_known(row: Mapping[str, Any], measure: str) -> bool:
 def results(rows: Sequence[Row], family: Mapping[str, str]) -> list[Row]:
     """The rows of results.csv: the measures of each attack, defence and checkpoint, in the order of the rows.
 
-    attack_success: on the attack's own evaluation set, its images pooled over seeds; control: on the same set, of models with
-    the same defence and checkpoint that were trained on no attack or on one of another family, see `control_of`; accuracies: on
-    the experiment's own test images, means and sample standard deviations over seeds. What was not counted has no row.
+    attack_success: on the attack's own evaluation set; control: on the same set, of models with the same defence and checkpoint
+    that were trained on no attack or on one of another family, see `control_of`; accuracies: on the experiment's own test
+    images, means, t intervals and sample standard deviations over seeds. What was not counted has no row.
     """
     found = []
     for attack, defence, checkpoint in dict.fromkeys((r["attack"], r["defence"], r["checkpoint"]) for r in rows):
         judged = [r for r in rows if r["defence"] == defence and r["checkpoint"] == checkpoint]
         on_set = [r for r in judged if r["evaluation_set"] == attack_set(attack) and r["measure"] == SUCCESS]
+        share = _of_targets if family[attack] == TARGETED else _of_trainings
         measured = {
-            "attack_success": _share([r for r in on_set if r["attack"] == attack]),
-            "control": _share(control_of(attack, on_set, family)),
+            "attack_success": share([r for r in on_set if r["attack"] == attack]),
+            "control": share(control_of(attack, on_set, family)),
         }
         by_measure: dict[str, list[Row]] = {}
         for r in judged:
             if r["attack"] == attack and r["evaluation_set"] == OWN and (name := headline(r["measure"])):
                 by_measure.setdefault(name, []).append(r)
-        measured |= {name: _mean(own) for name, own in by_measure.items()}
+        counts = {name: [Count(r["hits"], r["n"]) for r in own] for name, own in by_measure.items()}
+        measured |= {name: _mean(own, over_trainings([hits / n for hits, n in own])) for name, own in counts.items()}
         model = {"attack": attack, "defence": defence, "checkpoint": checkpoint}
         found += [{**model, "measure": name, **cells} for name, cells in measured.items() if cells]
     return found
@@ -122,7 +135,7 @@ def control_of(attack: str, on_set: Iterable[Row], family: Mapping[str, str]) ->
     return list(chosen.values())
 
 
-def _share(rows: Sequence[Row]) -> Row:
+def _of_targets(rows: Sequence[Row]) -> Row:
     """Pooled share with its Clopper-Pearson interval; nothing where nothing was counted."""
     hits, n = sum(r["hits"] for r in rows), sum(r["n"] for r in rows)
     if n == 0:
@@ -132,10 +145,17 @@ def _share(rows: Sequence[Row]) -> Row:
     return {**shares, "n": n, "seeds": len({r["seed"] for r in rows})}
 
 
-def _mean(rows: Sequence[Row]) -> Row:
-    """Mean and standard deviation of shares, one row a seed."""
-    value, deviation = spread([r["hits"] / r["n"] for r in rows])
-    return {"value": value, "low": nan, "high": nan, "sd": deviation, "n": sum(r["n"] for r in rows), "seeds": len(rows)}
+def _of_trainings(rows: Sequence[Row]) -> Row:
+    """Mean share with the interval over trainings, one row a seed; nothing where nothing was counted."""
+    counts = [Count(r["hits"], r["n"]) for r in rows if r["n"]]
+    return _mean(counts, interval(counts)) if counts else {}
+
+
+def _mean(counts: Sequence[Count], ends: tuple[float, float]) -> Row:
+    """Mean and standard deviation of shares, one a seed, beside the ends of an interval, which never leave the mean out."""
+    value, deviation = spread([hits / n for hits, n in counts])
+    low, high = (round(limit(value, end), 6) for limit, end in zip((min, max), ends, strict=True)) if len(counts) > 1 else ends
+    return {"value": value, "low": low, "high": high, "sd": deviation, "n": sum(n for _, n in counts), "seeds": len(counts)}
 
 
 def spread(shares: Sequence[float]) -> tuple[float, float]:
@@ -148,65 +168,27 @@ def written(rows: Iterable[Row]) -> list[Row]:
     return [row | {name: "" if isnan(row[name]) else f"{row[name]:.6f}" for name in SHARES} for row in rows]
 
 
-def differences(rows: Iterable[Row], baseline: str) -> list[Row]:
-    """Attack success (ASR) of the baseline minus that of every other defence, on the same images of the same seeds.
-
-    Each checkpoint of a defence is compared with the baseline's, or with the one that the baseline has. Raises UserError when
-    outcomes are missing or two defences were judged on different numbers of images.
-    """
-    outcomes: dict[tuple[str, str], dict[str, dict[str, str]]] = {}  # (attack, defence), checkpoint, seed
-    for r in rows:
-        if r["evaluation_set"] == attack_set(r["attack"]) and r["measure"] == SUCCESS:
-            if len(r.get("outcomes", "")) != r["n"]:
-                model = f"{r['attack']}/{r['defence']}/seed{r['seed']}"
-                raise UserError(f"{model}: no outcome for each of {r['n']} images; run its measure attack_success again")
-            outcomes.setdefault((r["attack"], r["defence"]), {}).setdefault(r["checkpoint"], {})[r["seed"]] = r["outcomes"]
-    found = []
-    for (attack, defence), checkpoints in outcomes.items():
-        if defence == baseline or (attack, baseline) not in outcomes:
-            continue
-        for checkpoint, seconds in checkpoints.items():
-            firsts = at(outcomes[attack, baseline], checkpoint)
-            pairs: list[tuple[str, str]] = []
-            for seed in firsts.keys() & seconds.keys():
-                first, second = firsts[seed], seconds[seed]
-                if len(first) != len(second):
-                    sizes = f"{baseline} was judged on {len(first)} images and {defence} on {len(second)}"
-                    raise UserError(f"attack {attack}, seed {seed}: {sizes}; run encode and measure of both again")
-                pairs += zip(first, second, strict=True)
-            if pairs:
-                row = {"attack": attack, "checkpoint": checkpoint, "baseline": baseline, "defence": defence, "n": len(pairs)}
-                found.append(row | _difference(pairs))
-    return found
-
-
 def at(checkpoints: Mapping[str, Value], checkpoint: str) -> Value:
     """What a defence has at a checkpoint; at its first, where it has no checkpoint of that name."""
     return checkpoints[checkpoint] if checkpoint in checkpoints else next(iter(checkpoints.values()))
 
 
-def _difference(pairs: Sequence[tuple[str, str]]) -> Row:
-    """Both shares, their difference and its interval as cells; a pair is the two outcomes of an image, `1` for a hit."""
-    both, first, second, neither = (pairs.count(pair) for pair in (("1", "1"), ("1", "0"), ("0", "1"), ("0", "0")))
-    low, high = paired_difference(both, first, second, neither)
-    shares = {
-        "baseline_success": (both + first) / len(pairs),
-        "success": (both + second) / len(pairs),
-        "difference": (first - second) / len(pairs),
-        "low": low,
-        "high": high,
-    }
-    return {name: f"{share:.6f}" for name, share in shares.items()}
-
-
 def percent(row: Mapping[str, Any], measure: str) -> str:
-    """A share of a row of `pivot` in percent with its interval, `93.8 [69.8, 99.8]`; nothing when it was not counted."""
+    """A share of a row of `pivot` in percent, as `93.8 [69.8, 99.8]`; nothing when it was not counted.
+
+    A share without an interval is that of a single training, `93.8 (1 training)`.
+    """
     if not is_known(row, measure):
         return ""
-    if measure == "attack_success" and not row["learned"]:
-        return NOT_LEARNED
+    return NOT_LEARNED if measure == "attack_success" and not row["learned"] else in_percent(row, measure)
+
+
+def in_percent(row: Mapping[str, Any], measure: str, unit: str = "") -> str:
+    """A share with its interval or, where there is none, the number of its trainings."""
     share, low, high = (f"{100 * row[key]:.1f}" for key in (measure, f"{measure}_low", f"{measure}_high"))
-    return f"{share} [{low}, {high}]"
+    if is_known(row, f"{measure}_low"):
+        return f"{share}{unit} [{low}, {high}]"
+    return f"{share}{unit} ({counted(round(row[f'{measure}_seeds']), 'training')})"
 
 
 def accuracy(row: Mapping[str, Any], measure: str) -> str:

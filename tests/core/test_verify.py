@@ -152,7 +152,7 @@ def test_a_stage_refuses_what_was_changed_after_it_was_written(results, restored
     scenes = "--classes config/scenes/classes.txt --templates config/scenes/templates.txt"
     encode = f"encode --test results/test/data/test.csv {scenes} --roots results --max_bad_fraction 0 --precision bf16"
     encode += " --out x.npz --quarantine x.csv"
-    export = f"export --measures results/test/measures/{MODEL} --name {MODEL} --experiment test --out x"
+    export = f"export --measures results/test/measures/{MODEL} --name {MODEL} --experiment test --sets own --out x"
     for arguments in (encode, export):
         command = [sys.executable, "-m", "roclip_command", *arguments.split(), "--weights", folder]
         done = subprocess.run(command, cwd=results.parent.parent, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})

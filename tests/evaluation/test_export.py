@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import open_clip
@@ -20,6 +21,7 @@ from roclip.model import towers
 from tests.fixtures.weights import SMALL, record
 
 NAME = "targeted/roclip/seed10"
+SETS = ("own", "cifar10", "aircraft")
 
 
 def used(model: torch.nn.Module, side: int) -> torch.nn.Module:
@@ -72,7 +74,8 @@ def measure(folder, checkpoints=("last_clip", "last_matching")) -> dict[str, dic
 
 
 def options(folder, out) -> ExportOptions:
-    return ExportOptions(weights=folder / "weights", measures=folder / "measures", name=NAME, experiment="embedded", out=out)
+    named = {"name": NAME, "experiment": "embedded", "sets": SETS}
+    return ExportOptions(weights=folder / "weights", measures=folder / "measures", out=out, **named)
 
 
 def follow_the_card(folder) -> list[torch.nn.Module]:
@@ -124,6 +127,13 @@ def test_an_export_repeats_itself_to_the_bit(small, tmp_path):
     files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     assert len(files) > 10
     assert [path for path in files if (folder / path).read_bytes() != (tmp_path / path).read_bytes()] == []
+
+
+def test_measures_of_sets_that_left_the_config_are_left_out(small, tmp_path):
+    folder = small[0].parent
+    run(replace(options(folder, tmp_path), sets=("own", "aircraft")))
+    written = {path.name.rpartition("_")[0] for path in (tmp_path / "last_clip/results").glob("*.json")}
+    assert written == {f"{name}_{task}" for name in ("embedded", "fgvc_aircraft") for task in ("zeroshot", "linear")}
 
 
 def test_every_file_of_weights_holds_the_model_and_nothing_else(small):

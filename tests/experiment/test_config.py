@@ -148,6 +148,7 @@ MISTAKES = [
     ("downstream.folder", "x", "downstream.folder: unknown key; legal here: require_all, root, sets"),
     ("defence.roclip.train.pool_fill", "never", "defence.roclip.train.pool_fill: 'never' is not one of"),
     ("baseline", "roclip_unaugmented", "baseline: 'roclip_unaugmented' is not among defences: clip, roclip"),
+    ("controls", ["hafl"], "controls: 'hafl' is not defined under 'defence'; defined are clip, roclip, half"),
     # what version 1 called otherwise
     ("methods", ["clip"], "methods: called `defences` since version 2"),
     ("method", {}, "method: called `defence` since version 2"),
@@ -165,6 +166,12 @@ def test_a_mistake_is_one_line_that_names_the_key(key, value, message):
         check(changed(key, value), ATTACKS)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 6000
+
+
+def test_controls_need_not_be_run_but_the_plan_knows_them():
+    planned = check(changed("controls", ["half", "clip_augmented"]), ATTACKS)[1]
+    assert planned.controls == ["half", "clip_augmented"]
+    assert planned.defences() == ["clip", "roclip"]
 
 
 def test_the_usual_baseline_need_not_be_run():

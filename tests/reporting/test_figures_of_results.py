@@ -59,6 +59,15 @@ def test_the_bars_of_attack_success_are_the_shares_of_the_table(attacks):
                 assert any(span == pytest.approx((low, high)) for span in ends)
 
 
+def test_one_training_of_a_backdoor_has_a_bar_without_an_interval():
+    rows = table(result("a", *MODELS[0], 0.5), result("a", *MODELS[1], 0.3))
+    rows.loc[1, ["attack_success_low", "attack_success_high"]] = NAN
+    (axis,) = shown(attack_success(rows))
+    assert len(bars(axis)) == 2
+    assert spans(axis) == [pytest.approx((25, 75))]
+    assert [text.get_text() for text in axis.texts] == ["50.0", "30.0"]
+
+
 def test_what_was_not_run_has_no_bar_and_says_so():
     figure = attack_success(table(*(result("a", *model) for model in MODELS), result("b", *MODELS[0])))
     first, second = shown(figure)

@@ -3,7 +3,7 @@
 import pytest
 
 from roclip.core.atomic import completed
-from roclip.core.columns import HISTORY, LABELLED, MEASURES, MODEL
+from roclip.core.columns import DIFFERENCES, HISTORY, LABELLED, MEASURES, MODEL
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_table, write_json, write_table
 from roclip.core.provenance import recorded
@@ -11,7 +11,7 @@ from roclip.evaluation import measures_of
 from roclip.experiment.plan import write_plan
 from roclip.experiment.targets import evaluation_sets
 from roclip.reporting import gather
-from roclip.reporting.gather import GatherOptions, markdown, pooled
+from roclip.reporting.gather import GatherOptions, markdown, pooled, with_interval
 from roclip.reporting.results import pivot, read_results, results
 from tests.fixtures.plans import planned, point
 from tests.fixtures.results import counted
@@ -26,6 +26,15 @@ def test_pooling_adds_hits_and_n_over_seeds_only():
 
 def glance(rows):
     return markdown(pivot(results(rows, {"a": "targeted", "b": "backdoor", "a~poisons~5": "targeted"})))
+
+
+def test_of_pooled_images_only_those_of_targets_have_an_interval():
+    plan = planned([("targeted", "clip", 0), ("patch", "clip", 0)])
+    row = counted(seed="all", hits=3, n=20)
+    assert with_interval(row | {"evaluation_set": "attack-targeted"}, plan)["low"] == "0.032071"
+    assert with_interval(row | {"evaluation_set": "attack-patch"}, plan)["low"] == ""
+    assert with_interval(row | {"evaluation_set": "own"}, plan)["high"] == ""
+    assert with_interval(row | {"evaluation_set": "attack-patch", "seed": "0"}, plan)["high"] == "0.378927"
 
 
 def test_the_results_at_a_glance():
@@ -95,7 +104,7 @@ def test_columns_and_values_of_the_written_tables(experiment):
     assert {name: text.partition("\n")[0] for name, text in written.items() if name.endswith(".csv")} == {
         "measures.csv": "experiment,attack,defence,seed,checkpoint,evaluation_set,measure,value,n,low,high",
         "results.csv": "attack,defence,checkpoint,measure,value,low,high,sd,n,seeds,learned",
-        "differences.csv": "attack,checkpoint,baseline,defence,n,baseline_success,success,difference,low,high",
+        "differences.csv": ",".join(DIFFERENCES),
         "equal_accuracy.csv": "attack,defence,seed,kind,at,of,accuracy,success,low,high,reached,seeds,floor,state",
         "equal_differences.csv": (
             "attack,defence,kind,at,other,accuracy,success,other_success,difference,low,high,reached,seeds"
@@ -110,10 +119,10 @@ def test_columns_and_values_of_the_written_tables(experiment):
     assert pool == one | {"seed": "all"}
     assert "1100" not in written["measures.csv"]  # outcomes stay in the measure's own file
     assert "targeted,roclip,last_clip,attack_success,0.125000,0.015514,0.383476,,16,1,1" in written["results.csv"]
-    columns = ("n", "baseline", "defence", "baseline_success", "difference")
+    columns = ("about", "n", "baseline", "defence", "baseline_success", "difference", "test", "p", "comparisons", "p_corrected")
     assert [tuple(row[c] for c in columns) for row in read_table(experiment.out / "differences.csv", columns)] == [
-        ("16", "clip", "roclip", "1.000000", "0.875000"),
-        ("16", "roclip", "clip", "0.125000", "-0.875000"),
+        ("", "16", "roclip", "clip", "0.125000", "-0.875000", "mcnemar", "0.0001221", "0", ""),  # 2 ** -13
+        ("defence", "16", "clip", "roclip", "1.000000", "0.875000", "mcnemar", "0.0001221", "1", "0.0001221"),
     ]
     assert written["sweeps.csv"].splitlines()[1:] == [
         "pool,pool_size 800,targeted,roclip,targeted,roclip",

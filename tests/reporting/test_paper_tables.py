@@ -57,6 +57,15 @@ def test_a_number_without_its_counterpart_leaves_the_other_cell_empty():
     assert "targeted_strong" not in set(table[("", "attack")])
 
 
+def test_two_attacks_that_add_nothing_have_a_line_each():
+    names = ("clean_small", "clean")
+    two = planned([(name, "clip", 0) for name in names], family=dict.fromkeys(names, "clean"))
+    rows = models(result("clean_small", zero_shot=0.5), result("clean", zero_shot=0.9))
+    table = utility(rows, [], two)
+    lines = {name: line(table, "zero-shot", "clip", name)[HERE[0]] for name in ("none", "clean")}
+    assert lines == {"none": "50.0", "clean": "90.0"}
+
+
 def test_variants_and_attacks_without_an_evaluation_set_are_not_in_the_table():
     rows = models(
         result("patch~poisons~5", hits=1), result("patch", "clip~pool_size~5", hits=1), result("clean", zero_shot=0.5)

@@ -133,6 +133,8 @@ def test_it_says_what_the_tables_say(report):
     assert "A note &lt;under&gt; it." in report.read_text()  # escaped once, as text
     assert "500 pairs/s in clip epochs" in report.read_text()  # 15,000 pairs in 30 s
     assert "One seed (10)" in report.read_text()
+    assert "<p>One seed: the numbers below are directions" in report.read_text().partition("</h1>")[2].partition("</p>")[0]
+    assert "1 seed of 16 targets would show " in report.read_text()
     assert "one image more is 6.25 points" in report.read_text()
     assert not re.search(r"\bexam|\bmethod", report.read_text())
 
@@ -143,7 +145,7 @@ def test_every_claim_stands_in_its_section(tmp_path):
     headings += ["Defences against each other", "Sweeps", "Limits", "Provenance", "Credits"]
     assert page.texts["h2"] == headings
     shown = [text for text in page.texts["li"] if text.startswith("What ")]
-    order = ("not_learned", "defence", "equal_accuracy", "controls", "published", "price", "others", "pool")
+    order = ("not_learned", "best_control", "defence", "equal_accuracy", "controls", "published", "price", "others", "pool")
     assert shown == [f"What {about} shows. {EVIL}" for about in order]
 
 

@@ -1,18 +1,17 @@
-"""Results and differences: what is pooled, who is a control for whom, what has no row, and how rows become columns."""
+"""Results: what is pooled and what is a mean over trainings, who is a control for whom, and how rows become columns."""
 
 from math import isnan
 
 import pandas as pd
 import pytest
 
-from roclip.core.columns import DIFFERENCES, RESULTS
+from roclip.core.columns import RESULTS
 from roclip.core.errors import UserError
 from roclip.core.files import write_table
-from roclip.reporting.intervals import paired_difference
+from roclip.reporting import trainings
 from roclip.reporting.learned import learned_above, with_learned
 from roclip.reporting.results import (
     accuracy,
-    differences,
     is_known,
     percent,
     pivot,
@@ -21,7 +20,7 @@ from roclip.reporting.results import (
     results,
     written,
 )
-from tests.fixtures.results import counted, judged, result
+from tests.fixtures.results import counted, result
 
 FAMILY = {
     "targeted": "targeted", "targeted~poisons~5": "targeted", "patch~poisons~5": "backdoor", "other": "targeted",
@@ -38,15 +37,38 @@ def found(rows, attack, measure="attack_success", defence="clip", checkpoint="la
     return rows[0] if rows else None
 
 
-def test_success_pools_images_over_seeds():
-    rows = [
-        counted("patch", seed="0", on="attack-patch", hits=1, n=10),
-        counted("patch", seed="1", on="attack-patch", hits=9, n=30),
-    ]
-    one = found(rows, "patch")
+def of_two_seeds(attack):
+    on = f"attack-{attack}"
+    return [counted(attack, seed="0", on=on, hits=1, n=10), counted(attack, seed="1", on=on, hits=9, n=30)]
+
+
+def test_targets_are_pooled_over_seeds():
+    one = found(of_two_seeds("targeted"), "targeted")
     assert (one["seeds"], one["value"], one["n"]) == (2, 0.25, 40)
     assert (one["low"], one["high"]) == pytest.approx((0.1269, 0.4120), abs=1e-4)
     assert isnan(one["sd"])
+
+
+def test_the_unit_of_a_backdoor_is_the_training():
+    one = found(of_two_seeds("patch"), "patch")
+    assert (one["seeds"], one["value"], one["n"], one["sd"]) == (2, 0.2, 40, 0.141421)  # the mean of .1 and .3
+    assert (one["low"], one["high"]) == pytest.approx(trainings.interval([(1, 10), (9, 30)]), abs=1e-6)
+
+
+def test_one_training_of_a_backdoor_has_no_interval():
+    rows = of_two_seeds("patch")[1:]
+    one = found(rows, "patch")
+    assert one["value"] == 0.3
+    assert isnan(one["low"])
+    assert isnan(one["high"])
+    assert percent(pivot([one])[0], "attack_success") == "30.0 (1 training)"
+
+
+def test_the_control_of_a_backdoor_is_over_trainings_too():
+    rows = [counted("clean", seed=str(seed), on="attack-patch", hits=hits, n=1000) for seed, hits in enumerate((0, 10, 2))]
+    one = found([*rows, counted("patch", on="attack-patch", n=1000)], "patch", "control")
+    assert (one["value"], one["seeds"]) == (0.004, 3)
+    assert (one["low"], one["high"]) == pytest.approx(trainings.interval([(0, 1000), (10, 1000), (2, 1000)]), abs=1e-6)
 
 
 def test_the_control_is_another_family_with_the_same_defence_and_checkpoint():
@@ -94,7 +116,7 @@ def test_accuracies_are_means_and_deviations_over_seeds():
     rows = [counted("patch", seed=str(s), on="own", measure="zero_shot_top1", hits=h, n=10) for s, h in enumerate([2, 4, 9])]
     one = found(rows, "patch", "zero_shot")
     assert (one["value"], one["sd"], one["n"], one["seeds"]) == (0.5, 0.360555, 30, 3)  # numpy.std([.2, .4, .9], ddof=1)
-    assert isnan(one["low"])
+    assert (one["low"], one["high"]) == (0, 1)  # t of two degrees of freedom is 4.30: .5 ± .90, clipped
     assert accuracy(pivot([one])[0], "zero_shot") == "50.0 ± 36.1"
     alone = found(rows[:1], "patch", "zero_shot")
     assert alone["value"] == 0.2
@@ -134,7 +156,7 @@ def test_a_row_for_each_checkpoint_with_measures_as_columns():
     assert (wide[0]["detection"], wide[0]["zero_shot_sd"], wide[2]["attack_success_n"]) == (0.7, 0.01, 100)
     assert isnan(wide[1]["detection"])
     table = pd.DataFrame(wide)
-    assert table.shape == (3, 5 + 5 * 5)
+    assert table.shape == (3, 5 + 5 * 6)
     assert set(map(str, table.dtypes.iloc[5:])) == {"float64"}
     assert plain(wide) == wide[:2]
 
@@ -174,41 +196,3 @@ def test_a_cell_that_is_no_number_is_named(tmp_path, name, cell):
     write_table(tmp_path / "results.csv", tuple(RESULTS), [rows[0], rows[1] | {name: cell}])
     with pytest.raises(UserError, match=r"results.csv, row 2: .*gather the tables again"):
         read_results(tmp_path / "results.csv")
-
-
-def test_a_difference_is_of_the_same_images_of_the_same_seeds():
-    rows = [
-        judged("clip", "1110"), judged("clip", "1100", seed="1"), judged("clip", "1111", seed="2"),
-        judged("roclip", "1001"), judged("roclip", "1000", seed="1"), judged("roclip", "0000", on="attack-targeted"),
-    ]  # fmt: skip
-    (one,) = differences(rows, "clip")
-    assert tuple(one) == tuple(DIFFERENCES)
-    assert [one[key] for key in list(DIFFERENCES)[:5]] == ["patch", "last_clip", "clip", "roclip", 8]
-    assert (one["baseline_success"], one["success"], one["difference"]) == ("0.625000", "0.375000", "0.250000")
-    assert (float(one["low"]), float(one["high"])) == pytest.approx(paired_difference(2, 3, 1, 2), abs=1e-6)
-
-
-def test_a_checkpoint_meets_its_own_and_else_the_first_there_is():
-    rows = [
-        judged("clip", "11"), judged("roclip", "10"), judged("roclip", "00", checkpoint="last_matching"),
-        judged("other", "11", checkpoint="last_matching"), judged("other", "01"), judged("theirs", "00", checkpoint="given"),
-    ]  # fmt: skip
-    assert {(r["defence"], r["checkpoint"]): r["difference"] for r in differences(rows, "clip")} == {
-        ("roclip", "last_clip"): "0.500000", ("roclip", "last_matching"): "1.000000",
-        ("other", "last_clip"): "0.500000", ("other", "last_matching"): "0.000000", ("theirs", "given"): "1.000000",
-    }  # fmt: skip
-    assert {(r["defence"], r["checkpoint"]): r["difference"] for r in differences(rows, "roclip")} == {
-        ("clip", "last_clip"): "-0.500000", ("theirs", "given"): "0.500000",
-        ("other", "last_clip"): "0.000000", ("other", "last_matching"): "-1.000000",
-    }  # fmt: skip
-
-
-def test_without_the_baseline_there_is_no_difference():
-    assert differences([judged("roclip", "10"), judged("clip", "10", attack="warped", on="attack-warped")], "clip") == []
-
-
-def test_different_evaluation_sets_are_refused():
-    with pytest.raises(UserError, match="attack patch, seed 0: clip was judged on 3 images and roclip on 2"):
-        differences([judged("clip", "110"), judged("roclip", "11")], "clip")
-    with pytest.raises(UserError, match="patch/clip/seed0: no outcome for each of 4 images"):
-        differences([counted("patch", on="attack-patch")], "clip")

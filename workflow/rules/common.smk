@@ -22,6 +22,7 @@ from roclip.experiment.run_times import expected_time, run_times, trainings_at_a
 from roclip.experiment.targets import Targets
 from roclip.reporting.figures import figures_of
 from roclip.reporting.planned import paper_tables
+from roclip.reporting.power import power
 
 STARTED = time.time()
 HERE = Path() if HOME == Path.cwd() else HOME  # how the paths of the workflow's own files begin
@@ -67,7 +68,7 @@ onstart:
         begin(Path(RESULTS), CONFIG, PLAN, logger)
     except UserError as error:
         sys.exit(f"error: {error}")
-    for line in [*TARGETS.absences(), expected()]:
+    for line in [*TARGETS.absences(), expected(), *power(PLAN)]:
         logger.info(line)
 
 

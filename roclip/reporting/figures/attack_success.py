@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 patches = Deferred("matplotlib.patches")
 
 SHARES = {
-    "attack_success": "trained on the attack, with 95% interval",
+    "attack_success": "trained on the attack",
     "control": "control: trained on no attack or one of another family",
 }
 HATCH = "////"
@@ -30,8 +30,10 @@ class AttackSuccess(Figure):
     """Attack success by attack, defence and checkpoint.
 
     Filled bars: models trained on the attack; hatched bars below them: the control, models with the same defence that were
-    trained on no attack or on one of another family. Lines: 95% Clopper-Pearson intervals. A model that has not learned, with a
-    zero-shot accuracy near chance, has no bar: that it takes nothing for the adversary's class is no defence.
+    trained on no attack or on one of another family. Lines: 95% intervals, over the targets of targeted attacks
+    (Clopper-Pearson) and over the trainings of backdoors (beta-binomial likelihood); one training of a backdoor has none. A
+    model that has not learned, with a zero-shot accuracy near chance, has no bar: that it takes nothing for the adversary's
+    class is no defence.
     """
 
     reads = ("tables/results.csv",)
@@ -88,10 +90,11 @@ def bar(axis: plt.Axes, row: dict, measure: str, place: float, colour: str) -> N
     if filled and not row["learned"]:
         beside(axis, NOT_LEARNED, 0, place, colour="0.5")
         return
+    ends = [[share - low], [high - share]] if low == low else None  # one training of a backdoor has no interval
     style = {"color": colour} if filled else {"color": "white", "edgecolor": colour, "hatch": HATCH}
     axis.barh(place, share, 0.36, label=f"{measure} {row['defence']} {row['checkpoint']}", **style)
     axis.errorbar(
-        share, place, xerr=[[share - low], [high - share]], color="black", capsize=2, lw=0.9, marker="o", ms=4,
+        share, place, xerr=ends, color="black", capsize=2, lw=0.9, marker="o", ms=4,
         mfc=colour if filled else "white", mec=colour,
     )  # fmt: skip
-    beside(axis, f"{share:.1f}", high, place)
+    beside(axis, f"{share:.1f}", high if ends else share, place)

@@ -34,8 +34,10 @@ Recipes = Mapping[str, Mapping[str, Any]]  # by the names of defences
 class Sweep(Figure):
     """Attack success with 95% intervals, and zero-shot accuracy with its standard deviation between several seeds, by setting.
 
-    A sweep without axes compares defences. Lines join settings that are numbers; points are set side by side for legibility.
-    Of a model with a zero-shot accuracy near chance, which has not learned, no attack success is shown.
+    Intervals are over the targets of targeted attacks (Clopper-Pearson) and over the trainings of backdoors (beta-binomial
+    likelihood); one training of a backdoor has none. A sweep without axes compares defences. Lines join settings that are
+    numbers; points are set side by side for legibility. Of a model with a zero-shot accuracy near chance, which has not
+    learned, no attack success is shown.
     """
 
     reads = ("tables/results.csv", "tables/sweeps.csv")

@@ -1,0 +1,128 @@
+"""Whether a defence does more than weaker training does: sentences about the best control.
+
+Whoever trains less is attacked less. `controls` in the config are defences that only train less, or without what the defence
+adds, such as half the epochs. A control counts against a defence where its zero-shot accuracy is not lower by more than two
+standard errors of the difference; the best control is the one of these with the lowest attack success. A defence is said to
+defend where
+
+- its attack success is below that of every such control, each at the 5% level, so that no choice among controls can help it
+  (an intersection-union test: the largest p value counts, and the number of controls needs no correction), and
+- the accuracy of one of them at least is not higher than its own by more than two standard errors, because against controls
+  that all learned more its lower success may be that of weaker training.
+
+These claims are a family with Holm's correction. Nothing is said of models that learned nothing.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import hypot, isnan, nan, sqrt
+
+from roclip.core.words import counted
+from roclip.experiment.plan import Plan
+from roclip.reporting.comparisons import Differences, key, plain
+from roclip.reporting.labels import defence_label
+from roclip.reporting.phrases import LEVEL, Models, Row, attack_success, corrected, mean, moment, moments, shown
+from roclip.reporting.results import at, is_known
+from roclip.reporting.significance import holm
+
+ERRORS = 2.0  # standard errors by which accuracies may differ that count as no lower
+
+
+@dataclass
+class Trial:
+    """A defence, at a checkpoint, and the controls that count against it, the best first; p: see the top."""
+
+    row: Row
+    controls: list[Row]
+    p: float
+
+
+def against_controls(models: Models, plan: Plan, differences: Differences) -> Iterator[str]:
+    """A sentence for each defence that is neither baseline nor control, on each attack, or one where no control was run."""
+    rows = list(_defended(models, plan))
+    present = [name for name in plan.controls if name in plan.defences()]
+    if rows and not present:
+        name = plan.controls[0] if plan.controls else "half"
+        added = f"Add {name} to defences" if plan.controls else f"Add a defence such as {name} to defences and to controls"
+        yield f"No control was run: whether the defence or weaker training lowers success cannot be told. {added}."
+        return
+    trials = [trial(row, _controls(models, row, present), differences) for row in rows]
+    family = holm([each.p for each in trials])
+    m = sum(not isnan(p) for p in family)
+    for each, p in zip(trials, family, strict=True):
+        yield in_words(each, p, m)
+
+
+def _defended(models: Models, plan: Plan) -> Iterator[Row]:
+    for attack, defences in plain(models).items():
+        for defence in defences:
+            if defence not in (plan.baseline, *plan.controls):
+                yield from (row for row in models[attack, defence].values() if is_known(row, "attack_success"))
+
+
+def _controls(models: Models, row: Row, names: Sequence[str]) -> list[Row]:
+    """The controls on the attack of a row, at its checkpoint, that have learned something."""
+    found = [at(models[row["attack"], name], row["checkpoint"]) for name in names if (row["attack"], name) in models]
+    return [control for control in found if is_known(control, "attack_success")]
+
+
+def trial(row: Row, controls: Sequence[Row], differences: Differences) -> Trial:
+    """The controls that count, and the largest p value: 1 where one is not above the defence, NaN where one is not tested."""
+    counting = sorted((c for c in controls if lead(row, c) <= ERRORS), key=lambda control: control["attack_success"])
+    values = [_p(differences.get(key(control, row))) for control in counting]
+    return Trial(row, counting, nan if not values or any(map(isnan, values)) else max(values))
+
+
+def _p(difference: Mapping[str, str] | None) -> float:
+    """The p value that a control's success is above the defence's."""
+    if difference is None or not difference["p"]:
+        return nan
+    return float(difference["p"]) if float(difference["difference"]) > 0 else 1.0
+
+
+def lead(first: Row, second: Row) -> float:
+    """By how many standard errors of the difference the first's zero-shot accuracy is above the second's.
+
+    Of each the larger of two: over trainings and over test images. Infinite where an accuracy is not known, or both are without
+    error and differ.
+    """
+    if not (is_known(first, "zero_shot") and is_known(second, "zero_shot")):
+        return float("inf")
+    error, by = hypot(_error(first), _error(second)), first["zero_shot"] - second["zero_shot"]
+    return by / error if error else (float("inf") if by > 0 else float("-inf") if by < 0 else 0.0)
+
+
+def _error(row: Row) -> float:
+    share, spread = row["zero_shot"], row["zero_shot_sd"] if is_known(row, "zero_shot_sd") else 0.0
+    return max(spread / sqrt(row["zero_shot_seeds"]), sqrt(share * (1 - share) / row["zero_shot_n"]))
+
+
+def in_words(each: Trial, p: float, m: int) -> str:
+    """The sentence; p: with Holm's correction over m."""
+    row, defence, what = each.row, defence_label(each.row["defence"]), attack_success(each.row["attack"])
+    if not each.controls:
+        return (
+            f"Under the {row['attack'].replace('_', '-')} attack no control that was run is as accurate as {defence} "
+            f"{moment(row)}: whether it defends beyond weaker training cannot be told."
+        )
+    best = each.controls[0]
+    (earlier, later), name = moments(best, row), defence_label(best["defence"])
+    others = (
+        f", of {counted(len(each.controls), 'control')} of no lower accuracy the one with the least"
+        if each.controls[1:]
+        else ""
+    )
+    numbers = (
+        f"{what} is {shown(best)} with {name}{earlier} and {shown(row)} with {defence}{later}, zero-shot accuracy "
+        f"{mean(best, 'zero_shot')} and {mean(row, 'zero_shot')}"
+    )
+    beyond = f"beyond the best control, {name}{others}"
+    if isnan(p):
+        return f"Of one training each it is not claimed that {defence} defends {beyond}: {numbers}."
+    evidence = corrected(p, m, "such claim")
+    if p >= LEVEL:
+        return f"The data do not show that {defence} defends {beyond}: {numbers} ({evidence})."
+    if all(lead(control, row) > ERRORS for control in each.controls):
+        reason = f"{defence} is less accurate, so weaker training may be the reason"
+        return f"{defence} is attacked less than the best control, {name}{others}, but {reason}: {numbers} ({evidence})."
+    return f"{defence} defends {beyond}: {numbers} ({evidence})."
