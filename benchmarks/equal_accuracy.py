@@ -19,7 +19,7 @@ from roclip.reporting.gather import six_digits
 from roclip.reporting.learned import learned_above
 
 DOCS = Path(__file__).parent.parent / "docs"
-CLASSES, TESTS = 100, 10_000  # CIFAR-100's, and its test images
+CLASSES, TESTS, TARGETS = 100, 10_000, 16  # CIFAR-100's classes and test images, and the targets of each training
 STRENGTHS = {"5 poisoned pairs a target": "targeted5", "15": "targeted15", "60": "targeted60"}
 LABELS = {  # what is drawn, and how it is called
     "clip": "CLIP",
@@ -46,10 +46,8 @@ def history(path: Path) -> list[dict[str, Any]]:
 
 def comparisons(rows: list[dict[str, Any]]) -> dict[str, Comparison]:
     """By attack its comparison; all recipes were trained from scratch."""
-    floor = learned_above(CLASSES, TESTS)
-    return {
-        a: Comparison(curves, main_kinds(rows), lambda _: True, 1 / CLASSES, floor) for a, curves in points_of(rows).items()
-    }
+    given = main_kinds(rows), lambda _: True, 1 / CLASSES, learned_above(CLASSES, TESTS), TARGETS
+    return {attack: Comparison(curves, *given) for attack, curves in points_of(rows).items()}
 
 
 def main() -> None:

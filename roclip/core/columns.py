@@ -98,6 +98,7 @@ EQUAL_DIFFERENCES = {  # tables/equal_differences.csv: two defences at equal zer
     "difference": "the defence's minus the other's",
     "low": "95% t interval of the difference over pairs of trainings",
     "high": "its upper end",
+    "p": "p value of no difference, not corrected",
     "reached": "pairs of trainings that both have a value",
     "seeds": "of so many",
 }

@@ -13,13 +13,14 @@ all epochs are measured alike; the full evaluation of the last weights stands be
 - `common` is the largest accuracy that every recipe without variants which learned in every seed reached in every seed;
   `own` that of one recipe after its last epoch, seed by seed; `area` the mean of success over the accuracies from those at
   which anything was learned up to the common one.
-- The unit is the training: means and Student t intervals over seeds; differences are paired by seed.
+- The unit is the training: means and Student t intervals over seeds; differences are paired by seed. Their standard error is at
+  least that of so many independent images, for a few trainings can be equal by chance.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import isnan, nan
+from math import hypot, isnan, nan
 from statistics import mean
 from typing import Any
 
@@ -27,7 +28,7 @@ from roclip.core.errors import UserError
 from roclip.evaluation import OWN, attack_set
 from roclip.experiment.plan import Plan, base
 from roclip.reporting.figures.base import PLAIN_KIND
-from roclip.reporting.intervals import over_trainings
+from roclip.reporting.intervals import over_trainings, sampling_error, student
 from roclip.reporting.learned import NOT_LEARNED, learned_above
 
 NOT_REACHED = "not reached"
@@ -107,15 +108,22 @@ class Comparison:
     """The curves of one attack, and what they say at equal accuracy.
 
     curves: of all recipes; mains: by defence the kind of its main curve, which comes first; from_scratch: whether a defence
-    starts from chance; chance: one in so many classes; floor: the accuracy up to which nothing was learned.
+    starts from chance; chance: one in so many classes; floor: the accuracy up to which nothing was learned; images: how many
+    the attack's evaluation set has.
     """
 
     def __init__(
-        self, curves: Curves, mains: Mapping[str, str], from_scratch: Callable[[str], bool], chance: float, floor: float
+        self,
+        curves: Curves,
+        mains: Mapping[str, str],
+        from_scratch: Callable[[str], bool],
+        chance: float,
+        floor: float,
+        images: int,
     ) -> None:
         names = list(dict.fromkeys(defence for defence, _ in curves))
         order = sorted(curves, key=lambda recipe: (names.index(recipe[0]), mains[recipe[0]] != recipe[1]))
-        self.raw, self.floor = {recipe: curves[recipe] for recipe in order}, floor
+        self.raw, self.floor, self.images = {recipe: curves[recipe] for recipe in order}, floor, images
         self.mains = [recipe for recipe in order if mains[recipe[0]] == recipe[1]]
         self.curves = {
             recipe: {
@@ -171,7 +179,7 @@ class Comparison:
                 values = self.values(recipe, level)
                 points = {seed: (level.accuracies.get(seed, nan), value) for seed, value in values.items()}
                 names = {"attack": attack, "defence": recipe[0], "kind": recipe[1], "at": level.at, "of": level.of}
-                yield from rows_of(names | {"floor": self.floor}, points, states)
+                yield from rows_of(names | {"floor": self.floor}, points, states, self.images)
 
     def differences(self, attack: str) -> Iterator[Row]:
         """The rows of equal_differences.csv: every recipe beside each main one without variants, at the same accuracies."""
@@ -186,23 +194,26 @@ class Comparison:
                 yield (
                     names
                     | {"other": other[0], "accuracy": accuracy, "seeds": len(both)}
-                    | difference([ones[s] for s in paired], [others[s] for s in paired])
+                    | difference([ones[s] for s in paired], [others[s] for s in paired], self.images)
                 )
 
 
-def difference(first: Sequence[float], other: Sequence[float]) -> Row:
-    """Means of paired values, the mean of their differences, first minus other, and its 95% t interval within -1..1."""
+def difference(first: Sequence[float], other: Sequence[float], images: int) -> Row:
+    """Means of paired values, the mean of their differences, first minus other, its 95% t interval in -1..1, its p value."""
     by = [one - two for one, two in zip(first, other, strict=True)]
-    low, high = over_trainings([(1 + d) / 2 for d in by])  # as shares, which it is of
+    least = hypot(sampling_error(first, images), sampling_error(other, images)) if by else nan
+    low, high, p = student(by, least)
     means = [mean(values) if values else nan for values in (first, other, by)]
     shares = dict(zip(("success", "other_success", "difference"), means, strict=True))
-    return {**shares, "low": 2 * low - 1, "high": 2 * high - 1, "reached": len(by)}
+    clipped = {"low": max(low, -1.0), "high": min(high, 1.0)} if p == p else {"low": nan, "high": nan}
+    return {**shares, **clipped, "p": p, "reached": len(by)}
 
 
-def rows_of(names: Row, points: Mapping[str, Point], states: Mapping[str, str]) -> Iterator[Row]:
+def rows_of(names: Row, points: Mapping[str, Point], states: Mapping[str, str], images: int) -> Iterator[Row]:
     """A row for each seed, then one of seed `all`, the mean with its interval over the trainings that have a value.
 
-    states: why a training has no value, if it is for another reason than that it does not reach the accuracy.
+    states: why a training has no value, if it is for another reason than that it does not reach the accuracy; images: of how
+    many each success is a share.
     """
     reached = {seed: point for seed, point in points.items() if not states[seed] and not isnan(point[1])}
     for seed, (accuracy, success) in points.items():
@@ -211,12 +222,13 @@ def rows_of(names: Row, points: Mapping[str, Point], states: Mapping[str, str]) 
             **names, "seed": seed, "accuracy": accuracy, "success": nan if state else success, "low": nan, "high": nan,
             "reached": int(seed in reached), "seeds": 1, "state": state,
         }  # fmt: skip
-    low, high = over_trainings([success for _, success in reached.values()])
+    rates = [success for _, success in reached.values()]
+    low, high = over_trainings(rates, sampling_error(rates, images) if rates else 0.0)
     known = [accuracy for accuracy, _ in (reached or points).values() if not isnan(accuracy)]
     state = "" if reached else NOT_LEARNED if all(states.values()) else NOT_REACHED
     yield {
         **names, "seed": "all", "accuracy": mean(known) if known else nan,
-        "success": mean(success for _, success in reached.values()) if reached else nan,
+        "success": mean(rates) if rates else nan,
         "low": low, "high": high, "reached": len(reached), "seeds": len(points), "state": state,
     }  # fmt: skip
 
@@ -239,7 +251,8 @@ def ends(measures: Iterable[Mapping[str, Any]], classes: int, mains: Mapping[str
         states = {seed: "" if points[seed][0] > floors[seed] else NOT_LEARNED for seed in whole}
         if whole:
             names = {"attack": attack, "defence": defence, "kind": kind, "at": "end", "of": ""}
-            yield from rows_of(names | {"floor": max(floors.values())}, points, states)
+            images = min(rows["success"]["n"] for rows in whole.values())
+            yield from rows_of(names | {"floor": max(floors.values())}, points, states, images)
 
 
 def share(row: Mapping[str, Any]) -> float:
@@ -252,10 +265,12 @@ def is_from_scratch(plan: Plan, defence: str) -> bool:
     return not step.start_from and not step.settings.get("start_from")
 
 
-def comparisons(plan: Plan, history: Sequence[Mapping[str, Any]], classes: int, images: int) -> dict[str, Comparison]:
-    """By attack its comparison; images: validation images, of which the accuracies in the history are."""
+def comparisons(
+    plan: Plan, history: Sequence[Mapping[str, Any]], classes: int, images: int, judged: Mapping[str, int]
+) -> dict[str, Comparison]:
+    """By attack its comparison; images: of which accuracies in the history are; judged: how many each attack's set has."""
     mains, floor = main_kinds(history), learned_above(classes, images)
     return {
-        attack: Comparison(curves, mains, lambda defence: is_from_scratch(plan, defence), 1 / classes, floor)
+        attack: Comparison(curves, mains, lambda name: is_from_scratch(plan, name), 1 / classes, floor, judged[attack])
         for attack, curves in points_of(history).items()
     }

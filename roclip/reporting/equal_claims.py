@@ -1,16 +1,18 @@
 """Attack success at equal accuracy in sentences and in the report's table, from the tables that the stage gather wrote.
 
 Both are about attacks and defences that are no variants, and of a defence about its main curve, whose rows come first. Every
-defence is set beside the baseline and beside the best of the others, the one with the lowest success at that accuracy.
+defence is set beside the baseline and beside the best of the others, the one with the lowest success at that accuracy. All
+these comparisons are a family with Holm's correction.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import nan
+from math import isnan, nan
 
 from roclip.core.words import counted
 from roclip.experiment.plan import base
 from roclip.reporting.labels import defence_label
-from roclip.reporting.phrases import attack_success, points
+from roclip.reporting.phrases import LEVEL, attack_success, corrected, points
+from roclip.reporting.significance import holm
 
 ABOUT = "equal_accuracy"  # in claims.json
 HEADINGS = (
@@ -27,11 +29,12 @@ def equal_claims(equal: Sequence[Row], differences: Iterable[Row], baseline: str
     for row in differences:
         if row["at"] == "common" and is_plain(row) and row["other"] != row["defence"]:
             pairs.setdefault((row["attack"], row["defence"]), {}).setdefault(row["other"], row)
-    texts = []
-    for (attack, defence), others in pairs.items():
-        if defence != baseline:
-            texts += [compared(pair, common) for pair in chosen(others, baseline)]
-            texts += at_its_own(attack, defence, [row for row in own if (row["attack"], row["of"]) == (attack, defence)])
+    beside = {key: chosen(others, baseline) for key, others in pairs.items() if key[1] != baseline}
+    values = holm([float(pair["p"] or nan) if is_whole(pair) else nan for its in beside.values() for pair in its])
+    m, left, texts = sum(not isnan(p) for p in values), iter(values), []
+    for (attack, defence), its in beside.items():
+        texts += [compared(pair, common, next(left), m) for pair in its]
+        texts += at_its_own(attack, defence, [row for row in own if (row["attack"], row["of"]) == (attack, defence)])
     return [{"about": ABOUT, "text": text} for text in texts]
 
 
@@ -56,8 +59,13 @@ def chosen(others: Mapping[str, Row], baseline: str) -> list[Row]:
     return [*([reached[baseline]] if baseline in reached else []), *best]
 
 
-def compared(pair: Row, common: Iterable[Row]) -> str:
-    """Two defences at the accuracy that all reach."""
+def is_whole(pair: Row) -> bool:
+    """Whether all pairs of trainings reach the accuracy."""
+    return int(pair["reached"]) == int(pair["seeds"])
+
+
+def compared(pair: Row, common: Iterable[Row], p: float, m: int) -> str:
+    """Two defences at the accuracy that all reach; p: with Holm's correction over m comparisons."""
     mine, other = (
         next(row for row in common if (row["attack"], row["defence"]) == (pair["attack"], pair[name]))
         for name in ("defence", "other")
@@ -66,20 +74,20 @@ def compared(pair: Row, common: Iterable[Row]) -> str:
     return (
         f"At {percent(pair, 'accuracy')}% zero-shot accuracy, which all defences that learned reach, "
         f"{attack_success(pair['attack'])} is {sized(mine)} with {name} and {sized(other)} with {second}; "
-        f"difference {points(float(pair['difference']))} points{interval(pair)}: {verdict(pair, name)}."
+        f"difference {points(float(pair['difference']))} points{interval(pair)}: {verdict(pair, name, p, m)}."
     )
 
 
-def verdict(pair: Row, name: str) -> str:
-    """What the interval of the paired difference shows; nothing where not all pairs have one, or there is one pair."""
-    reached, seeds = int(pair["reached"]), int(pair["seeds"])
-    if reached < seeds:
-        return f"{reached} of {counted(seeds, 'pair')} of trainings reach it, so nothing is concluded"
-    if not pair["low"]:
+def verdict(pair: Row, name: str, p: float, m: int) -> str:
+    """What the paired difference shows; nothing where not all pairs have one, or there is one pair."""
+    if not is_whole(pair):
+        return f"{pair['reached']} of {counted(int(pair['seeds']), 'pair')} of trainings reach it, so nothing is concluded"
+    if isnan(p):
         return "one training shows no difference"
-    if float(pair["high"]) < 0 or float(pair["low"]) > 0:
-        return f"{name} is {'lower' if float(pair['high']) < 0 else 'higher'} ({counted(seeds, 'seed')}, paired)"
-    return f"it is not shown that {name} is lower ({counted(seeds, 'seed')}, paired)"
+    evidence = f"{counted(int(pair['seeds']), 'seed')}, paired; {corrected(p, m)}"
+    if p < LEVEL:
+        return f"{name} is {'lower' if float(pair['difference']) < 0 else 'higher'} ({evidence})"
+    return f"it is not shown that {name} is lower ({evidence})"
 
 
 def at_its_own(attack: str, defence: str, rows: Sequence[Row]) -> Iterator[str]:

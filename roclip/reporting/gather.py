@@ -136,7 +136,8 @@ def sweep_rows(plan: Plan) -> list[Row]:
 
 def at_equal_accuracy(plan: Plan, measures: Sequence[Row], history: Sequence[Row], classes: int, images: int) -> dict[str, Any]:
     """The tables of attack success at equal accuracy; images: validation images, of which the accuracies in the history are."""
-    compared = comparisons(plan, history, classes, images).items()
+    judged = {row["attack"]: row["n"] for row in measures if row["evaluation_set"] == attack_set(row["attack"])}
+    compared = comparisons(plan, history, classes, images, judged).items()
     success = [row for attack, comparison in compared for row in comparison.rows(attack)]
     differences = [row for attack, comparison in compared for row in comparison.differences(attack)]
     return {

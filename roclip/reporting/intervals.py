@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import hypot, nan, sqrt
 from statistics import mean, stdev
 
-from scipy.stats import beta, binomtest, t
+from scipy.stats import beta, binomtest, norm, t
 
 
 def clopper_pearson(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -17,12 +17,31 @@ def clopper_pearson(hits: int, n: int, confidence: float = 0.95) -> tuple[float,
     return low, high
 
 
-def over_trainings(rates: Sequence[float]) -> tuple[float, float]:
-    """Student's 95% t interval of the mean of shares, one a training, clipped to 0..1; NaN, NaN of fewer than two."""
-    if len(rates) < 2:
-        return nan, nan
-    arm = float(t.ppf(0.975, len(rates) - 1)) * stdev(rates) / sqrt(len(rates))
-    return max(0.0, mean(rates) - arm), min(1.0, mean(rates) + arm)
+def student(values: Sequence[float], least: float = 0.0) -> tuple[float, float, float]:
+    """Student's 95% t interval of the mean of values, one a training, and the p value of a mean of 0; NaN of fewer than two.
+
+    least: a standard error of the mean that is known, as that of so many images; three trainings can be equal by chance. The
+    wider of the two intervals holds, and the larger of the two p values.
+    """
+    if len(values) < 2:
+        return nan, nan, nan
+    middle, error, freedom = mean(values), stdev(values) / sqrt(len(values)), len(values) - 1
+    arm = max(float(t.ppf(0.975, freedom)) * error, float(norm.ppf(0.975)) * least)
+    p = 2 * float(t.sf(abs(middle) / error, freedom)) if error else float(middle == 0)
+    return middle - arm, middle + arm, max(p, 2 * float(norm.sf(abs(middle) / least)) if least else 0.0)
+
+
+def over_trainings(rates: Sequence[float], least: float = 0.0) -> tuple[float, float]:
+    """The interval of `student` for shares, one a training, clipped to 0..1; NaN, NaN of fewer than two."""
+    low, high, _ = student(rates, least)
+    return (max(0.0, low), min(1.0, high)) if low == low else (nan, nan)
+
+
+def sampling_error(rates: Sequence[float], images: int) -> float:
+    """The standard error that the mean of shares of so many independent images each has at least; half a hit and miss added."""
+    n = images * len(rates)
+    share = (sum(rates) * images + 0.5) / (n + 1)
+    return sqrt(share * (1 - share) / n)
 
 
 def paired_difference(both: int, first_only: int, second_only: int, neither: int) -> tuple[float, float]:

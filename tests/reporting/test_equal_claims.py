@@ -30,7 +30,8 @@ def test_a_defence_that_is_lower_than_the_baseline_at_equal_accuracy():
     assert first == (
         "At 60.0% zero-shot accuracy, which all defences that learned reach, targeted attack success (ASR) is "
         "20.0% [0.0, 44.8] with RoCLIP and 80.0% [55.2, 100.0] with CLIP; "
-        "difference -60.0 points [-84.8, -35.2]: RoCLIP is lower (3 seeds, paired)."
+        "difference -60.0 points [-84.8, -35.2]: RoCLIP is lower (3 seeds, paired; p = 0.0091, Holm-corrected over 1 "
+        "comparison)."
     )
     assert own == (
         "When training first had the accuracy that RoCLIP has at its end, 60.0%, targeted attack success (ASR) was "
@@ -45,9 +46,10 @@ def test_the_verdict_is_beside_the_best_of_the_others_too():
     )
     about = [text for text in shown if text.startswith("At ") and "with RoCLIP and" in text]
     assert ["with CLIP;" in about[0], "with half;" in about[1], len(about)] == [True, True, 2]
-    assert about[1].endswith("difference -3.3 points [-41.3, 34.6]: it is not shown that RoCLIP is lower (3 seeds, paired).")
+    assert "difference -3.3 points [-41.3, 34.6]: it is not shown that RoCLIP is lower (3 seeds, paired; p = 1," in about[1]
+    assert all(text.endswith("Holm-corrected over 8 comparisons).") for text in shown if text.startswith("At "))
     *_, worse = (text for text in shown if "with worse and" in text)
-    assert worse.endswith("worse is higher (3 seeds, paired).")
+    assert "worse is higher (3 seeds, paired; p = " in worse
     assert not any("with CLIP and" in text for text in shown)  # the baseline is not judged
 
 
@@ -64,7 +66,7 @@ def test_nothing_is_concluded_where_not_all_trainings_reach_the_accuracy():
         history("late", [(end, 0.1)], str(seed)) for seed, end in enumerate((0.6, 0.6, 0.02))
     ]  # the third learned nothing
     first, _ = texts(trained("clip", (0.8, 0.8, 0.8)), *reached)
-    assert "is 10.0% [10.0, 10.0] (2 of 3 seeds) with late and 80.0% [80.0, 80.0] with CLIP" in first
+    assert "is 10.0% [0.0, 20.9] (2 of 3 seeds) with late and 80.0% [68.6, 91.4] with CLIP" in first
     assert first.endswith("2 of 3 pairs of trainings reach it, so nothing is concluded.")
 
 

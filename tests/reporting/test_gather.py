@@ -107,7 +107,7 @@ def test_columns_and_values_of_the_written_tables(experiment):
         "differences.csv": ",".join(DIFFERENCES),
         "equal_accuracy.csv": "attack,defence,seed,kind,at,of,accuracy,success,low,high,reached,seeds,floor,state",
         "equal_differences.csv": (
-            "attack,defence,kind,at,other,accuracy,success,other_success,difference,low,high,reached,seeds"
+            "attack,defence,kind,at,other,accuracy,success,other_success,difference,low,high,p,reached,seeds"
         ),
         "sweeps.csv": "sweep,setting,base_attack,base_defence,attack,defence",
         "history.csv": "attack,defence,seed," + ",".join(HISTORY) + ",own_pairs,pool_age",

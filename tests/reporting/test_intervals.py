@@ -1,12 +1,13 @@
 """Clopper-Pearson against its definition, tails of the binomial distribution; the paired difference by its coverage."""
 
 from itertools import product
+from math import isnan
 
 import numpy as np
 import pytest
-from scipy.stats import binom, multinomial
+from scipy.stats import binom, multinomial, norm, ttest_1samp
 
-from roclip.reporting.intervals import clopper_pearson, paired_difference
+from roclip.reporting.intervals import clopper_pearson, paired_difference, sampling_error, student
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 16), (2, 16), (15, 16), (16, 16), (3, 300), (500, 1000)])
@@ -69,3 +70,20 @@ def test_agreement_narrows_the_paired_interval():
 def test_refuses_impossible_trials(table):
     with pytest.raises(ValueError, match="trials"):
         paired_difference(*table)
+
+
+def test_students_interval_and_p_value_are_scipys():
+    values = [0.3, 0.1, 0.45, 0.2, 0.0]
+    found = ttest_1samp(values, 0)
+    assert student(values) == pytest.approx((*found.confidence_interval(0.95), found.pvalue))
+    assert student([0.5, 0.5, 0.5]) == (0.5, 0.5, 0)
+    assert all(isnan(number) for number in student([0.3]))
+
+
+def test_equal_trainings_have_the_interval_of_their_images():
+    low, high, p = student([-0.1] * 3, 0.1)
+    assert (low, high) == pytest.approx((-0.1 - 1.96 * 0.1, -0.1 + 1.96 * 0.1), abs=1e-3)
+    assert p == pytest.approx(2 * norm.sf(1))
+    assert student([0.3, 0.1, 0.2], 1e-6) == student([0.3, 0.1, 0.2])
+    assert sampling_error([0.5, 0.5], 50) == pytest.approx(0.05)
+    assert sampling_error([0.0, 0.0], 50) > 0
