@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from attacks.base import Attack, Poisoning, draw_rows
+from attacks.base import Attack, Poisoning, draw_rows, too_few_captions
 from attacks.images import read_image, write_image
 from roclip.core.columns import LABELLED
 from roclip.core.errors import UserError
@@ -58,6 +58,9 @@ class Backdoor(Attack):
             yield "target_class", f"'{settings['target_class']}' is not in {facts.classes_file}"
         if settings["poisons"] > available:
             yield "poisons", f"{settings['poisons']} is more than the {available} training pairs"
+        why = too_few_captions(facts, settings["target_class"], settings["poisons"], available)
+        if why and settings["captions"] != "templates":
+            yield "poisons", why
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)

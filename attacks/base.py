@@ -37,6 +37,19 @@ class Poisoning:
     true_classes: Sequence[str] | None = None
 
 
+def too_few_captions(facts: Facts, name: str, wanted: int, pairs: int) -> str:
+    """Why captions that name a class cannot be enough; nothing where they may be.
+
+    Of captions that are drawn at random no more than five standard deviations above their expected number are thought possible.
+    """
+    if facts.caption_shares is None or name not in facts.caption_shares:
+        return ""
+    expected = facts.caption_shares[name] * pairs
+    if wanted <= expected + 5 * expected**0.5:
+        return ""
+    return f"{wanted} captions that name '{name}' are asked for, but about {expected:.0f} of the {pairs} will"
+
+
 class Attack:
     """Base of all attacks. `options` are those of the stage, with the attack's own settings."""
 

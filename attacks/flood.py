@@ -55,13 +55,14 @@ class Flood(Targeted):
         if copies(settings["pool_size"], settings["certainty"], available, targets) is None:
             yield "certainty", too_many(settings["pool_size"], settings["certainty"], available, targets)
 
-    def _fewest(self) -> int:
+    @classmethod
+    def fewest_captions(cls, captions_per_target: int) -> int:
         return 1
 
     def _captions(self, target: Target, clean: Columns) -> tuple[list[str], dict[str, Any]]:
         """All captions of the class in a random order, and from the first on again where they do not suffice."""
         named, count = self._naming(target.name, clean), self._count(len(clean["path"]))
-        check_captions(named, target.name, self._fewest(), CAPTIONS)
+        check_captions(named, target.name, self.fewest_captions(self.options.captions_per_target), CAPTIONS)
         rows = np.sort(np.resize(self._generator(target).permutation(named), count))
         repeated = max(0, count - len(named))
         return [clean["caption"][row] for row in rows], {"caption_rows": rows.tolist(), "repeated": repeated}

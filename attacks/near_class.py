@@ -78,7 +78,8 @@ class NearClass(Targeted):
     def _may_be(self, name: str, target: Target, clean: Columns) -> bool:
         """Whether a class may be the adversary's for a target."""
         allowed = not self.options.adversary_classes or name in self.options.adversary_classes
-        return allowed and not len(naming([target.caption], name)) and len(self._naming(name, clean)) >= self._fewest()
+        fewest = self.fewest_captions(self.options.captions_per_target)
+        return allowed and not len(naming([target.caption], name)) and len(self._naming(name, clean)) >= fewest
 
     def _scores(self, paths: list[str], clean: Columns) -> tuple[list[str], np.ndarray]:
         """The classes that the surrogate knows, and its scores of images: (images, classes)."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from attacks.base import Attack, Poisoning, draw_rows
+from attacks.base import Attack, Poisoning, draw_rows, too_few_captions
 from roclip.core.errors import UserError
 from roclip.core.facts import Facts
 from roclip.core.files import read_lines
@@ -61,6 +61,19 @@ class Targeted(Attack):
             yield "targets", f"{targets} is more than the {images} validation scenes"
         if (count := targets * settings["captions_per_target"]) > available:
             yield "captions_per_target", f"{count} for all targets is more than the {available} training pairs"
+        wanted = cls.fewest_captions(settings["captions_per_target"])
+        reasons = [why for name in chosen if (why := too_few_captions(facts, name, wanted, available))]
+        allowed = 0 if settings["adversary_classes"] else len(chosen) - targets
+        if reasons and len(reasons) > max(allowed, 0):
+            yield (
+                "captions_per_target",
+                f"{reasons[-1]}; {len(chosen) - len(reasons)} classes have enough for {targets} targets",
+            )
+
+    @classmethod
+    def fewest_captions(cls, captions_per_target: int) -> int:
+        """How many captions must name a class that is drawn as an adversary's."""
+        return captions_per_target
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
@@ -85,10 +98,6 @@ class Targeted(Attack):
         if name not in self._named:
             self._named[name] = naming(clean["caption"], name)
         return self._named[name]
-
-    def _fewest(self) -> int:
-        """How many captions must name a class that is drawn as an adversary's."""
-        return self.options.captions_per_target
 
     def _targets(self, clean: Columns, validation: Columns) -> list[Target]:
         """The targets and their classes."""
@@ -115,7 +124,7 @@ class Targeted(Attack):
 
     def _sufficient(self, names: Sequence[str], clean: Columns) -> list[str]:
         """The first classes that enough captions name, one for each target."""
-        fewest, wanted, found = self._fewest(), self.options.targets, []
+        fewest, wanted, found = self.fewest_captions(self.options.captions_per_target), self.options.targets, []
         for name in names:
             found += [name] if len(self._naming(name, clean)) >= fewest else []
             if len(found) == wanted:

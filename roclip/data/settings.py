@@ -181,6 +181,18 @@ def class_frequencies(classes: int, skew: float) -> np.ndarray:
     return weights / weights.sum()
 
 
+def caption_shares(settings: Mapping[str, Any]) -> dict[str, float]:
+    """The share of the embedded training captions that name each class, in expectation: as the object or as the other one.
+
+    Half of the scenes have another object, and their captions a pattern of all; the others one that names no other.
+    """
+    classes, patterns = read_lines(Path(settings["classes"])), read_lines(Path(settings["captions"]))
+    naming = [pattern for pattern in patterns if "{object}" in pattern]
+    other = sum("{other}" in pattern for pattern in naming) / len(naming) / 2 if naming else 0.0
+    frequencies = class_frequencies(len(classes), settings["class_skew"])
+    return dict(zip(classes, (1 - settings["nameless_captions"]) * (1 + other) * frequencies, strict=True))
+
+
 def nameless_patterns(file: Path) -> list[str]:
     """The sentence patterns that name no object."""
     return [pattern for pattern in read_lines(file) if "{object}" not in pattern]

@@ -12,7 +12,7 @@ from roclip.core.files import read_lines
 from roclip.core.options import default_of
 from roclip.data.downstream_sets import present_sets
 from roclip.data.pairs import count_pairs
-from roclip.data.settings import DataSettings, DownstreamSettings
+from roclip.data.settings import DataSettings, DownstreamSettings, caption_shares
 from roclip.data.url_list import count_rows, words
 from roclip.experiment.plan import Plan
 from roclip.experiment.schema import SECTIONS, STEPS, config_schema, plain
@@ -90,6 +90,7 @@ def _facts(config: Mapping[str, Any], image_size: int) -> Facts:
         image_size=image_size,
         epochs=train["epochs"],
         batch_size=train["batch_size"],
+        caption_shares=caption_shares(data) if not data["url_list"] and "train" not in data["tables"] else None,
     )
 
 

@@ -142,3 +142,18 @@ def test_memory_grows_by_little_more_than_the_text_of_a_row(scenes, tmp_path):
 def test_what_cannot_work_is_said_before_it_runs(changes, problem):
     assert next(attacks.problems("targeted", attacks.facts(validation_images=20), **changes)) == problem
     assert list(attacks.problems("targeted", attacks.facts(validation_images=None), targets=21)) == []
+
+
+def test_classes_that_too_few_captions_will_name_are_found_before_the_data_is_drawn():
+    rare, enough = {"captions_per_target": 300, "targets": 2}, {"captions_per_target": 300, "targets": 1}
+    shares = {"mushroom": 0.02, "cactus": 0.005}  # 800 and 200 of 40,000
+    given = {"classes": ("mushroom", "cactus"), "caption_shares": shares}
+    (problem,) = attacks.problems("targeted", attacks.facts(**given), **rare)
+    assert problem == (
+        "captions_per_target",
+        "300 captions that name 'cactus' are asked for, but about 200 of the 40000 will; 1 classes have enough for 2 targets",
+    )
+    assert not list(attacks.problems("targeted", attacks.facts(**given), **enough))
+    assert not list(attacks.problems("flood", attacks.facts(**given), **rare, pool_size=8000))
+    (listed,) = attacks.problems("targeted", attacks.facts(**given), **enough, adversary_classes=("cactus",))
+    assert "'cactus'" in listed[1]

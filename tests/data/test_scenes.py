@@ -12,6 +12,7 @@ from scipy.stats import chisquare
 from roclip.core.errors import UserError
 from roclip.core.files import read_lines, read_table
 from roclip.data.scenes import GROUNDS, ScenesOptions, World, draw_scene, glyph, ground_texture, run, scene
+from roclip.data.settings import caption_shares
 from tests.conftest import SCENES
 
 CLASSES = read_lines(SCENES / "classes.txt")
@@ -98,12 +99,13 @@ WEB = {"class_skew": 0.8, "nameless_captions": 0.2, "wrong_captions": 0.25, "nea
 
 def drawn(split, count, **changes):
     """Image, caption and label of scenes with such settings."""
-    given = options(SCENES, captions=SCENES / "captions_web.txt", **changes)
+    given = options(SCENES, **{"captions": SCENES / "captions_web.txt"} | changes)
     return [scene(given, split, index) for index in range(count)]
 
 
 def test_the_plain_world_is_that_of_the_first_version():
-    texts = [f"{caption}|{label}" for split in ("train", "test") for _, caption, label in drawn(split, 200)]
+    plain = SCENES / "captions.txt"
+    texts = [f"{caption}|{label}" for split in ("train", "test") for _, caption, label in drawn(split, 200, captions=plain)]
     digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
     assert digest == "c620bb28c0952b41d0419175e90944c55937ba5c792f43932c6c8f5484607d71"  # made by the code of version 1
 
@@ -118,13 +120,13 @@ def test_skewed_classes_follow_zipfs_law():
 
 def test_captions_name_no_class_or_a_wrong_one_as_often_as_asked():
     texts = [(caption, label) for _, caption, label in drawn("train", 2000, nameless_captions=0.2, wrong_captions=0.25)]
-    words = [set(caption.split()) for caption, _ in texts]
+    words = [set(re.findall(r"\w+", caption)) for caption, _ in texts]
     nameless = np.mean([not words & {*CLASSES} for words in words])
-    right = np.mean([label in caption.split() for caption, label in texts])
+    right = np.mean([label in word for word, (_, label) in zip(words, texts, strict=True)])
     assert nameless == pytest.approx(0.2, abs=0.03)
     assert right == pytest.approx(0.8 * 0.75, abs=0.04)  # a random class is the right one once in 50 times
     plain = [(caption, label) for _, caption, label in drawn("train", 200)]
-    assert all(label in caption.split() for caption, label in plain)
+    assert all(label in re.findall(r"\w+", caption) for caption, label in plain)
 
 
 def test_near_duplicates_repeat_an_earlier_scene_with_its_caption_and_nearly_its_image():
@@ -163,3 +165,12 @@ def test_what_models_are_judged_on_is_neither_skewed_nor_noisy(split):
 def test_nameless_captions_need_a_pattern_without_a_class(tmp_path):
     with pytest.raises(UserError, match="nameless_captions"):
         run(options(tmp_path, nameless_captions=0.1))
+
+
+def test_the_share_of_captions_that_name_a_class_is_foretold():
+    settings = {"class_skew": 0.8, "nameless_captions": 0.2}
+    foretold = caption_shares({"classes": SCENES / "classes.txt", "captions": SCENES / "captions_web.txt", **settings})
+    words = [re.findall(r"\w+", caption) for _, caption, _ in drawn("train", 4000, wrong_captions=0.25, **settings)]
+    for name in CLASSES[:5]:
+        found = np.mean([name in caption for caption in words])
+        assert found == pytest.approx(foretold[name], rel=0.15)
