@@ -85,7 +85,7 @@ def read_config(home: Path, given: Mapping[str, Any], files: Iterable[str]) -> d
     check_files([defaults, *files])
     config = merged(yaml.safe_load(defaults.read_text(encoding="utf-8")), given)
     for section, (settings, keys) in OWN_FILES.items():
-        found = config.get(section) or {}
+        found = config.get(section, {})
         if isinstance(found, Mapping):
             named = {key: str(found.get(key, settings.__dataclass_fields__[key].default)) for key in keys}
             if own := {key: str(home / file) for key, file in named.items() if _lies_in(home, file)}:

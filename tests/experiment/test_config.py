@@ -50,9 +50,13 @@ MISTAKES = [
     (
         "attack.patch.targets",
         1,
-        "attack.patch.targets: an option of kind targeted, not of 'patch'; legal here: captions, clean",
+        "attack.patch.targets: an option of kind targeted and .*, not of 'patch'; legal here: captions, clean",
     ),
-    ("attack.warped.blend_share", 1, "attack.warped.blend_share: an option of kind blended, not of 'warped'; legal here: cap"),
+    (
+        "attack.warped.blend_share",
+        1,
+        "attack.warped.blend_share: an option of kind blended and .*, not of 'warped'; legal here: cap",
+    ),
     (
         "defence.clip.train.pool_size",
         1,

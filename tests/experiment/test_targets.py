@@ -20,7 +20,7 @@ from roclip.reporting.figures import figures_of
 from roclip.reporting.planned import paper_tables
 from roclip.training.settings import TrainSettings
 from tests.conftest import ROOT
-from tests.fixtures.configs import CONFIG, merge
+from tests.fixtures.configs import DEFAULT, merge
 
 MODEL, WEIGHTS = "config/models/small.json", "config/test.yaml"  # any files that are there
 CHANGES = {
@@ -29,8 +29,8 @@ CHANGES = {
     "defences": ["clip", "cleaned", "chosen", "theirs", "from_clip"],
     "seeds": [3, 4],
     "sweeps": {"rate": {"attacks": ["patch"], "defences": ["clip"], "axes": {"poisons": [30]}, "seeds": [3]}},
-    "data": {"train_scenes": 5000, "roots": ["results", "a 'b'"]},
-    "attack": {"targeted": {"clean_pairs": 2000}},
+    "data": {"train_scenes": 5000, "classes": "config/scenes/classes.txt", "class_skew": 0, "roots": ["results", "a 'b'"]},
+    "attack": {"targeted": {"clean_pairs": 2000, "captions_per_target": 5}},
     "defence": {
         "cleaned": {"train": {"kind": "clip", "epochs": 3}, "repair": {"kind": "finetune", "clean_pairs": 500, "epochs": 4}},
         "chosen": {
@@ -255,20 +255,20 @@ def test_a_model_of_open_clip_s_is_no_file():
 def test_a_config_is_put_on_top_of_the_default():
     changed = read_config(Path(), {"seeds": [1], "attack": {"patch": {"poisons": 3}}, "train": {"epochs": 2}}, [])
     assert changed["seeds"] == [1]
-    assert changed["attack"] == CONFIG["attack"] | {"patch": {"kind": "patch", "poisons": 3}}
-    assert changed["train"] == {"epochs": 2}
+    assert changed["attack"] == DEFAULT["attack"] | {"patch": {"kind": "patch", "poisons": 3}}
+    assert changed["train"] == DEFAULT["train"] | {"epochs": 2}
 
 
 def test_in_another_folder_the_workflows_own_files_are_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     elsewhere = targets({"experiment": "x"}, ROOT)
-    assert elsewhere.config["data"]["classes"] == str(ROOT / "config/scenes/classes.txt")
+    assert elsewhere.config["data"]["classes"] == str(ROOT / "config/scenes/many_classes.txt")
     assert elsewhere.config["train"]["model"] == str(ROOT / "config/models/small.json")
     assert all(Path(path).is_file() for path in elsewhere.figure_sources(job(figure="utility")))
     (tmp_path / "config/scenes").mkdir(parents=True)
-    (tmp_path / "config/scenes/classes.txt").write_text("mushroom\ncat\n")
+    (tmp_path / "config/scenes/many_classes.txt").write_text("mushroom\ncat\n")
     config = read_config(ROOT, {}, [])
-    assert "classes" not in config["data"]  # the one that is here
+    assert config["data"]["classes"] == "config/scenes/many_classes.txt"  # the one that is here
     assert config["data"]["templates"] == str(ROOT / "config/scenes/templates.txt")
     for odd in ({"train": 3}, {"data": None}, {"train": {"model": "x" * 9000}}, {"train": {"model": ["a\0b"]}}):
         with pytest.raises(UserError):

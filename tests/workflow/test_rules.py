@@ -63,7 +63,7 @@ def test_every_rule_says_what_it_is_for(name):
 def test_the_files_of_rules_are_short():
     lines = {path.name: path.read_text().count("\n") for path in FILES}
     assert lines["common.smk"] <= 80
-    assert sum(lines.values()) <= 560
+    assert sum(lines.values()) <= 570
 
 
 @pytest.mark.parametrize("name", ["gpu", "slurm"])

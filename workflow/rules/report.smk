@@ -31,7 +31,7 @@ rule gather:
         """
         roclip logged {log:q} roclip gather --plan {params.plan:q} \
             --measures {params.results:q}/measures --models {params.results:q}/models \
-            --classes {input.classes:q} --validation {input.validation:q} --validation_images {params.validation_images} \
+            --classes {input.classes:q} --validation {input.validation:q} --validation_images {params.validation_images:q} \
             --out {params.results:q}/tables
         """
 
