@@ -15,6 +15,7 @@ from typing import Any
 from roclip.core.atomic import atomic
 from roclip.core.errors import UserError
 from roclip.core.files import read_json
+from roclip.evaluation import OWN, attack_set
 from roclip.experiment.steps import Step
 
 VARIANT = r"[a-z0-9_.~-]+"  # of which the names of attacks, defences, variants and steps are made
@@ -102,6 +103,17 @@ class Plan:
 def base(name: str) -> str:
     """The attack or defence that a variant was made of; of any other its own name."""
     return name.partition("~")[0]
+
+
+def evaluation_sets(plan: Plan, attack: str, defence: str, seed: int) -> list[str]:
+    """What a model is judged on: the experiment's images, the downstream sets unless it is a variant, and the sets of attacks.
+
+    These are that of its own attack, and those of all attacks of its seed that are no variants.
+    """
+    is_plain = attack == base(attack) and defence == base(defence)
+    adversaries = dict.fromkeys([attack, *(name for name in plan.attacks(seed) if name == base(name))])
+    attacks = [attack_set(name) for name in adversaries if plan.family[name] != "clean"]
+    return [OWN, *(plan.sets if is_plain else []), *attacks]
 
 
 def settings_of(setting: str) -> dict[str, str]:

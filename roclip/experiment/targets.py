@@ -17,7 +17,7 @@ from roclip.data.downstream_sets import absent_sets
 from roclip.data.url_list import SPLITS, by_split, paths, words
 from roclip.evaluation import OWN, attack_set, measures_of
 from roclip.experiment.config import pair_count
-from roclip.experiment.plan import Plan, Step, base
+from roclip.experiment.plan import Plan, Step, base, evaluation_sets
 from roclip.experiment.schema import STEPS
 from roclip.training.settings import TrainSettings
 
@@ -31,17 +31,6 @@ SCENES = (
 )  # fmt: skip
 NEUTRAL = tuple(option.name for option in fields(TrainSettings) if option.metadata["role"] == "neutral")
 DOWNLOAD = ("image_size", "image_format", "output_format", "max_bad_fraction", "allow", "distributor")
-
-
-def evaluation_sets(plan: Plan, attack: str, defence: str, seed: int) -> list[str]:
-    """What a model is judged on: the experiment's images, the downstream sets unless it is a variant, and the sets of attacks.
-
-    These are that of its own attack, and those of all attacks of its seed that are no variants.
-    """
-    is_plain = attack == base(attack) and defence == base(defence)
-    adversaries = dict.fromkeys([attack, *(name for name in plan.attacks(seed) if name == base(name))])
-    attacks = [attack_set(name) for name in adversaries if plan.family[name] != "clean"]
-    return [OWN, *(plan.sets if is_plain else []), *attacks]
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_lines, read_table, write_table
 from roclip.core.options import Stage, option
 from roclip.evaluation import attack_set, measures_of
-from roclip.experiment.plan import Plan, read_plan
-from roclip.experiment.targets import evaluation_sets
+from roclip.experiment.plan import Plan, evaluation_sets, read_plan
 from roclip.reporting.differences import differences
 from roclip.reporting.equal_accuracy import comparisons, ends, main_kinds
 from roclip.reporting.intervals import clopper_pearson

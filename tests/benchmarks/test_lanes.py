@@ -34,7 +34,7 @@ def test_a_lane_is_the_projects_training(folder, recipe, changes, monkeypatch):
     lane, rows = lane_of(training_of(options(folder, **changes)), recipe), []
     expected = [training.epoch(epoch) | training.measurement.measure(training.model, training.runtime)[0] for epoch in (1, 2)]
     assert side_by_side.train([lane], rows.append, float("inf"))
-    np.testing.assert_allclose([float(row["loss"]) for row in rows], [row["loss"] for row in expected], atol=2e-5)
+    np.testing.assert_allclose([float(row["loss"]) for row in rows], [row["loss"] for row in expected], atol=1e-3)
     assert apart(lane.model, training.model, lane.beginning) < 0.01
     for row, other in zip(rows, expected, strict=True):
         assert int(row["target_hits"]) / int(row["targets"]) == other["attack_success"]

@@ -21,7 +21,23 @@ def test_its_tables_are_those_of_the_runs(path):
 
 
 def test_every_run_is_on_one():
-    assert {name for path in PAGES for _, name, _, _ in TABLE.findall((ROOT / path).read_text())} >= TABLES
+    filed = {name for path in PAGES for _, name, _, _ in TABLE.findall((ROOT / path).read_text())}
+    assert filed | {"coverage.csv"} >= TABLES
+
+
+def test_the_page_of_statistics_says_what_the_simulations_gave():
+    page = (ROOT / "docs/statistics.md").read_text()
+    rows = read_table(ROOT / "benchmarks/coverage.csv", ("what", "method", "seeds", "mean", "sd", "share"))
+    methods = list(dict.fromkeys(row["method"] for row in rows if row["what"] == "coverage"))
+    assert len(methods) == 7
+    for setting in dict.fromkeys((row["mean"], row["sd"]) for row in rows if row["what"] == "coverage"):
+        found = {
+            (row["method"], row["seeds"]): f"{100 * float(row['share']):.1f}".removesuffix(".0")
+            for row in rows
+            if row["what"] == "coverage" and (row["mean"], row["sd"]) == setting
+        }
+        cells = [" / ".join(found[method, seeds] for seeds in ("3", "5", "10")) for method in methods]
+        assert f"| {' | '.join(cells)} |" in page
 
 
 def test_its_number_of_tables_that_lie():

@@ -15,7 +15,8 @@ from roclip.data.downstream import DownstreamOptions
 from roclip.data.scenes import ScenesOptions
 from roclip.experiment.config import check
 from roclip.experiment.files import read_config
-from roclip.experiment.targets import NEUTRAL, Targets, evaluation_sets
+from roclip.experiment.plan import evaluation_sets
+from roclip.experiment.targets import NEUTRAL, Targets
 from roclip.reporting.figures import figures_of
 from roclip.reporting.planned import paper_tables
 from roclip.training.settings import TrainSettings

@@ -8,8 +8,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_table, write_json, write_table
 from roclip.core.provenance import recorded
 from roclip.evaluation import measures_of
-from roclip.experiment.plan import write_plan
-from roclip.experiment.targets import evaluation_sets
+from roclip.experiment.plan import evaluation_sets, write_plan
 from roclip.reporting import gather
 from roclip.reporting.gather import GatherOptions, markdown, pooled, with_interval
 from roclip.reporting.results import pivot, read_results, results

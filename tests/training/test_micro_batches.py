@@ -21,8 +21,8 @@ def model(tmp_path_factory) -> str:
     return transformer(tmp_path_factory.mktemp("model"))
 
 
-@pytest.mark.parametrize("kind", ["clip", "roclip"])
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
+# not RoCLIP in bfloat16: of two captions nearly as near an image draws the other one when features differ by their rounding
+@pytest.mark.parametrize(("precision", "kind"), [("float32", "clip"), ("float32", "roclip"), ("bf16", "clip")])
 def test_two_epochs_are_those_of_the_whole_batch(few, scenes, tmp_path, model, kind, precision):
     """Gradients, losses, and what RoCLIP has drawn, noted and holds in its pool."""
     given = {"kind": kind, "model": model, "precision": precision, "eps": 1e-4, "batch_size": 32}

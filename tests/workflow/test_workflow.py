@@ -21,9 +21,7 @@ from tests.fixtures.downstream_sets import dtd
 pytestmark = pytest.mark.slow
 RESULTS = Path("results/test")
 ZERO_SHOT = "measures/targeted/clip/seed10/own/zero_shot.json"
-FIGURES = (  # as the report shows them
-    "equal_accuracy", "contact_sheet", "attack_success", "utility", "cosines", "telemetry", "saw_tooth",
-)  # fmt: skip
+FIGURES = ("equal_accuracy", "contact_sheet", "attack_success", "utility", "cosines", "telemetry", "saw_tooth")
 
 
 def dry_run(project: Path, **changes) -> str:
