@@ -58,7 +58,8 @@ def test_every_model_is_judged_on_every_attack_s_evaluation_set(project):
         "zero_shot_top1", "zero_shot_top3", "zero_shot_top5", "linear_probe",
     }  # fmt: skip
     for row in rows:
-        assert 0 <= float(row["low"]) <= float(row["value"]) <= float(row["high"]) <= 1
+        low, high = row["low"] or row["value"], row["high"] or row["value"]  # none of one training of a backdoor
+        assert 0 <= float(low) <= float(row["value"]) <= float(high) <= 1
         assert row["experiment"] == "test"
 
 
