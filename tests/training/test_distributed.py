@@ -19,6 +19,7 @@ from tests.fixtures.trainings import options, step_gradients, training_of
 
 pytestmark = pytest.mark.slow
 STEPS = 8
+CONTROLS = ("random", "permuted", "own")
 
 
 def note_two_epochs(ranks: Ranks, o: Any, out: Path) -> None:
@@ -37,6 +38,14 @@ def note_two_epochs(ranks: Ranks, o: Any, out: Path) -> None:
     for name, size in (("whole", None), ("micro", 5)):
         gradients = step_gradients(training_of(replace(o, micro_batch=size), ranks))
         tensors |= {f"{name}/{kind}": gradient for kind, gradient in zip(("clip", "matching"), gradients, strict=True)}
+    for control in CONTROLS:
+        _, gradient = step_gradients(training_of(replace(o, match_with=control), ranks))
+        tensors[f"{control}/matching"] = gradient
+    skipping = training_of(replace(o, match_with="nothing"), ranks)
+    for epoch in (1, 2):
+        skipping.epoch(epoch)
+    tensors["nothing/weights"] = torch.cat([p.detach().flatten() for p in skipping.model.parameters()])
+    tensors["nothing/steps"] = torch.tensor(skipping.steps_taken)
     save_file(tensors | drawn | {"losses": torch.stack(losses)}, out / f"{ranks.count}-{ranks.rank}.safetensors")
 
 
@@ -89,6 +98,20 @@ def test_the_gradient_is_that_of_the_whole_batch(trained, kind):
         for how in ("whole", "micro"):
             other = load_file(trained / f"{file}.safetensors")[f"{how}/{kind}"]
             assert (other - whole).norm() < 1e-5 * whole.norm(), (file, how)
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_control_draws_the_same_on_two_ranks(trained, control):
+    one, *two = (load_file(trained / f"{file}.safetensors")[f"{control}/matching"] for file in ("1-0", "2-0", "2-1"))
+    nearest = load_file(trained / "1-0.safetensors")["whole/matching"]
+    assert (one - nearest).norm() > 0.01 * nearest.norm()
+    assert all((other - one).norm() < 1e-5 * one.norm() for other in two)
+
+
+def test_skipped_matching_epochs_are_skipped_on_two_ranks(trained):
+    one, two = load_file(trained / "1-0.safetensors"), load_file(trained / "2-0.safetensors")
+    assert int(one["nothing/steps"]) == int(two["nothing/steps"]) == STEPS
+    torch.testing.assert_close(two["nothing/weights"], one["nothing/weights"], atol=5e-4, rtol=0)
 
 
 def test_what_is_drawn_is_counted_over_all_ranks(trained):
