@@ -35,7 +35,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import read_lines, write_table
 from roclip.core.options import Stage, option, same_option
 from roclip.core.orphan import end_with
-from roclip.data.settings import DataSettings, check_patterns, class_frequencies, nameless_patterns
+from roclip.data.settings import DataSettings, check_patterns, class_frequencies, nameless_fault, nameless_patterns
 
 log = logging.getLogger(__name__)
 
@@ -240,8 +240,8 @@ def run(options: ScenesOptions) -> None:
     if len(set(read_lines(options.classes))) < 2:
         raise UserError(f"data.classes: {options.classes} must list at least two different classes")
     check_patterns(options.captions)
-    if options.nameless_captions and not nameless_patterns(options.captions):
-        raise UserError(f"data.nameless_captions: every pattern of {options.captions} holds {{object}}; add one that does not")
+    if options.nameless_captions and (fault := nameless_fault(options.captions)):
+        raise UserError(f"data.nameless_captions: {fault}")
     counts = [options.train_scenes, options.validation_scenes, options.test_scenes, options.probe_scenes]
     chunks = [
         (split, start, min(start + 1000, count))

@@ -125,8 +125,8 @@ class DataSettings:
         if cls.embedded(settings):
             for fault in pattern_faults(Path(settings["captions"])):
                 yield "captions", fault
-            if settings["nameless_captions"] and not nameless_patterns(Path(settings["captions"])):
-                yield "nameless_captions", f"every pattern of {settings['captions']} holds {{object}}; add one that does not"
+            if settings["nameless_captions"] and (fault := nameless_fault(Path(settings["captions"]))):
+                yield "nameless_captions", fault
         if settings["url_list"]:
             yield from cls._unlisted(settings)
         try:
@@ -196,6 +196,11 @@ def caption_shares(settings: Mapping[str, Any]) -> dict[str, float]:
 def nameless_patterns(file: Path) -> list[str]:
     """The sentence patterns that name no object."""
     return [pattern for pattern in read_lines(file) if "{object}" not in pattern]
+
+
+def nameless_fault(file: Path) -> str:
+    """Why captions that name no class cannot be made of such patterns; nothing where they can."""
+    return "" if nameless_patterns(file) else f"every pattern of {file} holds {{object}}; add one that does not"
 
 
 def pattern_faults(file: Path) -> Iterator[str]:

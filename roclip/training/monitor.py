@@ -110,21 +110,20 @@ class Audit:
         shares = (self._named[:, pool] & (pool >= 0)).float().mean(1)
         return shares[self._class[images]] * self.is_poison[images]
 
-    def own_class(self, images: Tensor, captions: Tensor) -> Tensor:
-        """Whether captions name a class that images show; ids of shapes that broadcast, -1 for no caption, which names none."""
-        same = torch.zeros((), dtype=torch.bool, device=self.is_poison.device)
-        for own in self._own[images].unbind(-1):
-            for named in self._names[captions].unbind(-1):
-                same = same | ((own == named) & (own >= 0))
-        return same & (captions >= 0)
+    def _marked(self, numbers: Tensor) -> Tensor:
+        """Numbers of classes (n, MOST) as ones in a table (n, classes)."""
+        count = len(self._classes)
+        table = torch.zeros(len(numbers), count + 1, device=numbers.device)  # the last column: no class
+        return table.scatter_(1, torch.where(numbers < 0, count, numbers).long(), 1.0)[:, :count]
 
     def _own_classes(self, images: Tensor, captions: Tensor, pool: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Sum and count of each column, of the clean and the poisoned images whose classes are known."""
-        drawn = self.own_class(images, captions)
-        chance = self.own_class(images[:, None], pool[None]).double().mean(1)
+        own, drawn, held = map(self._marked, (self._own[images], self._names[captions], self._names[pool]))
+        right = ((own * drawn).sum(1) > 0) & (captions >= 0)
+        chance = ((own @ held.T > 0) & (pool >= 0)).double().mean(1)
         known = (self._own[images, 0] >= 0) & self.is_known
         for chosen in (known & ~self.is_poison[images], known & self.is_poison[images]):
-            yield (drawn & chosen).sum(), chosen.sum()
+            yield (right & chosen).sum(), chosen.sum()
             yield (chance * chosen).sum(), chosen.sum()
 
     def means(self) -> dict[str, float]:
