@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from math import hypot, isnan, nan, sqrt
 
 from roclip.core.words import counted
+from roclip.defences.filters import FILTERS
 from roclip.experiment.plan import Plan
 from roclip.reporting.comparisons import Differences, key, plain
 from roclip.reporting.labels import defence_label
@@ -53,10 +54,17 @@ def against_controls(models: Models, plan: Plan, differences: Differences) -> It
         yield in_words(each, p, m)
 
 
+def yardsticks(plan: Plan) -> list[str]:
+    """What defences are set beside: the baseline, the controls, and recipes whose filter reads which pairs are poisoned."""
+    read = {name for name, step in plan.filters.items() if FILTERS[step.settings["kind"]].reads_truth}
+    told = [name for name in plan.defences() if any(s.name in read for s in plan.chain(name) if s.stage == "filter")]
+    return list(dict.fromkeys([plan.baseline, *plan.controls, *told]))
+
+
 def _defended(models: Models, plan: Plan) -> Iterator[Row]:
     for attack, defences in plain(models).items():
         for defence in defences:
-            if defence not in (plan.baseline, *plan.controls):
+            if defence not in yardsticks(plan):
                 yield from (row for row in models[attack, defence].values() if is_known(row, "attack_success"))
 
 

@@ -123,7 +123,7 @@ def run(options: ClaimsOptions) -> None:
     plan, equal = read_plan(options.plan), read_table(options.equal_accuracy, tuple(EQUAL_ACCURACY))
     found = claims(plan, read_results(options.results), differences, reference, classes)
     pairs = read_table(options.equal_differences, tuple(EQUAL_DIFFERENCES))
-    write_json(options.out, [*found, *equal_claims(equal, pairs, plan.baseline)])
+    write_json(options.out, [*found, *equal_claims(equal, pairs, plan)])
 
 
 STAGE = Stage(ClaimsOptions, run)

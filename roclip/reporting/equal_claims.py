@@ -1,15 +1,16 @@
 """Attack success at equal accuracy in sentences and in the report's table, from the tables that the stage gather wrote.
 
-Both are about attacks and defences that are no variants, and of a defence about its main curve, whose rows come first. Every
-defence is set beside the baseline and beside the best of the others, the one with the lowest success at that accuracy. All
-these comparisons are a family with Holm's correction.
+Both are about defences that are no variants, under all attacks, and of a defence about its main curve, whose rows come first.
+Every defence is set beside each recipe that shows what it adds: the baseline, the controls, and those whose filter reads which
+pairs are poisoned. These have no sentences of their own. All comparisons of an experiment are a family with Holm's correction.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isnan, nan
 
 from roclip.core.words import counted
-from roclip.experiment.plan import base
+from roclip.experiment.plan import Plan, base
+from roclip.reporting.best_control import yardsticks
 from roclip.reporting.labels import defence_label
 from roclip.reporting.phrases import LEVEL, attack_success, corrected, points
 from roclip.reporting.significance import holm
@@ -22,14 +23,19 @@ HEADINGS = (
 Row = Mapping[str, str]
 
 
-def equal_claims(equal: Sequence[Row], differences: Iterable[Row], baseline: str) -> list[dict[str, str]]:
+def equal_claims(equal: Sequence[Row], differences: Iterable[Row], plan: Plan) -> list[dict[str, str]]:
     """The sentences; equal and differences: rows of equal_accuracy.csv and equal_differences.csv."""
     common, own = over_seeds(equal, "common"), over_seeds(equal, "own")
     pairs: dict[tuple[str, str], dict[str, Row]] = {}
     for row in differences:
-        if row["at"] == "common" and is_plain(row) and row["other"] != row["defence"]:
+        if row["at"] == "common" and is_plain(row):
             pairs.setdefault((row["attack"], row["defence"]), {}).setdefault(row["other"], row)
-    beside = {key: chosen(others, baseline) for key, others in pairs.items() if key[1] != baseline}
+    measures = yardsticks(plan)
+    beside = {
+        (attack, defence): [others[name] for name in measures if name in others and int(others[name]["reached"])]
+        for (attack, defence), others in pairs.items()
+        if defence not in measures
+    }
     values = holm([float(pair["p"] or nan) if is_whole(pair) else nan for its in beside.values() for pair in its])
     m, left, texts = sum(not isnan(p) for p in values), iter(values), []
     for (attack, defence), its in beside.items():
@@ -39,7 +45,7 @@ def equal_claims(equal: Sequence[Row], differences: Iterable[Row], baseline: str
 
 
 def is_plain(row: Row) -> bool:
-    return row["attack"] == base(row["attack"]) and row["defence"] == base(row["defence"])
+    return row["defence"] == base(row["defence"])
 
 
 def over_seeds(rows: Iterable[Row], at: str) -> list[Row]:
@@ -49,14 +55,6 @@ def over_seeds(rows: Iterable[Row], at: str) -> list[Row]:
         if (row["seed"], row["at"]) == ("all", at) and is_plain(row):
             found.setdefault((row["attack"], row["defence"], row["of"]), row)
     return list(found.values())
-
-
-def chosen(others: Mapping[str, Row], baseline: str) -> list[Row]:
-    """The pair with the baseline, and that with the best of the others, of those that both reach the accuracy."""
-    reached = {other: row for other, row in others.items() if int(row["reached"])}
-    rest = [row for other, row in reached.items() if other != baseline]
-    best = [min(rest, key=lambda row: float(row["other_success"]))] if rest else []
-    return [*([reached[baseline]] if baseline in reached else []), *best]
 
 
 def is_whole(pair: Row) -> bool:

@@ -44,6 +44,16 @@ def table(tmp_path: Path, lanes: list[dict], stages: list[dict], cpu: dict | Non
     return read_table(tmp_path / "result.csv", gpu_result.COLUMNS)
 
 
+def test_the_tracked_numbers_of_cpus_are_read(tmp_path):
+    """The table that a GPU is compared with when no other is named has the columns of results.csv."""
+    write_table(tmp_path / "embedded.csv", COLUMNS, [lane(11, 4, "clip", 10, 91)])
+    write_table(tmp_path / "stage.csv", gpu_result.STAGE, [])
+    command = [sys.executable, "-m", "benchmarks.gpu_result", tmp_path, "--out", tmp_path / "result.csv"]
+    subprocess.run(command, check=True, capture_output=True)
+    measures = {row["measure"] for row in read_table(tmp_path / "result.csv", gpu_result.COLUMNS)}
+    assert measures == {"attack_success", "zero_shot"}
+
+
 def test_the_last_epoch_of_each_kind_counts_and_seeds_are_pooled(tmp_path):
     """10 + 8 of 32 is .5625, Clopper and Pearson .3766 to .7361; t of two degrees of freedom is 4.3027."""
     lanes = [lane(11, 3, "clip", 10, 91), lane(11, 4, "matching", 0, 0), lane(11, 1, "clip", 16, 10)]

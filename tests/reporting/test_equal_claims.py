@@ -1,10 +1,10 @@
 """Success at equal accuracy in sentences and in the report's table."""
 
-import pytest
-
+from roclip.experiment.plan import Step
 from roclip.reporting.equal_claims import HEADINGS, equal_claims, equal_table
 from roclip.reporting.gather import six_digits
 from tests.fixtures.histories import comparison, history
+from tests.fixtures.plans import planned
 
 
 def tables(*histories, attack="targeted"):
@@ -19,8 +19,9 @@ def trained(defence, ends, **names):
     return [row for seed, y in enumerate(ends) for row in history(defence, [(0.3, y / 2), (0.6, y)], str(seed), **names)]
 
 
-def texts(*histories, baseline="clip"):
-    found = equal_claims(*tables(*histories), baseline)
+def texts(*histories, attack="targeted", **plan):
+    defences = dict.fromkeys(row["defence"] for rows in histories for row in rows)
+    found = equal_claims(*tables(*histories, attack=attack), planned([(attack, name, 0) for name in defences], **plan))
     assert {claim["about"] for claim in found} <= {"equal_accuracy"}
     return [claim["text"] for claim in found]
 
@@ -39,18 +40,38 @@ def test_a_defence_that_is_lower_than_the_baseline_at_equal_accuracy():
     )
 
 
-def test_the_verdict_is_beside_the_best_of_the_others_too():
+def test_a_defence_is_beside_the_baseline_and_every_control():
     clip, roclip = trained("clip", (0.7, 0.8, 0.9)), trained("roclip", (0.1, 0.2, 0.3))
+    half, worse = trained("half", (0.3, 0.2, 0.2)), trained("worse", (1, 1, 1))
+    shown = texts(roclip, clip, half, trained("random", (0.5, 0.4, 0.5)), worse, controls=["half", "random", "absent"])
+    about = [text for text in shown if text.startswith("At ")]
+    beside = [
+        ("RoCLIP", "CLIP"),
+        ("RoCLIP", "half"),
+        ("RoCLIP", "random"),
+        ("worse", "CLIP"),
+        ("worse", "half"),
+        ("worse", "random"),
+    ]
+    for text, (name, other) in zip(about, beside, strict=True):
+        assert f"with {name} and" in text
+        assert f"with {other};" in text
+    assert "difference -3.3 points [-41.3, 34.6]: it is not shown that RoCLIP is lower (3 seeds, paired; p = 0.74," in about[1]
+    assert all(text.endswith("Holm-corrected over 6 comparisons).") for text in about)
+    assert "worse is higher (3 seeds, paired; p = " in about[4]
+
+
+def test_a_recipe_that_is_told_which_pairs_are_poisoned_is_a_yardstick_and_no_defence():
+    step = Step("told", "filter", {"kind": "oracle"})
+    models = {
+        name: Step(name, "train", {"kind": "clip"}, filter="told" if name == "ideal" else None) for name in ("roclip", "ideal")
+    }
     shown = texts(
-        clip, roclip, trained("half", (0.3, 0.2, 0.2)), trained("random", (0.5, 0.4, 0.5)), trained("worse", (1, 1, 1))
+        trained("ideal", (0.0, 0.1)), trained("roclip", (0.1, 0.2)), models=models, filters={"told": step}, baseline="absent"
     )
-    about = [text for text in shown if text.startswith("At ") and "with RoCLIP and" in text]
-    assert ["with CLIP;" in about[0], "with half;" in about[1], len(about)] == [True, True, 2]
-    assert "difference -3.3 points [-41.3, 34.6]: it is not shown that RoCLIP is lower (3 seeds, paired; p = 1," in about[1]
-    assert all(text.endswith("Holm-corrected over 8 comparisons).") for text in shown if text.startswith("At "))
-    *_, worse = (text for text in shown if "with worse and" in text)
-    assert "worse is higher (3 seeds, paired; p = " in worse
-    assert not any("with CLIP and" in text for text in shown)  # the baseline is not judged
+    (first,) = (text for text in shown if text.startswith("At "))
+    assert "with RoCLIP and" in first
+    assert "with ideal;" in first
 
 
 def test_one_training_shows_no_difference():
@@ -84,7 +105,11 @@ def test_variants_and_second_curves_have_neither_sentence_nor_row():
     assert len(shown) == 2
     assert "is 45.0% [0.0, 100.0] with RoCLIP" in shown[0]
     assert [row[:2] for row in equal_table(tables(*histories)[0])] == [["targeted", "clip"], ["targeted", "roclip"]]
-    assert equal_claims(*tables(*histories, attack="targeted~poisons~5"), "clip") == []
+
+
+def test_a_variant_of_the_attack_is_judged_with_its_setting():
+    (first, _) = texts(trained("clip", (0.8, 0.9)), trained("roclip", (0.5, 0.4)), attack="targeted~poisons~5")
+    assert "targeted attack success (ASR) at poisons 5 is 45.0%" in first
 
 
 def test_the_table_has_a_row_a_defence_and_dashes_for_what_was_not_measured():
@@ -105,7 +130,9 @@ def test_the_table_has_a_row_a_defence_and_dashes_for_what_was_not_measured():
     assert {len(row) for row in rows} == {len(HEADINGS)}
 
 
-@pytest.mark.parametrize("baseline", ["clip", "absent"])
-def test_without_the_baseline_a_defence_is_beside_the_best_other(baseline):
-    shown = texts(trained("one", (0.8, 0.9)), trained("two", (0.1, 0.2)), baseline=baseline)
-    assert [text.partition("; ")[0].split(" with ")[-1] for text in shown if text.startswith("At ")] == ["two", "one"]
+def test_without_baseline_and_controls_only_its_own_accuracy_is_spoken_of():
+    shown = texts(trained("one", (0.8, 0.9)), trained("two", (0.1, 0.2)), baseline="absent")
+    assert [text[:46] for text in shown] == [
+        "When training first had the accuracy that one ",
+        "When training first had the accuracy that two ",
+    ]
