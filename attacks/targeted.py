@@ -67,7 +67,7 @@ class Targeted(Attack):
         if reasons and len(reasons) > max(allowed, 0):
             yield (
                 "captions_per_target",
-                f"{reasons[-1]}; {len(chosen) - len(reasons)} classes have enough for {targets} targets",
+                f"{reasons[-1]}; {targets} targets need {targets} classes, and {len(chosen) - len(reasons)} can be named so often",
             )
 
     @classmethod

@@ -151,7 +151,8 @@ def test_classes_that_too_few_captions_will_name_are_found_before_the_data_is_dr
     (problem,) = attacks.problems("targeted", attacks.facts(**given), **rare)
     assert problem == (
         "captions_per_target",
-        "300 captions that name 'cactus' are asked for, but about 200 of the 40000 will; 1 classes have enough for 2 targets",
+        "300 captions that name 'cactus' are asked for, but about 200 of the 40000 will; "
+        "2 targets need 2 classes, and 1 can be named so often",
     )
     assert not list(attacks.problems("targeted", attacks.facts(**given), **enough))
     assert not list(attacks.problems("flood", attacks.facts(**given), **rare, pool_size=8000))
