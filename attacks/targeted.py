@@ -67,7 +67,8 @@ class Targeted(Attack):
         if reasons and len(reasons) > max(allowed, 0):
             yield (
                 "captions_per_target",
-                f"{reasons[-1]}; {targets} targets need {targets} classes, and {len(chosen) - len(reasons)} can be named so often",
+                f"{reasons[-1]}; {targets} targets need {targets} classes, "
+                f"and {len(chosen) - len(reasons)} can be named so often",
             )
 
     @classmethod

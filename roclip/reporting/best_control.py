@@ -42,6 +42,8 @@ def against_controls(models: Models, plan: Plan, differences: Differences) -> It
     """A sentence for each defence that is neither baseline nor control, on each attack, or one where no control was run."""
     rows = list(_defended(models, plan))
     present = [name for name in plan.controls if name in plan.defences()]
+    if present and all(name in yardsticks(plan) for name in plan.defences()):
+        yield "Only controls were run, and no defence that they could judge. Add one, such as roclip, to defences."
     if rows and not present:
         name = plan.controls[0] if plan.controls else "half"
         added = f"Add {name} to defences" if plan.controls else f"Add a defence such as {name} to defences and to controls"

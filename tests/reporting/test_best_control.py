@@ -25,9 +25,10 @@ def test_where_no_control_was_run_it_is_said_and_what_to_add():
     assert texts("best_control", rows) == [text + "Add a defence such as half to defences and to controls."]
 
 
-def test_baseline_and_controls_alone_defend_against_nothing():
+def test_controls_without_a_defence_judge_nothing():
+    text = "Only controls were run, and no defence that they could judge. Add one, such as roclip, to defences."
     assert texts("best_control", trained(hits=[16]), **CONTROLS) == []
-    assert texts("best_control", models(trained(hits=[16]), trained(defence="half", hits=[16])), **CONTROLS) == []
+    assert texts("best_control", models(trained(hits=[16]), trained(defence="half", hits=[16])), **CONTROLS) == [text]
 
 
 def test_a_defence_that_is_attacked_less_at_no_lower_accuracy():
