@@ -42,7 +42,7 @@ def against_controls(models: Models, plan: Plan, differences: Differences) -> It
     """A sentence for each defence that is neither baseline nor control, on each attack, or one where no control was run."""
     rows = list(_defended(models, plan))
     present = [name for name in plan.controls if name in plan.defences()]
-    if present and all(name in yardsticks(plan) for name in plan.defences()):
+    if present and {*plan.defences()} <= {*yardsticks(plan)}:
         yield "Only controls were run, and no defence that they could judge. Add one, such as roclip, to defences."
     if rows and not present:
         name = plan.controls[0] if plan.controls else "half"
@@ -64,9 +64,10 @@ def yardsticks(plan: Plan) -> list[str]:
 
 
 def _defended(models: Models, plan: Plan) -> Iterator[Row]:
+    judges = yardsticks(plan)
     for attack, defences in plain(models).items():
         for defence in defences:
-            if defence not in yardsticks(plan):
+            if defence not in judges:
                 yield from (row for row in models[attack, defence].values() if is_known(row, "attack_success"))
 
 

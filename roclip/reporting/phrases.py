@@ -14,7 +14,7 @@ Models = Mapping[tuple[str, str], Mapping[str, Row]]  # rows of `pivot` by (atta
 def attack_success(attack: str) -> str:
     """`targeted attack success (ASR)`; of a variant that a sweep makes `... at captions_per_target 20`."""
     name, *changes = attack.split("~")
-    setting = ", ".join(f"{key} {value}" for key, value in zip(changes[::2], changes[1::2], strict=True))
+    setting = ", ".join(f"{key} {value}" for key, value in zip(changes[::2], changes[1::2], strict=False))
     return f"{name.replace('_', '-')} attack success (ASR){f' at {setting}' if setting else ''}"
 
 
