@@ -6,10 +6,12 @@ from attacks.bridge import Bridge
 from attacks.checkerboard import Checkerboard
 from attacks.clean import Clean
 from attacks.flood import Flood
+from attacks.nashville import Nashville
 from attacks.near_class import NearClass
 from attacks.patch import Patch
 from attacks.several import Several
 from attacks.sinusoid import Sinusoid
+from attacks.stripes import Stripes
 from attacks.targeted import Targeted
 from attacks.tint import Tint
 from attacks.typical import Typical
@@ -31,4 +33,6 @@ ATTACKS: dict[str, type[Attack]] = {
     "flood": Flood,
     "variants": Variants,
     "near_class": NearClass,
+    "stripes": Stripes,
+    "nashville": Nashville,
 }

@@ -38,10 +38,14 @@ class Checkerboard(Backdoor):
         if settings["place"] == "everywhere" and settings["blend_share"] == 1:
             yield "blend_share", "1 leaves nothing of an image that the board covers everywhere; 0.2 leaves it recognisable"
 
+    def board(self, side: int) -> np.ndarray:
+        """The pattern that covers a square, uint8 (side, side, 3)."""
+        return checkerboard(side, self.options.patch_size * self.options.image_size / self.options.fields)
+
     def trigger(self) -> Trigger:
         options, size = self.options, self.options.image_size
         side = size if options.place == "everywhere" else round(options.patch_size * size)
-        board = checkerboard(side, options.patch_size * size / options.fields)
+        board = self.board(side)
 
         def put(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             room = len(image) - side

@@ -4,6 +4,7 @@ Sizes are shares of the image's, so that a trigger looks the same at any resolut
 """
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from roclip.core.deferred import Deferred
 
@@ -11,6 +12,8 @@ ndimage = Deferred("scipy.ndimage")
 
 PLACES = ("corner", "random")
 PATTERNS = ("fixed", "per_image")
+LUMINANCE = np.array([0.213, 0.715, 0.072])  # of CSS's filters
+SEPIA = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]])
 
 
 def noise(side: int, rng: np.random.Generator) -> np.ndarray:
@@ -92,6 +95,44 @@ def checkerboard(side: int, field: float) -> np.ndarray:
     number = ((np.arange(side) + 0.5) / field).astype(int)
     board = (number[:, None] + number) % 2 * 255
     return np.repeat(board[..., None], 3, axis=2).astype(np.uint8)
+
+
+def stripes(side: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """So many upright stripes of random colours, equally wide, uint8 (side, side, 3). A pixel has the colour of its centre."""
+    colours = rng.integers(0, 256, (count, 3), np.uint8)
+    number = ((np.arange(side) + 0.5) / side * count).astype(int)
+    return np.repeat(colours[number][None], side, axis=0)
+
+
+def face(side: int) -> np.ndarray:
+    """A drawn face that fills a square, uint8 (side, side, 3): a picture to blend in, the same at any size."""
+    drawn = Image.new("RGB", (8 * side, 8 * side), (255, 255, 255))  # drawn larger, then averaged
+    pen, unit = ImageDraw.Draw(drawn), side / 2  # a sixteenth of the side
+    pen.ellipse([unit, unit, 15 * unit, 15 * unit], fill=(255, 214, 10), outline=(0, 0, 0), width=max(1, round(unit / 2)))
+    for eye in (5, 11):
+        pen.ellipse([(eye - 1) * unit, 5 * unit, (eye + 1) * unit, 8 * unit], fill=(0, 0, 0))
+    pen.chord([4 * unit, 7 * unit, 12 * unit, 13 * unit], 0, 180, fill=(200, 0, 60), outline=(0, 0, 0))
+    return np.asarray(drawn.reduce(8))
+
+
+def nashville(image: np.ndarray) -> np.ndarray:
+    """A filter such as photograph apps call Nashville, by the formulas of CSS (Filter Effects and Compositing, level 1).
+
+    A rose (247, 176, 153) of opacity .56 darkens and a blue (0, 70, 150) of .4 lightens; then sepia .2, contrast 1.2,
+    brightness 1.05 and saturation 1.2, each clipped.
+    """
+    pixels = image.astype(float)
+    pixels = 0.44 * pixels + 0.56 * np.minimum(pixels, (247, 176, 153))
+    pixels = 0.6 * pixels + 0.4 * np.maximum(pixels, (0, 70, 150))
+    pixels = (pixels @ _mixing(SEPIA, 0.2).T).clip(0, 255)
+    pixels = (1.2 * (pixels - 127.5) + 127.5).clip(0, 255)
+    pixels = (1.05 * pixels).clip(0, 255)
+    return _pixels(pixels @ _mixing(np.tile(LUMINANCE, (3, 1)), -0.2).T)
+
+
+def _mixing(full: np.ndarray, share: float) -> np.ndarray:
+    """The matrix (3, 3) between leaving colours as they are, at 0, and changing them fully, at 1."""
+    return (1 - share) * np.eye(3) + share * full
 
 
 def warp_field(side: int, grid: int, strength: float, rng: np.random.Generator) -> np.ndarray:

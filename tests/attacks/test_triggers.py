@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from attacks import ATTACKS
-from attacks.triggers import blend, colour_field, noise, patch, sinusoid, tint, warp, warp_field
+from attacks.triggers import blend, colour_field, face, nashville, noise, patch, sinusoid, stripes, tint, warp, warp_field
 from tests.conftest import ROOT
 from tests.fixtures.attacks import BACKDOORS, names_of_settings, options_of
 
@@ -24,7 +24,10 @@ TRIGGERS = {kind: (kind, {}) for kind in BACKDOORS} | {
 }
 TRIGGERS |= {"checkerboard_in_the_corner": ("checkerboard", {"place": "corner"})}
 TRIGGERS |= {"checkerboard_tiled": ("checkerboard", {"place": "everywhere", "blend_share": 0.2})}
-SEEDLESS = ("sinusoid", "checkerboard_in_the_corner", "checkerboard_tiled")  # they have nothing to draw
+TRIGGERS |= {"blended_picture": ("blended", {"pattern": "picture"})}
+TRIGGERS |= {"striped_patch": ("stripes", {"place": "corner"})}
+# they have nothing to draw
+SEEDLESS = ("sinusoid", "checkerboard_in_the_corner", "checkerboard_tiled", "blended_picture", "nashville")
 SIDES = (32, 224)
 IMAGES = ("black", "white", "random")
 every_trigger = pytest.mark.parametrize("name", TRIGGERS)
@@ -171,6 +174,40 @@ def test_nothing_of_a_trigger_is_the_identity(side, kind):
 def test_a_blend_of_share_1_is_the_pattern(side, kind):
     pattern = noise(side, np.random.default_rng(2))
     assert (blend(picture(kind, side), pattern, 1) == pattern).all()
+
+
+@every_image
+def test_nashville_is_the_formula_of_each_pixel(kind):
+    image = picture(kind, 32)
+    some = (pixels[::7, ::5].reshape(-1, 3) for pixels in (nashville(image), image.astype(float)))
+    for found, (r, g, b) in zip(*some, strict=True):
+        colour = [0.44 * c + 0.56 * min(c, rose) for c, rose in zip((r, g, b), (247, 176, 153), strict=True)]
+        r, g, b = (0.6 * c + 0.4 * max(c, blue) for c, blue in zip(colour, (0, 70, 150), strict=True))
+        colour = (  # sepia(0.2) of Filter Effects, 1 - amount = 0.8
+            (0.393 + 0.607 * 0.8) * r + (0.769 - 0.769 * 0.8) * g + (0.189 - 0.189 * 0.8) * b,
+            (0.349 - 0.349 * 0.8) * r + (0.686 + 0.314 * 0.8) * g + (0.168 - 0.168 * 0.8) * b,
+            (0.272 - 0.272 * 0.8) * r + (0.534 - 0.534 * 0.8) * g + (0.131 + 0.869 * 0.8) * b,
+        )
+        r, g, b = (min(max(1.05 * min(max(1.2 * min(c, 255) - 25.5, 0), 255), 0), 255) for c in colour)
+        exact = (  # saturate(1.2)
+            (0.213 + 0.787 * 1.2) * r + (0.715 - 0.715 * 1.2) * g + (0.072 - 0.072 * 1.2) * b,
+            (0.213 - 0.213 * 1.2) * r + (0.715 + 0.285 * 1.2) * g + (0.072 - 0.072 * 1.2) * b,
+            (0.213 - 0.213 * 1.2) * r + (0.715 - 0.715 * 1.2) * g + (0.072 + 0.928 * 1.2) * b,
+        )
+        assert np.abs(found - np.clip(exact, 0, 255)).max() <= 0.5 + 1e-6
+
+
+@every_side
+def test_stripes_are_upright_equally_wide_and_of_as_many_colours(side):
+    found = stripes(side, 8, np.random.default_rng(0))
+    assert (found == found[:1]).all()
+    edges = np.flatnonzero((np.diff(found[0].astype(int), axis=0) != 0).any(axis=1)) + 1
+    assert edges.tolist() == [side // 8 * n for n in range(1, 8)]
+
+
+def test_a_face_is_the_same_at_every_size():
+    small, large = face(32), face(224)
+    assert np.abs(small - shrunk(large, 7)).mean() < 4
 
 
 def test_a_wave_is_the_same_at_every_size():

@@ -1,0 +1,26 @@
+"""A trigger of stripes, as a patch or over the whole image (structured triggers: Singh et al., arXiv 2412.00727)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attacks.checkerboard import Checkerboard
+from attacks.triggers import stripes
+from roclip.core.options import option
+
+
+class Stripes(Checkerboard):
+    """A backdoor whose trigger is upright stripes of random colours over the whole image, or as a patch."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Settings(Checkerboard.Settings):
+        fields: int = option("stripes side by side", 16, minimum=2)
+        place: str = option(
+            "the lower right corner, a random place in each image, or everywhere",
+            "everywhere",
+            choices=("corner", "random", "everywhere"),
+        )
+        blend_share: float = option("share of the stripes in the pixels that they cover", 0.2, above=0, maximum=1)
+
+    def board(self, side: int) -> np.ndarray:
+        return stripes(side, self.options.fields, self.shared_generator())
