@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from roclip.core.errors import UserError
+from roclip.model.weight_files import PUBLISHED, read_tensors
 
 
 def latest(folder: Path) -> Path:
@@ -20,20 +21,14 @@ def latest(folder: Path) -> Path:
 
 
 def read_weights(source: Path, model: torch.nn.Module) -> dict[str, Tensor]:
-    """The weights of a file, or of the latest checkpoint of a folder, that fit a model's `load_state_dict`.
+    """The weights of a file, of a folder as open_clip publishes models, or of the latest checkpoint of a folder of ours.
 
-    Raises UserError for what is no safetensors file, tensors that are missing, too many or of another shape, and values that
-    are NaN or infinite.
+    They fit a model's `load_state_dict`. Raises UserError as `read_tensors`, for tensors that are missing, too many or of
+    another shape, and for values that are NaN or infinite.
     """
-    path = latest(source) if source.is_dir() else source
-    wanted = model.state_dict()
-    try:
-        with safe_open(path, "pt") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; name a file of weights, or a defence of the config") from None
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a file of weights in the safetensors format ({error})") from None
+    published = [source / name for name in PUBLISHED if (source / name).exists()]
+    path = published[0] if published else latest(source) if source.is_dir() else source
+    found, wanted = read_tensors(path), model.state_dict()
     if fault := misfit(found, wanted):
         raise UserError(f"{path}: weights of another model: {fault}; set train.model to the model that they are of")
     for name, tensor in found.items():

@@ -1,0 +1,161 @@
+"""Files of weights that somebody else may have made, as tensors by name. Nothing in them is ever run or downloaded.
+
+Read are safetensors; files of torch.save, also dictionaries that hold weights beside an optimiser, as trainers write them; and
+TorchScript archives, as OpenAI published CLIP.
+"""
+
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from roclip.core.errors import UserError
+
+PUBLISHED = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in a folder as open_clip publishes models
+HOLDERS = ("state_dict", "model")  # keys under which trainers put weights
+PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+DESCRIPTIONS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's archives, beside the weights
+BROKEN = (SafetensorError, OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile)
+MOST = 64 << 20  # bytes of the description of an archive's modules
+STORAGES = {
+    f"{kind}Storage": dtype
+    for kind, dtype in {
+        "Half": torch.float16, "Float": torch.float32, "Double": torch.float64, "BFloat16": torch.bfloat16,
+        "Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8,
+        "Bool": torch.bool,
+    }.items()
+}  # fmt: skip
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The weights of a file by name, floats as float32. Raises UserError in one line for what is no such file."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+        if start[:2] == b"PK":
+            found = _scripted(path) if _is_scripted(path) else _saved(path)
+        elif start[8:9] == b"{":
+            with safe_open(path, "pt") as file:
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        else:
+            found = _saved(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; name a file of weights, or a defence of the config") from None
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{path}: it holds more than weights, pickled code that is never run ({_first_line(error)})") from None
+    except (
+        SafetensorError,
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        zipfile.BadZipFile,
+        RecursionError,
+    ) as error:
+        raise UserError(f"{path}: not a file of weights, or a broken one ({_first_line(error)})") from None
+    return _plain(found)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0][:200]
+
+
+def _saved(path: Path) -> Mapping[str, Any]:
+    """What torch.save wrote, read as weights alone."""
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(found, Mapping):
+        raise ValueError(f"it holds a {type(found).__name__} and no weights by name")
+    return found
+
+
+def _plain(found: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights alone, out of what a trainer put around them, by the names of the model."""
+    for holder in HOLDERS:
+        if isinstance(found.get(holder), Mapping):
+            found = found[holder]
+    found = {name: value for name, value in found.items() if isinstance(value, Tensor) and name not in DESCRIPTIONS}
+    for prefix in PREFIXES:
+        if found and all(name.startswith(prefix) for name in found):
+            found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in found.items()}
+
+
+def _is_scripted(path: Path) -> bool:
+    """Whether a zip is a TorchScript archive, which torch.load refuses to read as weights alone."""
+    with zipfile.ZipFile(path) as archive:
+        return any(name.split("/")[1:] == ["constants.pkl"] for name in archive.namelist())
+
+
+class _Module:
+    """Stands for any module of an archive: its attributes, and none of its code."""
+
+    def __init__(self) -> None:
+        self.attributes: dict[str, Any] = {}
+
+    def __setstate__(self, state: Any) -> None:
+        self.attributes = dict(state)
+
+    def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        for name, value in self.attributes.items():
+            if isinstance(value, _Module):
+                yield from value.tensors(f"{prefix}{name}.")
+            elif isinstance(value, Tensor):
+                yield prefix + name, value
+
+
+class _Attributes(pickle.Unpickler):
+    """Reads data.pkl of an archive: modules as their attributes, and tensors; all else is refused."""
+
+    def __init__(self, file: Any, storage: Callable[[str, torch.dtype], Tensor]) -> None:
+        super().__init__(file)
+        self.storage = storage
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "__torch__" or module.startswith("__torch__."):
+            return _Module
+        if module == "torch" and name in STORAGES:
+            return STORAGES[name]
+        known = {
+            ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+            ("collections", "OrderedDict"): OrderedDict,
+            ("torch.jit._pickle", "restore_type_tag"): lambda value, _: value,
+            **{("torch.jit._pickle", f"build_{kind}list"): list for kind in ("int", "double", "bool", "tensor")},
+        }
+        if (module, name) not in known:
+            raise pickle.UnpicklingError(f"{module}.{name}")
+        return known[module, name]
+
+    def persistent_load(self, pid: Any) -> Tensor:
+        _, dtype, key, *_ = pid
+        return self.storage(key, dtype)
+
+
+def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
+    return storage.as_strided(size, stride, offset).clone()
+
+
+def _scripted(path: Path) -> dict[str, Tensor]:
+    """The parameters and buffers of a TorchScript archive."""
+    with zipfile.ZipFile(path) as archive:
+        folder = next(name for name in archive.namelist() if name.endswith("/data.pkl")).removesuffix("data.pkl")
+
+        def storage(key: str, dtype: torch.dtype) -> Tensor:
+            entry = archive.getinfo(f"{folder}data/{key}")
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise ValueError("its tensors are compressed, as PyTorch never writes them")
+            return torch.frombuffer(bytearray(archive.read(entry)), dtype=dtype)
+
+        if archive.getinfo(f"{folder}data.pkl").file_size > MOST:
+            raise ValueError(f"its data.pkl is larger than {MOST >> 20} MB")
+        with archive.open(f"{folder}data.pkl") as file:
+            module = _Attributes(file, storage).load()
+    if not isinstance(module, _Module):
+        raise ValueError("an archive without a module")
+    return dict(module.tensors())
