@@ -47,13 +47,12 @@ class FilterOptions:
 
 
 def features(
-    options: FilterOptions, paths: list[str], captions: list[str], order: np.ndarray, intake: Intake
+    options: FilterOptions, runtime: towers.Runtime, paths: list[str], captions: list[str], order: np.ndarray, intake: Intake
 ) -> tuple[np.ndarray, ...]:
     """Normalised features of images and captions, and the places of the pairs whose image can be read: (n, d), (n, d), (n,).
 
     order: the row of each pair in the table.
     """
-    runtime = towers.Runtime.choose(options.precision, options.threads, options.device)
     model, record = towers.load(latest(options.weights))
     model.to(runtime.device)
     size, images, places = record["model_config"]["vision_cfg"]["image_size"], [], []
@@ -78,11 +77,13 @@ def run(options: FilterOptions) -> None:
     pairs = read_pairs(options.pairs)
     order = numpy_generator("filter order", options.seed).permutation(len(pairs["path"]))
     paths, captions = ([pairs[column][row] for row in order] for column in ("path", "caption"))
+    runtime = towers.Runtime.choose(options.precision, options.threads, options.device if chosen.needs_model else "cpu")
     intake, seen = Intake(options.roots, options.max_bad_fraction), (None, None, np.arange(len(order)))
     if chosen.needs_model:
-        seen = features(options, paths, captions, order, intake)
+        seen = features(options, runtime, paths, captions, order, intake)
     images, texts, places = seen
-    shown = Shuffled([captions[place] for place in places], images, texts, numpy_generator("filter", options.seed))
+    rng = numpy_generator("filter", options.seed)
+    shown = Shuffled([captions[place] for place in places], images, texts, rng, device=runtime.device)
     if chosen.reads_truth:
         is_poison = read_truth(options.truth, options.pairs, len(order))["is_poison"]
         shown = replace(shown, is_poison=np.array([is_poison[row] == "1" for row in order[places]]))

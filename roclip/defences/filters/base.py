@@ -11,6 +11,7 @@ from roclip.core.options import option
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Shuffled:
 
     `captions`: (n,). `image_features`, `caption_features`: (n, dimension), normalised, of the model that scores; None for a
     filter that needs none. `rng`: of the filter's own, by the seed. `is_poison`: (n,), bool, for a filter that reads the
-    truth; None for all others.
+    truth; None for all others. `device`: where a filter may compute.
     """
 
     captions: Sequence[str]
@@ -27,6 +28,7 @@ class Shuffled:
     caption_features: np.ndarray | None
     rng: np.random.Generator
     is_poison: np.ndarray | None = None
+    device: torch.device | str = "cpu"
 
 
 class Filter:
