@@ -175,7 +175,7 @@ class Bench:
                 if number == WARM_UP:  # workers have started
                     started = time.perf_counter()
                 elif started:
-                    seen += len(images)
+                    seen += images.shape[1]
             self.note(loop="loader alone", images="files", method="roclip" if drawn else "clip",
                       pairs_per_second=seen / (time.perf_counter() - started))  # fmt: skip
         self.measure("clip", "files")
@@ -202,7 +202,7 @@ class Bench:
         peer = OpenClip(self.made("clip"), flags, channels_last=True)
         size, batch = self.training("clip").config["vision_cfg"]["image_size"], self.arguments.batch
         images = torch.randn(batch, 3, size, size, device=self.device).contiguous(memory_format=torch.channels_last)
-        tokens = self.training("clip").tokens(1, torch.arange(batch)).to(self.device)
+        tokens = self.training("clip").batches.tokens(1, torch.arange(batch)).to(self.device)
 
         def resident(steps: int) -> Callable[[], None]:
             loader = [(images, tokens)] * steps

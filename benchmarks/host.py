@@ -23,7 +23,8 @@ import torch
 
 from benchmarks.made_up import MadeUp, write_pairs
 from roclip.core.files import write_table
-from roclip.training import feed, train, trainer
+from roclip.training import batches as making
+from roclip.training import feed, train
 
 COLUMNS = ("method", "images", "workers", "images_ms", "tokens_ms", "rest_ms", "step_ms", "share_of_120_ms")
 STEP = 120.0
@@ -67,11 +68,12 @@ class Clock:
 def measure(training: MadeUp, steps: int, warm_up: int) -> dict[str, float]:
     """Milliseconds a step, by part and in all."""
     clock, images = Clock(), training.images
-    images.pixels = lambda brought, draws: brought  # the device's work
+    images.pixels = lambda brought, draws, view: brought  # the device's work
     own = images.sent
-    images.sent, training.tokens = clock.iterator("images", images.sent), clock.function("tokens", training.tokens)
+    batches = training.batches
+    images.sent, batches.tokens = clock.iterator("images", images.sent), clock.function("tokens", batches.tokens)
     try:
-        run = training.batches(2, [places for _, _, places in training.passes(2)])
+        run = batches.of(2, [places for _, _, places in training.passes(2)])
         for _ in islice(run, warm_up):
             pass
         clock.spent.clear()
@@ -82,7 +84,7 @@ def measure(training: MadeUp, steps: int, warm_up: int) -> dict[str, float]:
         run.close()
     finally:
         images.sent = own
-        del training.tokens
+        del batches.tokens
     parts = {part: clock.spent[part] / steps for part in ("images", "tokens")}
     return {**parts, "rest": spent / steps - sum(parts.values()), "step": spent / steps}
 
@@ -95,7 +97,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--steps", type=int, default=12)
     arguments = parser.parse_args()
-    trainer.normalise = lambda pixels: pixels  # the device's work
+    making.normalise = lambda pixels: pixels  # the device's work
     feed.empty = cache(feed.empty)
     results = []
     with TemporaryDirectory() as name:
@@ -112,7 +114,7 @@ def main() -> None:
             )  # fmt: skip
             training = MadeUp(options, train.TRAININGS[method], train.read(options))
             for epoch in (1, 2):
-                training.tokens(epoch, torch.arange(training.pairs))
+                training.batches.tokens(epoch, torch.arange(training.pairs))
             for images in ("files", "host"):
                 training.feed(images)
                 parts = measure(training, arguments.steps, 4)

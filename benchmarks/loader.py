@@ -74,7 +74,7 @@ def main() -> None:
 
         def on_the_device() -> None:
             for images in files.sent(rows, None):
-                augmentation.crop_and_flip(to_pixels(images.permute(0, 3, 1, 2)), draws[: len(images), :5], AREA)
+                augmentation.crop_and_flip(to_pixels(images[0].permute(0, 3, 1, 2)), draws[: len(images), :5], AREA)
 
         tasks = {
             "random crop": {

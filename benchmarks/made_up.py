@@ -24,8 +24,8 @@ class Repeated(InMemory):
     def __getitem__(self, rows: torch.Tensor) -> torch.Tensor:
         return super().__getitem__(rows % len(self.images))
 
-    def sent(self, batches: Iterable[torch.Tensor], draws: torch.Tensor | None) -> Iterator[torch.Tensor]:
-        return super().sent([rows % len(self.images) for rows in batches], draws)
+    def sent(self, batches: Iterable[torch.Tensor], *draws: torch.Tensor | None) -> Iterator[torch.Tensor]:
+        return super().sent([rows % len(self.images) for rows in batches], *draws)
 
 
 class MadeUp(Training):
@@ -45,6 +45,7 @@ class MadeUp(Training):
             self.images = Repeated(self.host.images.permute(0, 3, 1, 2).to(self.device), self.options.crop_area, self.device)
         else:
             self.images = self.host if where == "host" else self.files
+        self.batches.images = self.images
 
 
 def write_pairs(folder: Path, files: int, pairs: int) -> None:

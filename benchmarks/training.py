@@ -135,7 +135,7 @@ def compare(options: TrainOptions, roclip: TrainOptions, trial: TrainOptions, re
     spans = limits.in_turn(loops, repeats)
 
     cpu, batch = torch.device("cpu"), torch.arange(options.batch_size)
-    pixels, tokens = normalise(to_pixels(trainings["clip"].images[batch])), trainings["clip"].tokens(1, batch)
+    pixels, tokens = normalise(to_pixels(trainings["clip"].images[batch])), trainings["clip"].batches.tokens(1, batch)
     step = Batch(pixels, tokens, batch)
     work = limits.flops(lambda: trainings["clip"].take_step(step, "clip", 0.0, batch)) / options.batch_size
     limit = limits.product_rate(cpu, torch.bfloat16)

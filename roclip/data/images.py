@@ -122,19 +122,32 @@ def decode_crop(path: Path | str, size: int, draws: Sequence[float], min_area: f
     The crop has an area of [min_area, 1] of the image's and is resized (bilinear, with antialiasing). draws: 5 numbers in
     [0, 1): area, aspect ratio, place along x and y, flip. Raises as `decode`.
     """
+    return decode_views(path, size, [draws], min_area)[0]
+
+
+def decode_views(path: Path | str, size: int, views: Sequence[Sequence[float] | None], min_area: float) -> list[np.ndarray]:
+    """Views of one image that is decoded once: `decode_crop` for the draws of each, `decode` where they are None."""
+    if list(views) == [None]:
+        return [decode(path, size)]
     with _opened(path) as image:
         orientation = _orientation(image)
         width, height = image.size[::-1] if orientation in SIDEWAYS else image.size
-        left, top, right, bottom = crop_box(width, height, draws, min_area)
+        boxes = [(0, 0, width, height) if draws is None else crop_box(width, height, draws, min_area) for draws in views]
         # JPEGs far larger than needed are decoded at 1/2, 1/4 or 1/8; what is left to resize is still a factor of 2
-        shrink = min(right - left, bottom - top) / (2 * size)
-        if shrink >= 2:
+        shrink = min(min(right - left, bottom - top) for left, top, right, bottom in boxes) / (2 * size)
+        if shrink >= 2 and None not in views:
             image.draft("RGB", tuple(math.ceil(side / shrink) for side in image.size))
         image = _upright(image, orientation)
         x, y = image.width / width, image.height / height
-        box = (left * x, top * y, right * x, bottom * y)
-        crop = image.resize((size, size), Image.Resampling.BILINEAR, box)
-    return np.asarray(crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if draws[4] < FLIP_P else crop)
+        found = []
+        for draws, (left, top, right, bottom) in zip(views, boxes, strict=True):
+            if draws is None:
+                view = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC) if image.size != (size, size) else image
+            else:
+                view = image.resize((size, size), Image.Resampling.BILINEAR, (left * x, top * y, right * x, bottom * y))
+                view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if draws[4] < FLIP_P else view
+            found.append(np.asarray(view))
+    return found
 
 
 class Roots:

@@ -3,5 +3,6 @@
 from roclip.defences.base import Defence
 from roclip.defences.given import Given
 from roclip.defences.roclip import RoCLIP
+from roclip.defences.safeclip import SafeCLIP
 
-TRAININGS: dict[str, type[Defence]] = {"clip": Defence, "roclip": RoCLIP, "given": Given}
+TRAININGS: dict[str, type[Defence]] = {"clip": Defence, "roclip": RoCLIP, "given": Given, "safeclip": SafeCLIP}

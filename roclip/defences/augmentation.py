@@ -34,9 +34,9 @@ def colour_spaces(device: torch.device) -> Spaces:
     return LUMA.to(device), RGB_TO_YIQ.to(device), torch.linalg.inv(RGB_TO_YIQ).to(device)
 
 
-def epoch_draws(rows: int, seed: int, epoch: int) -> Tensor:
-    """Uniform numbers in [0, 1) for every row of the data in one epoch: (rows, DRAWS)."""
-    return torch.rand(rows, DRAWS, generator=generator("augment", seed, epoch))
+def epoch_draws(rows: int, seed: int, epoch: int, view: int = 0) -> Tensor:
+    """Uniform numbers in [0, 1) for every row of the data in one view of an epoch: (rows, DRAWS)."""
+    return torch.rand(rows, DRAWS, generator=generator("augment", seed, epoch, *([view] if view else [])))
 
 
 def crop_area(draws: Tensor, min_area: float) -> Tensor:

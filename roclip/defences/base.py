@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """pixels (part, 3, side, side), normalised, and tokens (part, length), of this rank; ids (batch,), of all ranks."""
+    """pixels (part, 3, side, side), normalised, and tokens (part, length), of this rank; ids (batch,), of all ranks.
+
+    `others`: further views of the same pairs, where the phase has several.
+    """
 
     pixels: Tensor
     tokens: Tensor
     ids: Tensor
+    others: tuple[Batch, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,14 @@ class Phase:
     `kind` is handed to the defence's `loss`. `ids`: (n,), the pairs; None: all. A last batch that is not full is left out.
     `rate` gives the learning rate by the step of the phase, counted from 0; None: the training's one schedule continues.
     `learns`: False: its steps are counted, so that the schedule goes on, but no batch is made and nothing is learned.
+    `views`: the views of each pair in a batch, whether each is augmented, images and captions; None: as the settings say.
     """
 
     kind: str
     ids: Tensor | None = None
     rate: Callable[[int], float] | None = None
     learns: bool = True
+    views: tuple[bool | None, ...] = (None,)
 
 
 class Trainer(Protocol):
@@ -56,6 +62,8 @@ class Trainer(Protocol):
     device: torch.device
     dimension: int  # of the features
     pairs: int  # how many the training has; ids are below it
+    epochs: int
+    peak_rate: float  # of the learning rate
     steps_taken: int  # since the training began
 
     def encode_images(self, batch: Batch) -> Tensor:
@@ -64,11 +72,26 @@ class Trainer(Protocol):
     def encode_captions(self, batch: Batch) -> Tensor:
         """Normalised features of the captions of all ranks: (batch, dimension)."""
 
+    def gather(self, part: Tensor) -> Tensor:
+        """What was made of this rank's part of a batch, and of those of all others: (part, ...) -> (batch, ...)."""
+
     def logit_scale(self) -> Tensor:
         """The factor of the cosines, exponentiated: a scalar."""
 
     def random_captions(self, count: int, epoch: int) -> tuple[Tensor, Tensor]:
         """Features (count, dimension), without gradient, of random captions as the tower sees them now, and their ids."""
+
+    def random_pairs(self, count: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """As `random_captions`, of images and captions of random pairs, neither augmented."""
+
+    def cosines(self, ids: Tensor) -> Tensor:
+        """The cosines of image and caption of some pairs as the towers see them now: ids (n,) -> (n,) on the CPU."""
+
+    def steps_of(self, pairs: int) -> int:
+        """How many steps a phase over so many pairs has."""
+
+    def schedule(self, steps: int) -> Callable[[int], float]:
+        """The learning rate by step of a run of so many: the training's warm-up and a cosine."""
 
     def generator(self, *key: str | int) -> torch.Generator:
         """Random numbers that depend on the seed of the training and the key alone."""
@@ -81,6 +104,9 @@ class Trainer(Protocol):
 
         An id of -1 stands for no caption.
         """
+
+    def trusted(self, ids: Tensor) -> None:
+        """Say for the audit which pairs count as well matched."""
 
 
 class Defence:

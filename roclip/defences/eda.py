@@ -75,6 +75,7 @@ def eda(words: list[str], random: Random) -> list[str]:
     return random.choice(EDITS)(words, max(1, int(ALPHA * len(words))), random)
 
 
-def keyed(seed: int, epoch: int) -> Callable[[list[str], int], list[str]]:
-    """EDA with draws keyed by (seed, epoch, row): (words, row) -> words, an `edit` of `Captions.tokens`."""
-    return lambda words, row: eda(words, Random(f"{seed},{epoch},{row}"))
+def keyed(seed: int, epoch: int, view: int = 0) -> Callable[[list[str], int], list[str]]:
+    """EDA with draws keyed by (seed, epoch, row) and view: (words, row) -> words, an `edit` of `Captions.tokens`."""
+    further = f",{view}" if view else ""
+    return lambda words, row: eda(words, Random(f"{seed},{epoch},{row}{further}"))

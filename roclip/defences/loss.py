@@ -1,4 +1,4 @@
-"""The symmetric InfoNCE loss of CLIP, which RoCLIP applies to images and their pool captions in matching epochs."""
+"""Losses on features: that of CLIP, which RoCLIP applies to images and their pool captions too, and SafeCLIP's."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 else:
     torch, functional = Deferred("torch"), Deferred("torch.nn.functional")
+
+
+def unimodal_loss(neighbours: Tensor, views: Tensor, logit_scale: Tensor) -> Tensor:
+    """The loss of SafeCLIP within a modality: neighbour i is to be near view i, of the same example, and far from all others.
+
+    neighbours, views: (batch, dimension), L2-normalised; logit_scale: scalar, exponentiated. In float32, as `clip_loss`.
+    """
+    with torch.autocast(views.device.type, enabled=False):
+        logits = logit_scale.float() * neighbours.float() @ views.float().T
+    return functional.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 
 def clip_loss(image_features: Tensor, text_features: Tensor, logit_scale: Tensor) -> Tensor:

@@ -90,20 +90,20 @@ class Ranks:
 
     def which(self, flag: bool) -> list[int]:
         """The ranks that say so."""
-        return self._all(torch.tensor([flag], dtype=torch.uint8)).nonzero().flatten().tolist()
+        return self.collect(torch.tensor([flag], dtype=torch.uint8)).nonzero().flatten().tolist()
 
     def from_first(self, text: str) -> str:
         """The text of rank 0, on every rank."""
         coded = torch.tensor(list(text.encode()), dtype=torch.uint8)
-        length = int(self._all(torch.tensor([len(coded)]))[0])
+        length = int(self.collect(torch.tensor([len(coded)]))[0])
         sent = torch.zeros(length, dtype=torch.uint8)
         sent[: len(coded)] = coded[:length]
-        return bytes(self._all(sent)[:length].tolist()).decode()
+        return bytes(self.collect(sent)[:length].tolist()).decode()
 
     def agree(self, name: str, value: str) -> None:
         """Raises UserError, on every rank, when they hold different values of what `name` says."""
         digest = hashlib.sha256(value.encode()).digest()
-        all_digests = self._all(torch.frombuffer(bytearray(digest), dtype=torch.uint8)).view(self.count, -1)
+        all_digests = self.collect(torch.frombuffer(bytearray(digest), dtype=torch.uint8)).view(self.count, -1)
         if differing := (all_digests != all_digests[0]).any(1).nonzero().flatten().tolist():
             raise UserError(f"{name} differs between ranks 0 and {differing[0]}; give all of them the same files and options")
 
@@ -112,7 +112,7 @@ class Ranks:
         if self.count > 1:
             dist.barrier()
 
-    def _all(self, value: Tensor) -> Tensor:
+    def collect(self, value: Tensor) -> Tensor:
         """The values of all ranks, one after another, on the CPU."""
         return self.gather(value.to(self.device)).cpu()
 

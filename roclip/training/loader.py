@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from roclip.core.errors import UserError
-from roclip.data.images import Intake, decode, decode_crop
+from roclip.data.images import Intake, decode_views
 from roclip.defences import augmentation
 from roclip.model.pixels import to_pixels
 from roclip.training import feed
@@ -81,8 +81,11 @@ class InMemory:
         """Some images as they are: uint8 (rows, 3, size, size), in the host's memory."""
         return self.images[rows.to(self.images.device)].permute(0, 3, 1, 2).cpu()
 
-    def sent(self, batches: Iterable[Tensor], draws: Tensor | None) -> Iterator[Tensor]:
-        """What is brought to the device for each batch of rows, int64 (batch,) each: their images, or rows that are there."""
+    def sent(self, batches: Iterable[Tensor], *draws: Tensor | None) -> Iterator[Tensor]:
+        """What is brought to the device for each batch of rows, int64 (batch,) each: their images, or rows that are there.
+
+        One image serves all views.
+        """
         for rows in batches:
             if self.images.device.type == "cuda":
                 yield rows
@@ -90,8 +93,8 @@ class InMemory:
                 out = feed.empty(self.device, len(rows), *self.images.shape[1:])
                 yield torch.index_select(self.images, 0, rows, out=out)
 
-    def pixels(self, brought: Tensor, draws: Tensor | None) -> Tensor:
-        """The images of a batch, augmented by their draws (batch, DRAWS) if given: (batch, 3, size, size) in [0, 1].
+    def pixels(self, brought: Tensor, draws: Tensor | None, view: int = 0) -> Tensor:
+        """The images of a batch in a view, augmented by draws (batch, DRAWS) if given: (batch, 3, size, size) in [0, 1].
 
         brought, draws: on the device.
         """
@@ -114,19 +117,19 @@ class FromFiles:
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """Some images as they are: uint8 (rows, 3, size, size). Raises as `sent`."""
-        parts = [images.clone() for images in self.sent(rows.split(CHUNK), None)] if len(rows) else []
+        parts = [images[0].clone() for images in self.sent(rows.split(CHUNK), None)] if len(rows) else []
         return torch.cat([torch.empty(0, self.size, self.size, 3, dtype=torch.uint8), *parts]).permute(0, 3, 1, 2)
 
-    def sent(self, batches: Sequence[Tensor], draws: Tensor | None) -> Iterator[Tensor]:
-        """The images of each batch of rows, int64 (batch,) each, uint8 (batch, size, size, 3), until the next one is asked for.
+    def sent(self, batches: Sequence[Tensor], *draws: Tensor | None) -> Iterator[Tensor]:
+        """The images of each batch of rows, int64 (batch,) each, until the next one is asked for.
 
-        draws: `augmentation.epoch_draws`, (n, DRAWS). Workers write into memory that they share with this process, in which a
-        few batches have room, again and again. Raises UserError for an image that cannot be read and for workers that end or
-        hang.
+        They are uint8 (views, batch, size, size, 3). draws: `augmentation.epoch_draws`, (n, DRAWS), of each view, None for
+        images as they are. Workers write into memory that they share with this process, in which a few batches have room, again
+        and again. Raises UserError for an image that cannot be read and for workers that end or hang.
         """
         least, most = min(map(len, batches), default=1), max(map(len, batches), default=1)
         room = -(-max(1, AHEAD * self.workers) // -(-least // CHUNK)) + 1  # batches at work at a time, and the one handed out
-        shape = room, most, self.size, self.size, 3
+        shape = room, len(draws), most, self.size, self.size, 3
         shared = np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8).reshape(shape)
         copied: list = [None] * room
 
@@ -152,7 +155,7 @@ class FromFiles:
                     for _ in rows.split(CHUNK):
                         if fault := next(faults):
                             raise UserError(fault)
-                    yield memory[number % room, : len(rows)]
+                    yield memory[number % room, :, : len(rows)]
                     copied[number % room] = feed.mark(self.device)
         except RuntimeError as error:  # what a DataLoader raises of workers that are gone
             if "DataLoader" not in str(error):
@@ -162,9 +165,9 @@ class FromFiles:
                 "for them, and does the folder of the images answer?"
             ) from None
 
-    def pixels(self, brought: Tensor, draws: Tensor | None) -> Tensor:
+    def pixels(self, brought: Tensor, draws: Tensor | None, view: int = 0) -> Tensor:
         """As `InMemory.pixels`, of crops that were cut as they were decoded."""
-        pixels = to_pixels(brought.permute(0, 3, 1, 2))
+        pixels = to_pixels(brought[view].permute(0, 3, 1, 2))
         return pixels if draws is None else self.recolour(pixels, draws)
 
 
@@ -178,22 +181,19 @@ def _outlive_a_stop(_: int) -> None:
 
 
 class _Images(Dataset):
-    """What a worker holds: files, the draws of the epoch, and where images go: uint8 (batches, batch, size, size, 3)."""
+    """What a worker holds: files, the draws of each view, and where images go: uint8 (batches, views, batch, size, size, 3)."""
 
-    def __init__(self, files: "_Texts", size: int, min_area: float, draws: Tensor | None, shared: np.ndarray) -> None:
+    def __init__(self, files: "_Texts", size: int, min_area: float, draws: Sequence[Tensor | None], shared: np.ndarray) -> None:
         self.files, self.size, self.min_area, self.shared = files, size, min_area, shared
-        self.draws = None if draws is None else draws[:, :5].numpy()
+        self.draws = [None if each is None else each[:, :5].numpy() for each in draws]
 
     def __getitem__(self, chunk: tuple[int, int, list[int]]) -> str:
         """Decode the images of some rows to where they go; what is wrong with one of them, empty if nothing is."""
         batch, start, rows = chunk
-        for image, row in zip(self.shared[batch, start : start + len(rows)], rows, strict=True):
-            path = self.files[row]
+        for place, row in enumerate(rows, start):
+            path, drawn = self.files[row], [None if each is None else each[row].tolist() for each in self.draws]
             try:
-                if self.draws is None:
-                    image[:] = decode(path, self.size)
-                else:
-                    image[:] = decode_crop(path, self.size, self.draws[row].tolist(), self.min_area)
+                self.shared[batch, :, place] = decode_views(path, self.size, drawn, self.min_area)
             except Exception as error:  # Pillow raises many kinds
                 return f"{path} can no longer be read ({error}); bring it back and start again"
         return ""

@@ -23,10 +23,12 @@ from roclip.training.loader import FromFiles, InMemory
 from roclip.training.settings import LoopOptions
 
 COSINE_PAIRS = 1000  # so many clean and at most so many poisoned pairs have their cosine taken after every epoch
-AUDITED = (
+MATCHED = (
     "adversary_captions", "adversary_captions_by_chance", "poisons_in_pool", "clean_own_class", "clean_own_class_by_chance",
     "poison_own_class", "poison_own_class_by_chance",
 )  # fmt: skip
+TRUSTED = ("safe_pairs", "poisons_that_are_safe", "safe_that_are_poisons")
+AUDITED = (*MATCHED, *TRUSTED)
 MOST = 4  # classes of a caption or an image that are looked at; captions that name more are lists
 
 
@@ -94,9 +96,16 @@ class Audit:
             (held.sum(), len(pool) if self.is_known else 0),
             *self._own_classes(images, captions, pool),
         )
-        for column, (total, count) in zip(self.sums, noted, strict=True):
+        for column, (total, count) in zip(self.sums[: len(MATCHED)], noted, strict=True):
             column[0] += total
             column[1] += count
+
+    def note_trusted(self, ids: Tensor) -> None:
+        """The pairs (n,) that count as well matched."""
+        poisons, known = self.is_poison[ids].sum(), int(self.is_known)
+        noted = ((len(ids), len(self.is_poison)), (poisons, self.is_poison.sum()), (poisons, len(ids) * known))
+        for column, (total, count) in zip(self.sums[len(MATCHED) :], noted, strict=True):
+            column[0], column[1] = total, count
 
     def adversary_captions(self, images: Tensor, captions: Tensor) -> Tensor:
         """Whether a caption names the class that the adversary wants for the image it was paired with: (batch,).

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,12 @@ from roclip.core.options import part_of
 from roclip.core.provenance import fingerprint
 from roclip.core.randomness import generator
 from roclip.data.images import Intake
-from roclip.defences import augmentation, eda
 from roclip.defences.base import Batch, Defence, Phase
 from roclip.model import towers
 from roclip.model.captions import Captions
-from roclip.model.pixels import normalise
 from roclip.model.start_weights import read_weights
-from roclip.training import batch_norms, feed
+from roclip.training import batch_norms
+from roclip.training.batches import Batches
 from roclip.training.distributed import Ranks
 from roclip.training.loader import FromFiles, InMemory, open_images
 from roclip.training.micro_batches import MicroBatches
@@ -77,8 +77,13 @@ class Training:
         self.audit = Audit(by_id.caption, by_id.truth, self.device, options.classes)
         poisoned = pairs.truth["is_poison"]
         self.measurement = Measurement(options, self.config, self.intake, pairs.caption, self.images, poisoned)
-        self.steps_per_epoch = self.pairs // options.batch_size
+        self.steps_per_epoch = self.steps_of(self.pairs)
+        self.rate = self.schedule(options.epochs * self.steps_per_epoch)  # of the steps of the run
+        self.batches = Batches(options, self.images, self.captions, self.ids, self.ranks, self.device, self._cut)
         self.start(defence)
+
+    def _cut(self, tokens: Tensor) -> Tensor:
+        return self.runtime.cut(self.model, tokens)
 
     def _images(self, pairs: Pairs, size: int) -> tuple[InMemory | FromFiles, np.ndarray]:
         """The images that can be decoded, and their places among the pairs."""
@@ -153,20 +158,18 @@ class Training:
         return generator(use, self.options.seed, *rest)
 
     @property
+    def epochs(self) -> int:
+        return self.options.epochs
+
+    @property
+    def peak_rate(self) -> float:
+        """Of the learning rate."""
+        return self.options.learning_rate
+
+    @property
     def dimension(self) -> int:
         """Of the features."""
         return self.config["embed_dim"]
-
-    def tokens(self, epoch: int, places: Tensor) -> Tensor:
-        """The tokens of some captions in an epoch, augmented or not: (places,) -> (places, longest caption)."""
-        augmented, seed = self.options.augment_captions, self.options.seed
-        edits = {"never": None, "once": eda.keyed(seed, 0), "each_epoch": eda.keyed(seed, epoch)}
-        return self.runtime.cut(self.model, self.captions.tokens(places, edits[augmented]))
-
-    def random_captions(self, count: int, epoch: int) -> tuple[Tensor, Tensor]:
-        """Features (count, dimension), without gradient, of random captions as the tower sees them now, and their ids."""
-        chosen = torch.randperm(self.pairs, generator=self.generator("pool", epoch))[:count]
-        return towers.encode_tokens(self.model, self.tokens(epoch, chosen), self.runtime), self.ids[chosen]
 
     def encode_images(self, batch: Batch) -> Tensor:
         """Normalised features of the images of all ranks: (batch, dimension)."""
@@ -183,14 +186,14 @@ class Training:
         """The factor of the cosines, exponentiated: a scalar."""
         return self.model.logit_scale.exp()
 
-    def matched(self, images: Tensor, captions: Tensor, pool: Tensor) -> None:
-        """Say for the audit which captions images were paired with, by their ids."""
-        self.audit.note(images, captions, pool)
+    def steps_of(self, pairs: int) -> int:
+        """How many steps a phase over so many pairs has."""
+        return pairs // self.options.batch_size
 
-    def rate(self, step: int) -> float:
-        """The learning rate of a step of the run, counted from 0."""
+    def schedule(self, steps: int) -> Callable[[int], float]:
+        """The learning rate by step, counted from 0, of a run of so many: a linear warm-up and a cosine."""
         options = self.options
-        return learning_rate(step, options.epochs * self.steps_per_epoch, options.warmup_steps, options.learning_rate)
+        return lambda step: learning_rate(step, steps, options.warmup_steps, options.learning_rate)
 
     def passes(self, epoch: int) -> list[Pass]:
         """The steps of an epoch in order."""
@@ -235,23 +238,12 @@ class Training:
 
     def fed(self, epoch: int, passes: Sequence[Pass]) -> Iterator[tuple[Pass, Batch | None]]:
         """Passes of an epoch, each with the batch that it learns from, None where its phase learns nothing."""
-        learned = [places for phase, _, places in passes if phase.learns]
-        batches = self.batches(epoch, learned) if learned else iter(())
-        for step in passes:
-            yield step, next(batches) if step[0].learns else None
-        next(batches, None)  # to their end, where those who made them stop
-
-    def batches(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Batch]:
-        """What the steps of an epoch learn from, on the device; batches: the places of each (batch,)."""
-        parts = [self.ranks.part(places) for places in batches]
-        draws = augmentation.epoch_draws(self.pairs, self.options.seed, epoch) if self.options.augment_images else None
-
-        def made() -> Iterator[feed.Tensors]:
-            for places, part, images in zip(batches, parts, self.images.sent(parts, draws), strict=True):
-                yield images, None if draws is None else draws[part], self.tokens(epoch, part), self.ids[places]
-
-        for images, drawn, tokens, ids in feed.bring(made(), self.device):
-            yield Batch(normalise(self.images.pixels(images, drawn)), tokens, ids)
+        for _, its in groupby(passes, lambda step: id(step[0])):
+            steps = list(its)
+            if not steps[0][0].learns:
+                yield from ((step, None) for step in steps)
+                continue
+            yield from zip(steps, self.batches.of(epoch, [places for _, _, places in steps], steps[0][0].views), strict=True)
 
     def take_step(self, batch: Batch, kind: str, rate: float, places: Tensor) -> None:
         """One step of the optimiser. places: of the batch (batch,), to be named where the step is not finite."""

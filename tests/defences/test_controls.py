@@ -14,8 +14,10 @@ from roclip.defences.roclip import RoCLIP
 from roclip.model import towers
 from roclip.model.pixels import normalise, to_pixels
 from roclip.training import train
+from roclip.training.batches import Batches
 from roclip.training.schedule import learning_rate
 from roclip.training.trainer import Training
+from roclip.training.view import View
 from tests.fixtures.trainings import options, outputs, resumed, training_of
 
 CONTROLS = ("random", "permuted", "own", "nothing")
@@ -40,7 +42,7 @@ def by_hand(o, chosen: str) -> SimpleNamespace:
         if matching:
             fill = torch.randperm(136, generator=generator("pool", seed, epoch))[:POOL]
             with torch.no_grad():
-                pool = list(model.encode_text(pairs.tokens(epoch, fill), normalize=True))
+                pool = list(model.encode_text(pairs.batches.tokens(epoch, fill), normalize=True))
         losses.append([])
         for number in range(STEPS):
             rate, step = learning_rate(step, EPOCHS * STEPS, o.warmup_steps, 1e-3), step + 1
@@ -49,7 +51,7 @@ def by_hand(o, chosen: str) -> SimpleNamespace:
             batch = order[number * BATCH : (number + 1) * BATCH]
             images = model.encode_image(normalise(to_pixels(pairs.images[batch])), normalize=True)
             with torch.set_grad_enabled(not matching):
-                texts = model.encode_text(pairs.tokens(epoch, batch), normalize=True)
+                texts = model.encode_text(pairs.batches.tokens(epoch, batch), normalize=True)
             own = texts
             if matching and chosen != "own":
                 stack, draws = torch.stack(pool), generator("match", seed, step - 1)
@@ -113,8 +115,8 @@ def test_nothing_costs_nothing(few, scenes, tmp_path, monkeypatch):
     training = training_of(options(few, scenes, tmp_path, match_with="nothing", **PLAIN))
     training.epoch(1)
     before = {name: value.clone() for name, value in training.model.state_dict().items()}
-    for name in ("batches", "tokens", "take_step", "random_captions"):
-        monkeypatch.setattr(Training, name, None)
+    for owner, name in ((Batches, "of"), (Batches, "tokens"), (Training, "take_step"), (View, "random_captions")):
+        monkeypatch.setattr(owner, name, None)
     row = training.epoch(2)
     assert all(torch.equal(before[name], value) for name, value in training.model.state_dict().items())
     assert row["pairs_per_second"] == 0

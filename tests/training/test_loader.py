@@ -98,7 +98,7 @@ def test_the_bits_are_the_same_for_any_number_of_workers(paths):
 def test_each_image_is_cropped_by_the_draws_of_its_row(paths):
     draws = augmentation.epoch_draws(len(paths), 0, 1)
     batches = order(150, 7)  # more than have room at a time
-    images = torch.cat([images.clone() for images in FromFiles(paths, SIZE, AREA, 2, CPU).sent(batches, draws)])
+    images = torch.cat([images[0].clone() for images in FromFiles(paths, SIZE, AREA, 2, CPU).sent(batches, draws)])
     for row, image in zip(torch.cat(batches).tolist(), images, strict=True):
         assert (image.numpy() == decode_crop(paths[row], SIZE, draws[row, :5].tolist(), AREA)).all()
 
@@ -191,17 +191,17 @@ def test_an_image_that_breaks_later_is_one_line(paths, tmp_path, workers):
 
 
 def test_a_killed_worker_is_one_line(paths, monkeypatch):
-    def die(path, size):
+    def die(*_):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(loader, "decode", die)
+    monkeypatch.setattr(loader, "decode_views", die)
     with pytest.raises(UserError, match="workers that decode images stopped") as caught:
         pixels(FromFiles(paths, SIZE, AREA, 1, CPU), order(150, 70), None)
     assert "\n" not in str(caught.value)
 
 
 def test_a_worker_that_hangs_is_one_line(paths, monkeypatch):
-    monkeypatch.setattr(loader, "decode", lambda path, size: signal.pause())
+    monkeypatch.setattr(loader, "decode_views", lambda *_: signal.pause())
     monkeypatch.setattr(loader, "WAIT", 2)
     with pytest.raises(UserError, match="workers that decode images stopped"):
         pixels(FromFiles(paths, SIZE, AREA, 1, CPU), order(150, 70), None)

@@ -108,7 +108,7 @@ def test_activations_take_memory_in_proportion(few, scenes, tmp_path):
     most = {}
     for size in (128, 64, 32, 16):
         training = training_of(options(few, scenes, tmp_path, kind="clip", batch_size=128, micro_batch=size))
-        batch = Batch(torch.randn(128, 3, 32, 32), training.tokens(1, torch.arange(128)), torch.arange(128))
+        batch = Batch(torch.randn(128, 3, 32, 32), training.batches.tokens(1, torch.arange(128)), torch.arange(128))
         training.take_step(batch, "clip", 1e-3, batch.ids)
         with Held() as held:
             with training.runtime.attention():

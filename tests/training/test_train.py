@@ -59,10 +59,10 @@ def test_captions_augmented_once_stay_the_same(few, scenes, tmp_path):
     }
     places = torch.arange(40)
     tokens = training["never"].captions.tokens()[:40]
-    assert torch.equal(training["never"].tokens(1, places), tokens[:, : tokens.argmax(1).max() + 1])
-    assert torch.equal(training["once"].tokens(1, places), training["once"].tokens(2, places))
-    assert not torch.equal(training["once"].tokens(1, places), training["never"].tokens(1, places))
-    assert not torch.equal(training["each_epoch"].tokens(1, places), training["each_epoch"].tokens(2, places))
+    assert torch.equal(training["never"].batches.tokens(1, places), tokens[:, : tokens.argmax(1).max() + 1])
+    assert torch.equal(training["once"].batches.tokens(1, places), training["once"].batches.tokens(2, places))
+    assert not torch.equal(training["once"].batches.tokens(1, places), training["never"].batches.tokens(1, places))
+    assert not torch.equal(training["each_epoch"].batches.tokens(1, places), training["each_epoch"].batches.tokens(2, places))
 
 
 def test_the_last_epoch_of_each_kind_is_kept(few, scenes, tmp_path):
