@@ -9,8 +9,9 @@ import numpy as np
 
 from roclip.core.errors import UserError
 from roclip.core.facts import Facts
-from roclip.core.options import option
+from roclip.core.options import option, same_option
 from roclip.data.pairs import Columns
+from roclip.data.settings import DataSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class AttackOptions:
     image_size: int = option("side of the model's images in pixels, to which images are brought before a trigger", minimum=8)
     out: Path = option("folder of the attack", role="output")
     roots: tuple[str, ...] = option("folders in which images may lie; none outside them is opened")
+    held_out: int = same_option(DataSettings, "held_out")
     seed: int = option("seed of everything that the attack chooses", minimum=0)
 
 
@@ -58,7 +60,7 @@ class Attack:
     @dataclass(frozen=True, kw_only=True)
     class Settings:
         clean_pairs: int | None = option(
-            "how many of the clean training pairs are used, from the first on; null: all", None, minimum=1
+            "how many of the clean training pairs are used, from the first on; null: all but data.held_out", None, minimum=1
         )
 
     def __init__(self, options: Any) -> None:
@@ -66,7 +68,7 @@ class Attack:
 
     @classmethod
     def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
-        """What cannot work with such data: the option at fault, and why. `facts.pairs` are all pairs of the data set."""
+        """What cannot work with such data: the option at fault, and why. `facts.pairs`: all that an attack may take."""
         if (settings["clean_pairs"] or 0) > facts.pairs:
             yield "clean_pairs", f"{settings['clean_pairs']} is more than the {facts.pairs} training pairs"
 

@@ -31,12 +31,13 @@ def run(options: Any) -> None:
 
 def _read_clean(options: Any) -> Columns:
     pairs = read_pairs(options.train)
-    count = len(pairs["path"])
-    if not count:
-        raise UserError(f"{options.train}: no pairs; the attack needs them")
+    count = len(pairs["path"]) - options.held_out
+    kept = f" beside the {options.held_out} of data.held_out" if options.held_out else ""
+    if count < 1:
+        raise UserError(f"{options.train}: no pairs{kept}; the attack needs them")
     if (options.clean_pairs or 0) > count:
-        raise UserError(f"attack.clean_pairs: {options.clean_pairs} is more than the {count} pairs of {options.train}")
-    return {name: cells[: options.clean_pairs] for name, cells in pairs.items()} if options.clean_pairs else pairs
+        raise UserError(f"attack.clean_pairs: {options.clean_pairs} is more than the {count} pairs of {options.train}{kept}")
+    return {name: cells[: options.clean_pairs or count] for name, cells in pairs.items()}
 
 
 def _write(options: Any, clean: Columns, poisoning: Poisoning) -> None:

@@ -1,11 +1,14 @@
 """A trigger of stripes, as a patch or over the whole image (structured triggers: Singh et al., arXiv 2412.00727)."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from attacks.checkerboard import Checkerboard
 from attacks.triggers import stripes
+from roclip.core.facts import Facts
 from roclip.core.options import option
 
 
@@ -21,6 +24,12 @@ class Stripes(Checkerboard):
             choices=("corner", "random", "everywhere"),
         )
         blend_share: float = option("share of the stripes in the pixels that they cover", 0.2, above=0, maximum=1)
+
+    @classmethod
+    def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
+        """Over the whole image they are as wide as it is, whatever `patch_size` says."""
+        whole = settings["place"] == "everywhere"
+        yield from super().problems(settings | {"patch_size": 1.0} if whole else settings, facts)
 
     def board(self, side: int) -> np.ndarray:
         return stripes(side, self.options.fields, self.shared_generator())

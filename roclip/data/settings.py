@@ -97,6 +97,10 @@ class DataSettings:
         "how much objects of the embedded scenes differ beyond place and a slight turn: in size, angle, place and colour", 0.0,
         minimum=0, maximum=1,
     )  # fmt: skip
+    held_out: int = option(
+        "so many training pairs, the last ones, are left to repairs: no attack takes them, and nothing is trained on them",
+        0, minimum=0,
+    )  # fmt: skip
     roots: tuple[str, ...] = option(
         "folders in which images may lie, links followed; none outside them is opened, whatever a table names. Add the folder "
         "of a data set that lies elsewhere",

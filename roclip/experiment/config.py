@@ -83,7 +83,7 @@ def _facts(config: Mapping[str, Any], image_size: int) -> Facts:
     data, train = config["data"], config["train"]
     drawn = not data["url_list"] and "validation" not in data["tables"]
     return Facts(
-        pairs=pair_count(config),
+        pairs=pair_count(config) - data["held_out"],
         classes=tuple(read_lines(Path(data["classes"]))),
         classes_file=data["classes"],
         validation_images=data["validation_scenes"] if drawn else None,
@@ -97,14 +97,12 @@ def _facts(config: Mapping[str, Any], image_size: int) -> Facts:
 class _Recipe:
     """The checks of a recipe, and of those that it starts from, on the data of one attack.
 
-    facts.pairs: those that the attack leaves; of_the_data_set: all of them, from which a repair draws its clean ones.
+    facts.pairs: those that the attack takes; left_over: how many it leaves, from which a repair draws its clean ones.
     """
 
-    def __init__(
-        self, name: str, config: Mapping[str, Any], recipe: Mapping[str, Any], facts: Facts, of_the_data_set: int
-    ) -> None:
+    def __init__(self, name: str, config: Mapping[str, Any], recipe: Mapping[str, Any], facts: Facts, left_over: int) -> None:
         self.name, self.config, self.recipe, self.facts = name, config, recipe, facts
-        self.of_the_data_set = of_the_data_set
+        self.left_over = left_over
 
     def problems(self) -> Problems:
         """What cannot work: the key, and why."""
@@ -118,9 +116,9 @@ class _Recipe:
             facts = replace(facts, pairs=round(facts.pairs * chosen.get("keep", 1)))
         yield from self._of_step("train", f"{key}.train", self.recipe["train"], facts)
         if repair := self.recipe.get("repair"):
-            yield from self._of_step("repair", f"{key}.repair", repair, replace(self.facts, pairs=self.of_the_data_set))
+            yield from self._of_step("repair", f"{key}.repair", repair, replace(self.facts, pairs=self.left_over))
         if (start := self.recipe["train"].get("start_from")) in self.config["defence"]:
-            yield from _Recipe(start, self.config, self.config["defence"][start], self.facts, self.of_the_data_set).problems()
+            yield from _Recipe(start, self.config, self.config["defence"][start], self.facts, self.left_over).problems()
 
     def _of_step(self, step: str, key: str, settings: Mapping[str, Any], facts: Facts) -> Problems:
         kind = STEPS[step][settings["kind"]]
@@ -128,11 +126,10 @@ class _Recipe:
         for field in fields(kind.Settings):
             if field.metadata["role"] == "files" and settings[field.name] is not None:
                 yield from self._of_file(f"{key}.{field.name}", settings[field.name])
-        if "epochs" in settings:
-            pairs = settings["clean_pairs"] if step == "repair" else facts.pairs
-            yield from self._of_schedule(key, settings, min(pairs, facts.pairs))
         for option, message in kind.problems(settings, facts):
             yield f"{key}.{option}", message
+        if "epochs" in settings:
+            yield from self._of_schedule(key, settings, settings["clean_pairs"] if step == "repair" else facts.pairs)
 
     def _of_file(self, key: str, value: str) -> Problems:
         if not (key.endswith(".start_from") and value in self.config["defence"]) and not os.path.exists(value):  # noqa: PTH110
@@ -167,13 +164,16 @@ def _problems(config: Mapping[str, Any], planned: Plan, attacks: Mapping[str, ty
     if micro_batch and batch % micro_batch:
         yield "train.micro_batch", f"{micro_batch} does not divide the {batch} pairs of train.batch_size"
     facts = _facts(config, planned.image_size)
+    if facts.pairs < 1:
+        yield "data.held_out", f"{config['data']['held_out']} of the {pair_count(config)} training pairs leaves none"
     for name in planned.attacks():
         settings = planned.attack[name]
         for option, message in attacks[settings["kind"]].problems(settings, facts):
             yield f"attack.{name}.{option}", message
     for attack, name in dict.fromkeys(run[:2] for run in planned.runs):
-        left = replace(facts, pairs=planned.attack[attack]["clean_pairs"] or facts.pairs)
-        yield from _Recipe(name, config, planned.defence[name], left, facts.pairs).problems()
+        taken, recipe = planned.attack[attack]["clean_pairs"] or facts.pairs, planned.defence[name]
+        left_over = facts.pairs - taken + config["data"]["held_out"]
+        yield from _Recipe(name, config, recipe, replace(facts, pairs=taken), left_over).problems()
 
 
 def check(config: Mapping[str, Any], attacks: Mapping[str, type]) -> tuple[dict[str, Any], Plan]:

@@ -32,6 +32,7 @@ RECIPES = """## `defence`
 Defences by name, each a recipe of up to three steps, such as
 
 ```yaml
+data: { held_out: 2000 }
 defence:
   cleaned: { train: { kind: clip }, repair: { kind: finetune, clean_pairs: 2000 } }
   filtered: { filter: { kind: cosine, scored_by: { kind: clip }, keep: 0.9 }, train: { kind: clip, epochs: 12 } }

@@ -228,8 +228,8 @@ class Targets:
         return flags({**told, "root": root, "max_bad_fraction": share})
 
     def attack_flags(self, wildcards: Any) -> str:
-        told = {"image_size": self.plan.image_size, "roots": self.config["data"]["roots"], "seed": wildcards.seed}
-        return flags({**self.plan.attack[wildcards.attack], **told})
+        told = {name: self.config["data"][name] for name in ("roots", "held_out")}
+        return flags({**self.plan.attack[wildcards.attack], **told, "image_size": self.plan.image_size, "seed": wildcards.seed})
 
     def filter_flags(self, wildcards: Any) -> str:
         told = {"weights": self.scored_by(wildcards) or None, "truth": self.truth_of_filter(wildcards) or None} | self.towers
@@ -238,9 +238,10 @@ class Targets:
     def train_flags(self, wildcards: Any) -> str:
         """Of a training or a repair."""
         step = self.plan.models[wildcards.step]
-        told: dict[str, Any] = {"seed": wildcards.seed}
-        if step.stage == "train":  # a repair reads clean pairs
-            told["truth"] = f"{self.results}/attacks/{wildcards.attack}/seed{wildcards.seed}/truth.csv"
+        attack = f"{self.results}/attacks/{wildcards.attack}/seed{wildcards.seed}"
+        told: dict[str, Any] = {"seed": wildcards.seed, "truth": f"{attack}/truth.csv"}
+        if step.stage == "repair":
+            told |= {"attacked": f"{attack}/train.csv"}
         before = {"kept": self._kept(wildcards), "start_from": self._weights(step, wildcards)}
         told |= {name: files for name, files in before.items() if files}
         train = {name: value for name, value in self.config["train"].items() if name not in NEUTRAL}
@@ -278,7 +279,7 @@ class Targets:
     def pairs_to_train(self, jobs: Iterable[Any]) -> list[int]:
         """For each training and repair that makes any step, the pairs that it sees in all its epochs; jobs: their wildcards."""
         jobs = list(jobs)
-        everything = pair_count(self.config) if jobs else 0
+        everything = pair_count(self.config) - self.config["data"]["held_out"] if jobs else 0
         return [pairs for job in jobs if (pairs := self._pairs_seen(job, everything))]
 
     def _pairs_seen(self, job: Any, everything: int) -> int:

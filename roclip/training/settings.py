@@ -85,3 +85,5 @@ class TrainOptions(LoopOptions):
 @dataclass(frozen=True, kw_only=True)
 class RepairOptions(LoopOptions):
     start_from: str = option("folder with the weights of the model that is repaired", role="files")
+    attacked: Path = option("table of the pairs that the model was trained on, poisoned ones among them (path, caption)")
+    truth: Path = option("which of these are poisoned")

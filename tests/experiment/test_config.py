@@ -60,7 +60,7 @@ MISTAKES = [
     (
         "defence.clip.train.pool_size",
         1,
-        "defence.clip.train.pool_size: an option of kind roclip, not of 'clip'; legal here: aug",
+        "defence.clip.train.pool_size: an option of kind roclip and safeclip, not of 'clip'; legal here: aug",
     ),
     ("train", {1: 2, "foo": 3}, "train.1: unknown key"),
     ("attack.A b", {"kind": "clean"}, r"attack: 'A b' is not legal here \(a name: small letters"),
@@ -81,7 +81,11 @@ MISTAKES = [
     ("attack.patch.kind", "backdoor", r"attack.patch.kind: 'backdoor' is not one of \['clean', 'targeted', 'patch', 'blended'"),
     ("attack.patch.kind", "roclip", "attack.patch.kind: kind 'roclip' is a train step, not an attack; kinds here are clean"),
     ("attack.blended.blend_share", 1.5, "attack.blended.blend_share: 1.5 is greater than the maximum of 1"),
-    ("attack.blended.pattern", "stripes", r"attack.blended.pattern: 'stripes' is not one of \['fixed', 'per_image'\]"),
+    (
+        "attack.blended.pattern",
+        "stripes",
+        r"attack.blended.pattern: 'stripes' is not one of \['fixed', 'per_image', 'picture'\]",
+    ),
     ("attack.sinusoid.amplitude", 0, "attack.sinusoid.amplitude: 0 is less than or equal to the minimum of 0"),
     ("attack.warped.warp_grid", 1, "attack.warped.warp_grid: 1 is less than the minimum of 2"),
     ("attack.patch.captions", "none", "attack.patch.captions: 'none' is not one of"),

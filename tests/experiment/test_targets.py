@@ -30,7 +30,10 @@ CHANGES = {
     "defences": ["clip", "cleaned", "chosen", "theirs", "from_clip"],
     "seeds": [3, 4],
     "sweeps": {"rate": {"attacks": ["patch"], "defences": ["clip"], "axes": {"poisons": [30]}, "seeds": [3]}},
-    "data": {"train_scenes": 5000, "classes": "config/scenes/classes.txt", "class_skew": 0, "roots": ["results", "a 'b'"]},
+    "data": {
+        "train_scenes": 5000, "held_out": 500, "classes": "config/scenes/classes.txt", "class_skew": 0,
+        "roots": ["results", "a 'b'"],
+    },
     "attack": {"targeted": {"clean_pairs": 2000, "captions_per_target": 5}},
     "defence": {
         "cleaned": {"train": {"kind": "clip", "epochs": 3}, "repair": {"kind": "finetune", "clean_pairs": 500, "epochs": 4}},
@@ -134,7 +137,7 @@ def test_a_training_is_told_the_section_train_with_what_its_step_sets(wanted):
     repair = given(wanted.train_flags(job(step="cleaned")))
     assert (repair["kind"], repair["epochs"], repair["clean_pairs"]) == (["finetune"], ["4"], ["500"])
     assert repair["start_from"] == ["results/x/models/patch/cleaned.train/seed3/weights"]
-    assert "truth" not in repair
+    assert repair["attacked"] == ["results/x/attacks/patch/seed3/train.csv"]
 
 
 def test_only_the_oracle_is_told_the_truth():
@@ -193,7 +196,7 @@ def test_the_pairs_that_trainings_see(wanted):
     def seen(attack: str, step: str) -> list[int]:
         return wanted.pairs_to_train([job(attack=attack, step=step)])
 
-    assert seen("patch", "clip") == [8 * 5000]
+    assert seen("patch", "clip") == [8 * 4500]
     assert seen("targeted", "clip") == [8 * 2000]
     assert seen("targeted", "chosen") == [8 * 1000]  # half of them
     assert seen("targeted", "chosen.scored_by") == [2 * 2000]

@@ -77,13 +77,40 @@ def test_clean_pairs_are_drawn_once_each_by_seed(mended, scenes):
     table = read_table(scenes / "train.csv", tuple(PAIRS))
     assert [table[row]["path"] for row in first.rows] == first.path
     assert [table[row]["caption"] for row in first.rows] == first.caption
-    assert not any(cell for cells in first.truth.values() for cell in cells)
+    assert set(first.truth["is_poison"]) == {"0"}
 
 
-def test_more_clean_pairs_than_there_are_is_one_line(mended, tmp_path):
-    assert len(repair.read(mended(clean_pairs=600)).rows) == 600
-    with pytest.raises(UserError, match=r"^repair\.clean_pairs: 601 is more than the 600 pairs of .*train\.csv$"):
-        repair.run(mended(clean_pairs=601))
+def test_no_image_is_seen_again(mended, few, scenes):
+    trained_on = {row["path"] for row in read_table(few / "train.csv", tuple(PAIRS))}
+    every = {row["path"] for row in read_table(scenes / "train.csv", tuple(PAIRS))}
+    assert {*repair.read(mended(clean_pairs=len(every - trained_on))).path} == every - trained_on
+
+
+def test_some_of_the_clean_pairs_may_be_poisoned(mended, few):
+    poisons = [row for row, cells in enumerate(read_table(few / "truth.csv", ("is_poison",))) if cells["is_poison"] == "1"]
+    table = read_table(few / "train.csv", tuple(PAIRS))
+    drawn = repair.read(mended(clean_pairs=100, poisoned_pairs=3))
+    assert drawn.truth["is_poison"] == ["0"] * 97 + ["1"] * 3
+    among = (drawn.rows[97:] - 600).tolist()
+    assert len({*among} & {*poisons}) == 3
+    assert [table[row]["path"] for row in among] == drawn.path[97:]
+    assert [table[row]["caption"] for row in among] == drawn.caption[97:]
+    assert {*drawn.rows[:97]} <= {*repair.read(mended(clean_pairs=100)).rows}  # the others are those without poisons
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"clean_pairs": 601},
+            r"repair\.clean_pairs: 601 is more than the \d+ pairs of .*train\.csv on whose images nothin",
+        ),
+        ({"poisoned_pairs": 99}, r"repair\.poisoned_pairs: 99 is more than the 8 poisoned pairs of .*train\.csv$"),
+    ],
+)
+def test_more_pairs_than_there_are_is_one_line(mended, tmp_path, changes, message):
+    with pytest.raises(UserError, match=f"^{message}"):
+        repair.run(mended(**changes))
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
@@ -108,4 +135,3 @@ def test_the_command_writes_repair_epochs_and_their_weights(mended, few, scenes,
     assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
     inputs = read_record(out / "repair.record.json")["inputs"]
     assert {str(trained / "last_clip.safetensors"), str(scenes / "train.csv")} < inputs.keys()
-    assert not {str(few / "train.csv"), str(few / "truth.csv")} & inputs.keys()

@@ -26,7 +26,7 @@ STAGES = {name: module for group in roclip_command.STAGES.values() for name, mod
 UNQUOTED = {"threads", "resources.gpu", "params.flags", "params.stage"}
 EVERYTHING = {
     "defences": ["clip", "cleaned", "kept", "theirs", "from_clip", "scored"],
-    "data": {"roots": ["results", "data", "a 'b' $(touch x)"]},
+    "data": {"roots": ["results", "data", "a 'b' $(touch x)"], "held_out": 200},
     "downstream": {"sets": ["dtd"]},
     "sweeps": {"rate": {"attacks": ["patch"], "defences": ["clip"], "axes": {"poisons": [7]}}},
     "attacks": ["clean", "targeted", "patch", "blended", "sinusoid", "warped"],

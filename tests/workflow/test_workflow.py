@@ -128,11 +128,10 @@ def test_one_more_attack_leaves_what_is_done_as_it_is(project):
 
 def test_one_more_defence_on_the_way_to_another_is_trained_once(project):
     repair = {"repair": {"kind": "finetune", "clean_pairs": 200, "epochs": 1, "warmup_steps": 1}}
-    recipes = {
-        "cleaned": {"train": {"kind": "clip"}, **repair},
-        "kept": {"filter": {"kind": "random"}, "train": {"kind": "clip"}},
-    }
-    jobs = planned(project, attacks=["patch"], defences=["cleaned", "kept"], baseline="cleaned", defence=recipes)
+    kept = {"filter": {"kind": "random"}, "train": {"kind": "clip"}}
+    recipes = {"cleaned": {"train": {"kind": "clip"}, **repair}, "kept": kept}
+    changes = {"defences": ["cleaned", "kept"], "baseline": "cleaned", "defence": recipes, "data": {"held_out": 200}}
+    jobs = planned(project, attacks=["patch"], **changes)
     assert (jobs["train"], jobs["repair"], jobs["filter"]) == (1, 1, 1)  # `cleaned` repairs the model `clip`
 
 

@@ -40,6 +40,7 @@ rule train:
     """Train a model on the pairs of an attack, with a defence or without."""
     input:
         pairs=TARGETS.pairs,
+        attacked=rules.attack.output.train,  # a repair keeps off what was trained on
         truth=rules.attack.output.truth,
         targets=rules.attack.output.targets,
         validation=rules.download.output.probe,

@@ -16,7 +16,11 @@ class Repair(Defence):
 
     @dataclass(frozen=True, kw_only=True)
     class Settings:
-        clean_pairs: int = option("clean pairs that are trained on, drawn from the data set's own", 4000, minimum=1)
+        clean_pairs: int = option(
+            "pairs that are trained on, drawn from those that the model was not: clean ones, of data.held_out and of what an "
+            "attack's own clean_pairs leaves", 4000, minimum=1,
+        )  # fmt: skip
+        poisoned_pairs: int = option("so many of them are poisoned pairs of the attack, as if none had looked", 0, minimum=0)
         epochs: int = option("epochs of the repair", 2, minimum=1)
         learning_rate: float = option("peak of the learning rate", 1e-4, above=0)
         warmup_steps: int = option("steps of linear warm-up, fewer than the steps of the repair", 10, minimum=0)
@@ -26,7 +30,12 @@ class Repair(Defence):
     @classmethod
     def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
         if settings["clean_pairs"] > facts.pairs:
-            yield "clean_pairs", f"{settings['clean_pairs']} is more than the {facts.pairs} training pairs"
+            yield (
+                "clean_pairs",
+                f"{settings['clean_pairs']} is more than the {facts.pairs} pairs that no training uses; raise data.held_out",
+            )
+        if settings["poisoned_pairs"] > settings["clean_pairs"]:
+            yield "poisoned_pairs", f"{settings['poisoned_pairs']} is more than the {settings['clean_pairs']} of clean_pairs"
 
     def kind(self, epoch: int) -> str:
         return "repair"
