@@ -192,6 +192,18 @@ def test_clean_pairs_are_the_first_and_too_many_are_refused(scenes, tmp_path, ki
 
 
 @every_attack
+def test_pairs_that_are_held_out_are_not_taken(scenes, tmp_path, kind):
+    part = build(kind, scenes, tmp_path / "part", held_out=200)
+    found = attacks.contents(part)
+    assert len(pairs(part)) == 400 + len(poisons(part))
+    assert attacks.contents(build(kind, scenes, tmp_path / "part", clean_pairs=400)) == found
+    with pytest.raises(
+        UserError, match=r"attack\.clean_pairs: 401 is more than the 400 pairs .*beside the 200 of data.held_out"
+    ):
+        build(kind, scenes, tmp_path / "more", clean_pairs=401, held_out=200)
+
+
+@every_attack
 def test_an_empty_table_is_one_line(scenes, tmp_path, kind):
     write_rows(tmp_path / "none.csv", tuple(PAIRS), [])
     with pytest.raises(UserError, match=r"none\.csv: no pairs; the attack needs them"):
