@@ -17,10 +17,9 @@ else:
 def unimodal_loss(neighbours: Tensor, views: Tensor, logit_scale: Tensor) -> Tensor:
     """The loss of SafeCLIP within a modality: neighbour i is to be near view i, of the same example, and far from all others.
 
-    neighbours, views: (batch, dimension), L2-normalised; logit_scale: scalar, exponentiated. In float32, as `clip_loss`.
+    neighbours, views: (batch, dimension), L2-normalised; logit_scale: scalar, exponentiated.
     """
-    with torch.autocast(views.device.type, enabled=False):
-        logits = logit_scale.float() * neighbours.float() @ views.float().T
+    logits = _logits(neighbours, views, logit_scale)
     return functional.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 
@@ -28,9 +27,16 @@ def clip_loss(image_features: Tensor, text_features: Tensor, logit_scale: Tensor
     """Mean of the image-to-text and text-to-image cross-entropy; pair i is (image i, text i), the rest are negatives.
 
     image_features, text_features: (batch, dimension), L2-normalised; logit_scale: scalar, already exponentiated.
-    Computed in float32, under autocast too: bfloat16 keeps 8 bits, at a logit scale of 100 an error of up to .4 in a logit.
     """
-    with torch.autocast(image_features.device.type, enabled=False):
-        logits = logit_scale.float() * image_features.float() @ text_features.float().T
+    logits = _logits(image_features, text_features, logit_scale)
     labels = torch.arange(len(logits), device=logits.device)
     return (functional.cross_entropy(logits, labels) + functional.cross_entropy(logits.T, labels)) / 2
+
+
+def _logits(first: Tensor, second: Tensor, logit_scale: Tensor) -> Tensor:
+    """All cosines of two batches of features (n, dimension), scaled: (n, n).
+
+    In float32, under autocast too: bfloat16 keeps 8 bits, at a logit scale of 100 an error of up to .4 in a logit.
+    """
+    with torch.autocast(first.device.type, enabled=False):
+        return logit_scale.float() * first.float() @ second.float().T
