@@ -102,6 +102,18 @@ EQUAL_DIFFERENCES = {  # tables/equal_differences.csv: two defences at equal zer
     "reached": "pairs of trainings that both have a value",
     "seeds": "of so many",
 }
+FRONT = {  # tables/front.csv: what repairs can reach (roclip/reporting/front.py)
+    "attack": "trained on",
+    "repair": "the recipe, whose variants are taken together",
+    "defence": "the variant",
+    "epoch": "of the repair",
+    "seeds": "of which these are means",
+    "accuracy": "zero-shot accuracy, on validation images",
+    "success": "attack success (ASR)",
+    "accuracy_before": "of the model before its repair; empty where that is no defence of the experiment",
+    "success_before": "its attack success",
+    "on_front": "1 where no other point of the repair is better; else 0",
+}
 DIFFERENCES = {  # tables/differences.csv: two defences at the same attack and seeds
     "about": "defence: others and the baseline; others: each other; controls: a defence and its control; sweep NAME: its ends. "
     "Empty: nothing is claimed",

@@ -23,7 +23,7 @@ from roclip.training.settings import TrainSettings
 
 GATHERED = (
     "measures.csv", "results.csv", "differences.csv", "sweeps.csv", "history.csv", "equal_accuracy.csv",
-    "equal_differences.csv", "measures.md",
+    "equal_differences.csv", "front.csv", "measures.md",
 )  # fmt: skip
 SCENES = (
     "image_size", "train_scenes", "validation_scenes", "test_scenes", "probe_scenes", "seed",

@@ -3,9 +3,9 @@
 Writes `measures.csv`, a row for each measure of a model on an evaluation set, with rows pooled over seeds under seed `all`;
 `results.csv`, a row for each measure of an attack, defence and checkpoint over all seeds; `differences.csv`, every defence
 beside each that is no variant and beside its control, and the ends of sweeps, with p values; `equal_accuracy.csv` and
-`equal_differences.csv`, attack success at equal zero-shot accuracy; `sweeps.csv`, a row for each point of a sweep;
-`history.csv`, the histories of all models; and `measures.md`, the results at a glance. Their columns are in
-roclip/core/columns.py. Files that the plan does not name are not read.
+`equal_differences.csv`, attack success at equal zero-shot accuracy; `front.csv`, what repairs can reach; `sweeps.csv`, a row
+for each point of a sweep; `history.csv`, the histories of all models; and `measures.md`, the results at a glance. Their columns
+are in roclip/core/columns.py. Files that the plan does not name are not read.
 """
 
 from collections import defaultdict
@@ -20,6 +20,7 @@ from roclip.core.columns import (
     DIFFERENCES,
     EQUAL_ACCURACY,
     EQUAL_DIFFERENCES,
+    FRONT,
     HISTORY,
     LABELLED,
     MEASURES,
@@ -34,6 +35,7 @@ from roclip.evaluation import attack_set, measures_of
 from roclip.experiment.plan import Plan, evaluation_sets, read_plan
 from roclip.reporting.differences import differences
 from roclip.reporting.equal_accuracy import comparisons, ends, main_kinds
+from roclip.reporting.front import front_rows
 from roclip.reporting.intervals import clopper_pearson
 from roclip.reporting.labels import measure_label
 from roclip.reporting.learned import with_learned
@@ -164,6 +166,7 @@ def run(options: GatherOptions) -> None:
         "differences": (DIFFERENCES, differences(rows, plan)),
         "sweeps": (SWEEPS, sweep_rows(plan)),
         "history": history,
+        "front": (FRONT, six_digits(front_rows(plan, history[1]))),
         **at_equal_accuracy(plan, rows, history[1], classes, images),
     }
     for name, (columns, content) in tables.items():

@@ -25,7 +25,7 @@ import yaml
 from safetensors import safe_open
 
 from roclip.core.atomic import atomic
-from roclip.core.columns import EQUAL_ACCURACY, PACE
+from roclip.core.columns import EQUAL_ACCURACY, FRONT, PACE
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_lines, read_table
 from roclip.core.options import Stage, option
@@ -40,6 +40,8 @@ from roclip.reporting.equal_claims import HEADINGS as EQUAL_HEADINGS
 from roclip.reporting.equal_claims import equal_table
 from roclip.reporting.figures import figures_of
 from roclip.reporting.figures.style import DPI
+from roclip.reporting.front import HEADINGS as FRONT_HEADINGS
+from roclip.reporting.front import front_table
 from roclip.reporting.gather import HEADINGS, glance
 from roclip.reporting.planned import paper_tables
 from roclip.reporting.power import measured_spread, power, what_seeds_show
@@ -242,6 +244,8 @@ def gather(results: Path) -> dict[str, Any]:
         "results": result_rows(measured),
         "equal_headings": EQUAL_HEADINGS,
         "equal": equal_table(read_table(tables / "equal_accuracy.csv", tuple(EQUAL_ACCURACY))),
+        "front_headings": FRONT_HEADINGS,
+        "front": front_table(read_table(tables / "front.csv", tuple(FRONT))),
         "paper": {name: table for name in paper_tables(plan) if (table := paper_table(tables, name))},
         "commits": sorted({commit(), *(record["commit"] for record in [*facts, *weights])}),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},

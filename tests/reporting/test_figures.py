@@ -21,7 +21,7 @@ from tests.fixtures.experiment import EPOCHS, NOTING, made_up, made_up_plan, poi
 
 pytestmark = pytest.mark.usefixtures("noting")
 
-KINDS = {"clip": "clip", "noting": NOTING}
+KINDS = {"clip": "clip", "noting": NOTING, "fixed": "finetune"}
 SWEPT = {"sizes": [point("noting", {"size": size}) for size in (1, 2)], "both": [point("clip", {}), point("noting", {})]}
 
 

@@ -108,6 +108,7 @@ def test_columns_and_values_of_the_written_tables(experiment):
         "equal_differences.csv": (
             "attack,defence,kind,at,other,accuracy,success,other_success,difference,low,high,p,reached,seeds"
         ),
+        "front.csv": "attack,repair,defence,epoch,seeds,accuracy,success,accuracy_before,success_before,on_front",
         "sweeps.csv": "sweep,setting,base_attack,base_defence,attack,defence",
         "history.csv": "attack,defence,seed," + ",".join(HISTORY) + ",own_pairs,pool_age",
     }

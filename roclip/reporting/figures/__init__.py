@@ -6,6 +6,7 @@ from roclip.reporting.figures.base import Figure
 from roclip.reporting.figures.contact_sheet import ContactSheet
 from roclip.reporting.figures.cosines import Cosines
 from roclip.reporting.figures.equal_accuracy import EqualAccuracy
+from roclip.reporting.figures.front import Front
 from roclip.reporting.figures.saw_tooth import SawTooth
 from roclip.reporting.figures.sweep import Sweep
 from roclip.reporting.figures.telemetry import Telemetry
@@ -14,6 +15,7 @@ from roclip.reporting.figures.utility import Utility
 FIGURES: dict[str, type[Figure]] = {
     "attack_success": AttackSuccess,
     "equal_accuracy": EqualAccuracy,
+    "front": Front,
     "utility": Utility,
     "saw_tooth": SawTooth,
     "cosines": Cosines,

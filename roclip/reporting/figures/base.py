@@ -24,7 +24,7 @@ tables = Deferred("roclip.reporting.results")
 
 PLAIN_KIND = "clip"  # what an epoch of plain CLIP is called; the weights after the last of them are PLAIN_CHECKPOINT
 PLAIN_CHECKPOINT = f"last_{PLAIN_KIND}"
-TEXT = {*MODEL, *SWEEPS, *CHECKPOINT, "kind", "at"}  # columns of names; in all others are numbers
+TEXT = {*MODEL, *SWEEPS, *CHECKPOINT, "kind", "at", "repair"}  # columns of names; in all others are numbers
 
 
 class Figure:
