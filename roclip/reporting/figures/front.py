@@ -12,14 +12,13 @@ from roclip.reporting.figures.equal_accuracy import looks_of
 from roclip.reporting.figures.style import empty, grid, label_edges, legend_below, percent_axis
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from roclip.experiment.plan import Plan
 
+pd = Deferred("pandas")
 plt = Deferred("matplotlib.pyplot")
 
 NAME = "front"
-QUESTION = "How low does a repair bring attack success, and at what price? (lower and to the right is better)"
+QUESTION = "How low does a repair bring attack success, at what price?"
 
 
 class Front(Figure):
@@ -42,7 +41,7 @@ class Front(Figure):
 
 
 def front(rows: pd.DataFrame) -> plt.Figure:
-    """A panel an attack; rows: of front.csv."""
+    """A panel an attack, the axis of accuracy as long as the points need; rows: of front.csv."""
     if rows.empty:
         return empty("No epoch of a repair was judged on an attack")
     attacks, looks = list(dict.fromkeys(rows.attack)), looks_of(list(dict.fromkeys(rows.repair)))
@@ -52,7 +51,9 @@ def front(rows: pd.DataFrame) -> plt.Figure:
         axis.grid(axis="y", color="0.92")
         for repair, its in rows[rows.attack == attack].groupby("repair", sort=False):
             draw(axis, its, looks[repair])
-    axes[0].set_xlim(0, 105 * max(rows.accuracy.max(), rows.accuracy_before.fillna(0).max()))
+    shown = pd.concat([rows.accuracy, rows.accuracy_before]).dropna()
+    margin = max(0.05 * (shown.max() - shown.min()), 0.01)
+    axes[0].set_xlim(100 * (shown.min() - margin), 100 * (shown.max() + margin))
     percent_axis(axes[0], "y", -3, 103)
     label_edges(axes, "zero-shot accuracy (%)", "attack success, top 1 (%)")
     figure.suptitle(QUESTION, fontsize=11)
