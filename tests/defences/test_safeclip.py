@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 
 from roclip.core.errors import UserError
 from roclip.core.facts import Facts
@@ -190,3 +190,18 @@ def test_problems():
 def test_a_pool_of_more_pairs_than_can_be_read_is_one_line(few, scenes, tmp_path):
     with pytest.raises(UserError, match=r"^defence.train.pool_size: 137 is more than the 136 training pairs$"):
         training_of(options(few, scenes, tmp_path, **GIVEN | {"pool_size": 137}))
+
+
+def test_in_bfloat16_the_second_view_teaches_all_weights(few, scenes, tmp_path):
+    """The first view is encoded without gradient in the same autocast: what it has cast must not stand in for the weights."""
+    found = {}
+    for precision in ("float32", "bf16"):
+        training = training_of(options(few, scenes, tmp_path / precision, **GIVEN | {"precision": precision}))
+        next(training.steps(1))
+        found[precision] = {
+            name: weights.grad.float() for name, weights in training.model.named_parameters() if weights.grad is not None
+        }
+    assert found["bf16"].keys() == found["float32"].keys() >= {"token_embedding.weight", "visual.head.proj.weight"}
+    for name, exact in found["float32"].items():
+        if not name.endswith("attn.in_proj_bias"):
+            assert cosine_similarity(found["bf16"][name].flatten(), exact.flatten(), dim=0) > 0.9, name
