@@ -2,7 +2,8 @@
 
 Writes `history.csv` (a row an epoch), `pace.csv` (how fast each was), `cosines.csv` (after every epoch the cosine of some
 pairs), `quarantine.csv` (the images that were left out), `tables/` (the defence's own, such as RoCLIP's `matches.csv`) and in
-`weights/` those after the last epoch of each kind, such as `last_clip.safetensors`.
+`weights/` those after the last epoch of each kind, such as `last_clip.safetensors`; with `keep_weights: every_epoch` also those of
+all others, such as `epoch_1.safetensors`.
 
 Until then `state/` holds checkpoints. A training that was stopped resumes from them when it is started again with the same
 options, and ends with the same weights; SIGTERM and Ctrl-C write one and end with exit status 75. Under `torchrun` it runs on
