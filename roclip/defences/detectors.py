@@ -1,4 +1,4 @@
-"""Detectors: filters that need a model, by their scores alone. Nothing is removed; how well they find poisoned pairs is measured."""
+"""Detectors: filters that need a model, by their scores alone: nothing is removed, but what they find is measured."""
 
 from roclip.core.options import without_role
 from roclip.defences.filters import FILTERS

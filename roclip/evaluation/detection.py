@@ -1,8 +1,9 @@
 """How well scores tell poisoned pairs from clean ones: AUROC, average precision, false positive rate, each with an interval.
 
-That of AUROC is DeLong's (1988), at 95%. The others are those of a stratified bootstrap, its 2.5% and 97.5% quantiles: poisoned and
-clean pairs are drawn again, each with replacement and as many as there are. Each pair counts as an independent draw, so intervals
-are too narrow where poisoned pairs repeat one image, and of no width where all poisoned pairs score above all clean ones.
+That of AUROC is DeLong's (1988), at 95%. The others are those of a stratified bootstrap, its 2.5% and 97.5% quantiles: poisoned
+and clean pairs are drawn again, each with replacement and as many as there are. Each pair counts as an independent draw, so
+intervals are too narrow where poisoned pairs repeat one image, and of no width where all poisoned pairs score above all clean
+ones.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ MEASURES = ("auroc", "average_precision", "fpr_at_95_tpr")
 class Counts(NamedTuple):
     """Pairs by score: of each score that a poisoned pair has, the highest first, all that precision and rates depend on.
 
-    poisoned (..., m): poisoned pairs with the score; clean (..., m + 1): clean ones with the score or between it and the one before
-    it, and last those below all poisoned ones.
+    poisoned (..., m): poisoned pairs with the score; clean (..., m + 1): clean ones with the score or between it and the one
+    before it, and last those below all poisoned ones.
     """
 
     poisoned: np.ndarray
@@ -59,8 +60,8 @@ class Counts(NamedTuple):
 def detection(scores: np.ndarray, is_poison: np.ndarray, seed: int = 0) -> dict[str, float]:
     """Of scores (n,), high where a pair is suspicious, and the truth (n,) bool; NaN without poisoned or without clean pairs.
 
-    Each of MEASURES, and with `_low` and `_high` its interval. fpr_at_95_tpr: the least share of the clean pairs that a threshold
-    takes with it which finds 95% of the poisoned ones. seed: of the bootstrap.
+    Each of MEASURES, and with `_low` and `_high` its interval. fpr_at_95_tpr: the least share of the clean pairs that a
+    threshold takes with it which finds 95% of the poisoned ones. seed: of the bootstrap.
     """
     names = [f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")]
     if is_poison.all() or not is_poison.any():

@@ -1,4 +1,4 @@
-"""The pairs of a table as filters and detectors see them: in a random order, without paths and rows, by the features of a model."""
+"""The pairs of a table as filters and detectors see them: in a random order, without paths and rows, by a model's features."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -57,7 +57,7 @@ class Filter:
 
     @classmethod
     def caution(cls, settings: Mapping[str, Any], pairs: int, poisoned: int) -> str:
-        """Why scores of so many pairs, so many of them poisoned, are likely to fail, as a clause; empty where nothing is known."""
+        """Why scores of so many pairs, so many of them poisoned, are likely to fail, in words; empty where nothing is known."""
         return ""
 
     def __init__(self, settings: Any) -> None:

@@ -23,9 +23,7 @@ class Gmm(Cosine):
         """How many are kept is known once they are scored."""
 
         scored_by: Mapping[str, Any] = scored_by()
-        threshold: float = option(
-            "pairs with a higher probability are kept", 0.9, minimum=0, below=1, role="removal"
-        )
+        threshold: float = option("pairs with a higher probability are kept", 0.9, minimum=0, below=1, role="removal")
 
     def scores(self, pairs: Shuffled) -> np.ndarray:
         """Minus the probability: many pairs share 0 or 1."""

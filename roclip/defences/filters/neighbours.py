@@ -92,8 +92,9 @@ class Neighbours(Filter):
         references, k = min(settings["references"], pairs), settings["neighbours"]
         if stats.hypergeom.sf(k, pairs, poisoned, references) <= 0.5:
             return ""
-        among = f"about {references * poisoned / pairs:.0f} of its {references} references are poisoned, and it looks at {k} neighbours"
-        return f"{among}: where poisoned pairs look alike they are each other's neighbours, and seem ordinary"
+        among = f"about {references * poisoned / pairs:.0f} of its {references} references are poisoned"
+        alike = "where poisoned pairs look alike they are each other's neighbours, and seem ordinary"
+        return f"{among}, and it looks at {k} neighbours: {alike}"
 
     def scores(self, pairs: Shuffled) -> np.ndarray:
         images, captions = (
