@@ -158,12 +158,14 @@ def at_equal_accuracy(plan: Plan, measures: Sequence[Row], history: Sequence[Row
 
 def of_pairs(options: GatherOptions, plan: Plan) -> dict[str, Any]:
     """The tables of detectors and filters, where the plan has some. Raises UserError for a folder that is not named."""
+    needed = {"detection": plan.detected(), "filters": plan.filtered(), "attacks": plan.filtered()}
+    for name, runs in needed.items():
+        if runs and not getattr(options, name):
+            raise UserError(f"--{name}: must be given, for the plan has {'detectors' if name == 'detection' else 'filters'}")
     tables = {}
     if plan.detectors:
-        tables["detection"] = (DETECTED, six_digits(detections(options.detection or Path(), plan)))
+        tables["detection"] = (DETECTED, six_digits(detections(options.detection, plan)))
     if plan.filtered():
-        if not (options.filters and options.attacks):
-            raise UserError("--filters, --attacks: the plan has filters; name the folders of what they kept and of the truth")
         tables["filters"] = (FILTERED, six_digits(filtered(options.filters, options.attacks, plan)))
     return tables
 

@@ -222,10 +222,10 @@ def test_trainings_on_several_gpus_are_started_by_torchrun(wanted):
 
 
 def test_what_changes_no_results_is_told_apart_from_the_flags_that_snakemake_compares():
-    changed = targets(CHANGES | {"train": {"resume_anyway": True, "workers": 1, "checkpoint_minutes": 2.0}})
+    changed = targets(CHANGES | {"train": {"resume_anyway": True, "workers": 1, "keep_weights": "every_epoch"}})
     assert targets().train_flags(job(step="clip")) == changed.train_flags(job(step="clip"))
     words = changed.launched(job(step="clip"), SimpleNamespace(gpu=0)).split()
-    assert sorted(words[2::2]) == ["--checkpoint_minutes", "--resume_anyway", "--workers"]
+    assert sorted(words[2::2]) == ["--checkpoint_minutes", "--keep_weights", "--resume_anyway", "--workers"]
     assert words[words.index("--resume_anyway") + 1] == "true"
     slower = targets(CHANGES | {"train": {"learning_rate": 0.1}})
     assert targets().train_flags(job(step="clip")) != slower.train_flags(job(step="clip"))

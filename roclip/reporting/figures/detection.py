@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from roclip.core.deferred import Deferred
 from roclip.core.words import checkpoint_label
-from roclip.reporting.figures.base import Figure, checkpoints_of, is_base
+from roclip.reporting.figures.base import Figure, checkpoints_of, is_base, models_of
 from roclip.reporting.figures.style import (
     LINE_STYLES,
     MARKERS,
@@ -63,10 +63,8 @@ def detection(rows: pd.DataFrame, detectors: Sequence[str]) -> plt.Figure:
 
 def at_the_end(rows: pd.DataFrame, detectors: Sequence[str]) -> plt.Figure:
     """A panel an attack: for each detector a point for each defence and checkpoint."""
-    checkpoints, colours, attacks = checkpoints_of(rows), palette(rows.defence), list(dict.fromkeys(rows.attack))
-    models = [
-        (d, c) for d in dict.fromkeys(rows.defence) for c in checkpoints if ((rows.defence == d) & (rows.checkpoint == c)).any()
-    ]
+    models, checkpoints, colours = models_of(rows), checkpoints_of(rows), palette(rows.defence)
+    attacks = list(dict.fromkeys(rows.attack))
     figure, axes = grid(len(attacks), 3.2, 0.8 + len(detectors) * (0.2 + 0.16 * len(models)), sharex=True, sharey=True)
     for axis, attack in zip(axes, attacks, strict=True):
         axis.set_title(f"attack: {attack}")
