@@ -30,7 +30,7 @@ mistake stops the run before it starts, in one line that names the key.
 """
 DETECTION = """## `detector`
 
-Detectors by name, for `detectors`: each has a `kind`, that of a filter that needs a model, and those options of it that its scores
+Detectors by name, for `detectors`: each has a `kind`, that of a filter that needs a model, and the options that its scores
 depend on. A kind is also a detector of that name, with the defaults, and needs no entry here. Whatever is chosen is measured on
 every model that was trained on an attack, at each of its checkpoints; `train.keep_weights: every_epoch` makes that every epoch.
 """

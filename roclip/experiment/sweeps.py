@@ -168,7 +168,7 @@ def _detectors(config: Mapping[str, Any]) -> dict[str, Any]:
                 if name in FILTERS
                 else "neither defined under 'detector' nor a kind"
             )
-            raise UserError(f"detectors: '{name}' is {why}; there are {', '.join(dict.fromkeys([*defined, *DETECTORS]))}")
+            raise UserError(f"detectors: '{name}' is {why}; there are {', '.join(dict.fromkeys([*DETECTORS, *defined]))}")
     return {name: defined[name] for name in config["detectors"]}
 
 

@@ -27,7 +27,7 @@ class Gmm(Cosine):
 
     def scores(self, pairs: Shuffled) -> np.ndarray:
         """Minus the probability: many pairs share 0 or 1."""
-        return -posterior(-super().scores(pairs))
+        return 0 - posterior(-super().scores(pairs))  # no -0
 
     def count(self, scores: np.ndarray) -> int:
         return int((-scores > self.settings.threshold).sum())
