@@ -58,13 +58,14 @@ def _read(path: Path, columns: Sequence[str]) -> list[Row]:
 def over_seeds(rows: Sequence[Row]) -> Iterator[Row]:
     """For each checkpoint of an attack and defence and each detector the mean over trainings, with Student's t interval."""
     names = ("attack", "defence", "checkpoint", "epoch", "detector")
+    rows = [row for row in rows if not isnan(row["auroc"])]
     for key in dict.fromkeys(tuple(row[name] for name in names) for row in rows):
         own = [row for row in rows if tuple(row[name] for name in names) == key]
         found = {"seed": "all", "seeds": len(own), **{name: sum(row[name] for row in own) for name in ("n_poisoned", "n")}}
         for name in MEASURES:
-            values = [row[name] for row in own if not isnan(row[name])]
+            values = [row[name] for row in own]
             low, high = over_trainings(values)
-            found |= {name: mean(values) if values else nan, f"{name}_low": low, f"{name}_high": high}
+            found |= {name: mean(values), f"{name}_low": low, f"{name}_high": high}
         yield {**dict(zip(names, key, strict=True)), **found}
 
 

@@ -19,7 +19,8 @@ DEFENCES = {
     "random90": {"filter": {"kind": "random", "keep": 0.9}, "train": {"kind": "clip"}},
     "oracle": {"filter": {"kind": "oracle"}, "train": {"kind": "clip"}},
     "cleaned": {
-        "filter": {"kind": "random", "keep": 0.1}, "train": {"kind": "clip"}, "repair": {"kind": "finetune", "clean_pairs": 500},
+        "filter": {"kind": "random", "keep": 0.1}, "train": {"kind": "clip"},
+        "repair": {"kind": "finetune", "clean_pairs": 500},
     },
 }  # fmt: skip
 CHANGES = {
@@ -101,7 +102,7 @@ NO_MODEL = "is a filter that needs no model, so no detector; there are cosine, g
     [
         ("detectors", ["oracle"], f"detectors: 'oracle' {NO_MODEL}"),
         ("detectors", ["slof", "random"], f"detectors: 'random' {NO_MODEL}"),
-        ("detectors", ["sloth"], "detectors: 'sloth' is neither defined under 'detector' nor a kind; there are cosine, gmm, k_"),
+        ("detectors", ["sloth"], "detectors: 'sloth' is neither defined under 'detector' nor a kind; there are cosine, gmm"),
         ("detectors", "slof", "detectors: 'slof' is not of type 'array'"),
         ("detectors", ["slof", "slof"], "detectors: .* non-unique"),
         ("detector", {"near": {"kind": "oracle"}}, "detector.near.kind: kind 'oracle' is a filter, not a detector; kinds here"),
