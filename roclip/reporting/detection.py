@@ -16,7 +16,7 @@ from roclip.experiment.plan import Plan, base
 from roclip.reporting.intervals import over_trainings
 
 Row = dict[str, Any]
-COUNTS = ("epoch", "n_poisoned", "n")
+COUNTS = ("epoch", "n_poisoned", "n", "seeds")
 HEADINGS = ("attack", "defence", "checkpoint", "detector", "trainings", "AUROC", "average precision (%)", "false positives (%)")
 FILTER_HEADINGS = (
     "attack",
@@ -46,9 +46,10 @@ def detections(folder: Path, plan: Plan) -> list[Row]:
 def _read(path: Path, columns: Sequence[str]) -> list[Row]:
     """The rows of a table of detections with numbers as numbers, NaN where a cell is empty. Raises UserError."""
     shares = [f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")]
+    counts = [name for name in COUNTS if name in columns]
     try:
         return [
-            row | {name: int(row[name]) for name in COUNTS} | {name: float(row[name] or "nan") for name in shares}
+            row | {name: int(row[name]) for name in counts} | {name: float(row[name] or "nan") for name in shares}
             for row in read_table(path, columns)
         ]
     except ValueError as error:

@@ -121,7 +121,7 @@ def test_the_tables_ask_for_their_folders_and_are_not_there_without_need(tmp_pat
     columns, rows = table[1]
     write_table(tmp_path / "detection.csv", tuple(columns), rows)
     again = read_detections(tmp_path / "detection.csv")
-    assert (again[-1]["auroc"], again[-1]["seeds"], again[-1]["epoch"]) == (0.55, "2", 2)
+    assert (again[-1]["auroc"], again[-1]["seeds"], again[-1]["epoch"]) == (0.55, 2, 2)
     assert tuple(columns) == tuple(DETECTED)
 
 

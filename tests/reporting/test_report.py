@@ -160,6 +160,25 @@ def test_sections_with_nothing_to_show_are_left_out(tmp_path):
     assert "one image more is 3.12 points" in (tmp_path / "report.html").read_text()
 
 
+def test_detectors_and_filters_have_a_section_only_where_there_are_some(tmp_path):
+    heading = "Poisoned pairs told from clean ones"
+    (tmp_path / "without").mkdir()
+    assert heading not in written(tmp_path / "without").texts["h2"]
+    with_filter = {"filter": {"kind": "random", "keep": 0.9}, "train": {"kind": "clip"}}
+    changes = {"attacks": ["clean", "targeted"], "defences": ["clip", "removed"], "defence": {"removed": with_filter}}
+    (tmp_path / "with").mkdir()
+    page = written(tmp_path / "with", detectors=["slof"], **changes)
+    assert heading in page.texts["h2"]
+    assert "detection" in {a["id"] for a in page.all("figure")}
+    assert page.texts["td"].count("0.750 [0.750, 0.750]") == 2
+    assert page.texts["td"].count("25.0") == page.texts["td"].count("12.5") == 2
+    said = [text for text in page.texts["li"] if "slof on targeted" in text or "nothing to detect" in text]
+    assert [text[:40] for text in said] == [
+        "Of slof on targeted, about 1024 of its 2",
+        "No detector is run on models that were t",
+    ]
+
+
 def test_every_figure_of_the_plan_is_shown_once_with_the_words_of_its_class(tmp_path):
     plan = made_up(tmp_path, **SWEEPS)
     page = again(tmp_path)
