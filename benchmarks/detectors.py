@@ -1,8 +1,8 @@
 """Seconds in which each detector scores the pairs of a data set, of random features, on one core.
 
 40,000 pairs of 128 dimensions, as the default experiment has them, and 40,000 and 200,000 of 1024, as RN50 gives them, with
-each detector's default settings. One thread, seconds of processor time, the least of the repeats. Peak: memory in MB beyond that
-of the features.
+each detector's default settings. One thread, seconds of processor time, the least of the repeats. Peak: memory in MB beyond
+that of the features.
 
 Prints a table and writes benchmarks/detectors.csv.
 """
