@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roclip.core.deferred import Deferred
 from roclip.core.words import checkpoint_label
@@ -72,16 +72,11 @@ def at_the_end(rows: pd.DataFrame, detectors: Sequence[str]) -> plt.Figure:
         for row in rows[rows.attack == attack].to_dict("records"):
             place = (models.index((row["defence"], row["checkpoint"])) + 0.5) / len(models) - 0.5
             colour = colours[row["defence"]]
-            y, mfc = detectors.index(row["detector"]) + 0.8 * place, fill(colour, row["checkpoint"], checkpoints)
-            ends = [[row["auroc"] - row["auroc_low"]], [row["auroc_high"] - row["auroc"]]]
-            axis.errorbar(
-                row["auroc"], y, xerr=ends if row["seeds"] > 1 else None, color=colour, mfc=mfc, marker="o", ms=5, capsize=2,
-                label=f"{row['detector']} {row['defence']} {row['checkpoint']}",
-            )  # fmt: skip
-            beside(axis, f"{row['auroc']:.2f}", row["auroc_high"] if row["seeds"] > 1 else row["auroc"], y, right=6)
+            y = detectors.index(row["detector"]) + 0.8 * place
+            point(axis, row, y, color=colour, mfc=fill(colour, row["checkpoint"], checkpoints))
     axes[0].set_yticks(range(len(detectors)), detectors)
     axes[0].set_ylim(len(detectors) - 0.5, -0.5)
-    axes[0].set_xlim(min(0.4, rows.auroc.min() - 0.05), 1.12)  # room for the numbers
+    axes[0].set_xlim(lowest(rows), 1.12)  # room for the numbers
     axes[0].set_xticks([tick / 10 for tick in range(0, 11, 2) if tick / 10 >= axes[0].get_xlim()[0]] + [CHANCE])
     label_edges(axes, LABEL, "")
     handles = [
@@ -91,6 +86,17 @@ def at_the_end(rows: pd.DataFrame, detectors: Sequence[str]) -> plt.Figure:
     ]  # fmt: skip
     legend_below(figure, [*handles, chance_handle()], 3 if len(attacks) > 1 else 1)
     return figure
+
+
+def point(axis: plt.Axes, row: dict, y: float, **look: Any) -> None:
+    """A mean with its interval, which one training has not, and the number."""
+    value, low, high = (row[f"auroc{end}"] for end in ("", "_low", "_high"))
+    several = row["seeds"] > 1
+    axis.errorbar(
+        value, y, xerr=[[value - low], [high - value]] if several else None, marker="o", ms=5, capsize=2,
+        label=f"{row['detector']} {row['defence']} {row['checkpoint']}", **look,
+    )  # fmt: skip
+    beside(axis, f"{value:.2f}", high if several else value, y, right=6)
 
 
 def by_epoch(rows: pd.DataFrame, detectors: Sequence[str]) -> plt.Figure:
@@ -106,7 +112,7 @@ def by_epoch(rows: pd.DataFrame, detectors: Sequence[str]) -> plt.Figure:
             axis.plot(own.epoch, own.auroc, ms=3.5, label=detector, clip_on=False, **look)
             axis.fill_between(own.epoch, own.auroc_low, own.auroc_high, color=colours[detector], alpha=0.15, lw=0)
         whole_epochs(axis)
-    axes[0].set_ylim(min(0.4, rows.auroc.min() - 0.05), 1.02)
+    axes[0].set_ylim(lowest(rows), 1.02)
     label_edges(axes, "epoch", LABEL)
     handles = [
         plt.Line2D([], [], color=colours[name], ms=3.5, label=name, **look_of(number)) for number, name in enumerate(detectors)
@@ -115,11 +121,17 @@ def by_epoch(rows: pd.DataFrame, detectors: Sequence[str]) -> plt.Figure:
     return figure
 
 
+def lowest(rows: pd.DataFrame) -> float:
+    """Where the axis begins: below chance, and below all means and intervals."""
+    return min(0.4, rows[["auroc", "auroc_low"]].min().min() - 0.05)
+
+
 def look_of(number: int) -> dict[str, str]:
     return {"ls": LINE_STYLES[number % len(LINE_STYLES)], "marker": MARKERS[number % len(MARKERS)]}
 
 
-def chance(line) -> None:
+def chance(line: Callable[..., Any]) -> None:
+    """Draw it; line: a method of the axis, across it or up."""
     line(CHANCE, color="0.45", ls=":", lw=1, label="chance")
 
 
