@@ -112,7 +112,7 @@ def page(attacks: Mapping[str, type]) -> str:
 def contents(attacks: Mapping[str, type]) -> str:
     """What there is, by registry: a Markdown table of the kinds, in the order in which they were registered."""
     steps = {"filters": STEPS["filter"], "trainings": STEPS["train"], "repairs": STEPS["repair"]}
-    groups = {"attacks": attacks, **steps, "measures": MEASURES}
+    groups = {"attacks": attacks, **steps, "measures": MEASURES, "detectors": DETECTORS}
     rows = [("what", "kinds"), ("---",) * 2]
     rows += [(group, ", ".join(f"`{kind}`" for kind in registry)) for group, registry in groups.items()]
     return "\n".join(map(_cells, rows)) + "\n"
