@@ -66,6 +66,7 @@ def test_counts_are_by_the_scores_of_poisoned_pairs():
     again = counts.drawn(np.random.default_rng(0), 50)
     assert (again.poisoned.sum(1) == 3).all()
     assert (again.clean.sum(1) == 6).all()
+    assert all(len({*map(tuple, part.tolist())}) > 2 for part in again)
 
 
 def test_the_standard_error_is_that_of_a_bootstrap():
