@@ -11,8 +11,8 @@ from roclip.experiment.config import check
 from roclip.experiment.plan import nothing_to_detect, read_plan, write_plan
 from roclip.reporting.figures import figures_of
 from roclip.training.detect import STAGE, detectors
-from tests.experiment.test_targets import given, job, targets
 from tests.fixtures.configs import CONFIG, changed
+from tests.fixtures.targets import given, job, targets
 
 DEFENCES = {
     "slof90": {"filter": {"kind": "slof", "scored_by": {"kind": "clip"}, "keep": 0.9}, "train": {"kind": "clip"}},

@@ -16,6 +16,7 @@ from roclip.reporting.detection import cautions, detections, filter_glance, filt
 from roclip.reporting.figures.detection import detection
 from roclip.reporting.gather import GatherOptions, of_pairs, six_digits
 from tests.fixtures.artists import legend, lines, shown
+from tests.fixtures.pages import written as report
 from tests.fixtures.plans import planned
 
 SLOF = {"kind": "slof", "neighbours": 16, "references": 2048}
@@ -195,3 +196,22 @@ def test_where_epochs_are_kept_lines_lead_along_them():
 def test_without_a_poisoned_pair_the_figure_says_so():
     for rows in (pd.DataFrame([]), table(found(nan))):
         assert "No model was trained on a poisoned pair" in detection(rows, ["slof"]).texts[0].get_text()
+
+
+def test_detectors_and_filters_have_a_section_only_where_there_are_some(tmp_path):
+    heading = "Poisoned pairs told from clean ones"
+    (tmp_path / "without").mkdir()
+    assert heading not in report(tmp_path / "without").texts["h2"]
+    with_filter = {"filter": {"kind": "random", "keep": 0.9}, "train": {"kind": "clip"}}
+    changes = {"attacks": ["clean", "targeted"], "defences": ["clip", "removed"], "defence": {"removed": with_filter}}
+    (tmp_path / "with").mkdir()
+    page = report(tmp_path / "with", detectors=["slof"], **changes)
+    assert heading in page.texts["h2"]
+    assert "detection" in {a["id"] for a in page.all("figure")}
+    assert page.texts["td"].count("0.750 [0.750, 0.750]") == 2
+    assert page.texts["td"].count("25.0") == page.texts["td"].count("12.5") == 2
+    said = [text for text in page.texts["li"] if "slof on targeted" in text or "nothing to detect" in text]
+    assert [text[:40] for text in said] == [
+        "Of slof on targeted, about 1024 of its 2",
+        "No detector is run on models that were t",
+    ]
