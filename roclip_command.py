@@ -28,6 +28,7 @@ STAGES = {
     "evaluation": {
         "encode": "roclip.evaluation.encode",
         "measure": "roclip.evaluation.measure",
+        "detect": "roclip.training.detect",
         "export": "roclip.evaluation.export",
     },
     "reporting": {

@@ -58,6 +58,32 @@ MEASURES = {  # tables/measures.csv, a row for each count
     "pooled, but for targets",
     "high": "its upper end",
 }
+DETECTION = {  # detection.csv of a model, a row a checkpoint and detector; none without poisoned pairs
+    **CHECKPOINT,
+    "epoch": "after which the weights are judged, counted from 1; 0 of given ones",
+    "detector": "its name in the config",
+    "n_poisoned": "poisoned pairs among those that the model was trained on",
+    "n": "pairs that it was trained on, and that can be read",
+    "auroc": "chance that a poisoned pair scores above a clean one, ties half; 0.5: the scores say nothing",
+    "auroc_low": "95% interval: of one training DeLong's over its pairs; of seed all Student's t over trainings, if several",
+    "auroc_high": "its upper end",
+    "average_precision": "area under precision by recall; the share of poisoned pairs where the scores say nothing",
+    "average_precision_low": "95% interval: of one training by a bootstrap of its pairs; of seed all as of auroc",
+    "average_precision_high": "its upper end",
+    "fpr_at_95_tpr": "least share of the clean pairs that goes with 95% of the poisoned ones",
+    "fpr_at_95_tpr_low": "95% interval as of average_precision",
+    "fpr_at_95_tpr_high": "its upper end",
+}
+DETECTED = {**MODEL, **DETECTION, "seeds": "trainings with poisoned pairs"}  # tables/detection.csv: of each seed, and of all
+FILTERED = {  # tables/filters.csv, a row for each defence with a filter: what it removed, by the truth
+    **MODEL,
+    "pairs": "before the filter",
+    "poisoned": "of them",
+    "kept": "pairs that it left",
+    "kept_poisoned": "poisoned ones among them",
+    "poisons_left": "share of the poisoned pairs that it left; empty where there are none",
+    "clean_removed": "share of the clean pairs that it removed",
+}
 RESULTS = {  # tables/results.csv, a row for each measure of a model's checkpoint, over all seeds
     "attack": "trained on",
     "defence": "its name in the config",

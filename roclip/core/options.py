@@ -62,7 +62,7 @@ def option(
 
     Paths are a stage's inputs; its record holds their hashes. glob: of a folder, the files in it that are read. role: `output`,
     where the stage writes; `files`, words that are inputs too, FILE or NAME=FILE; `setting`, a path that is no input;
-    `neutral`, what leaves the results as they are.
+    `neutral`, what leaves the results as they are; `removal`, what a filter removes by its scores, no option of a detector.
     """
     bounds = {"minimum": minimum, "maximum": maximum, "above": above, "below": below}
     metadata = {
@@ -84,6 +84,14 @@ def same_option(owner: type, name: str, role: str | None = None, default: Any = 
         default=default_of(field) if default is None else default,
         metadata={**field.metadata, "role": role or field.metadata["role"]},
     )
+
+
+def without_role(owner: type, role: str) -> type:
+    """A dataclass with the options of another but for those of a role."""
+    hints = typing.get_type_hints(owner)
+    kept = [field.name for field in dataclasses.fields(owner) if field.metadata["role"] != role]
+    options = [(name, hints[name], same_option(owner, name)) for name in kept]
+    return dataclasses.make_dataclass(owner.__name__, options, frozen=True, kw_only=True)
 
 
 def default_of(field: dataclasses.Field) -> Any:

@@ -122,7 +122,8 @@ def read_inputs(options: Any) -> dict[Path, str]:
         if role == "files":
             named += [Path(word if os.path.exists(word) else word.partition("=")[2] or word) for word in values]  # noqa: PTH110
         elif field.metadata["glob"]:
-            named += sorted(path for path in value.rglob(field.metadata["glob"]) if not path.name.endswith(SUFFIX))
+            found_in = (path for folder in values for path in folder.rglob(field.metadata["glob"]))
+            named += sorted(path for path in found_in if not path.name.endswith(SUFFIX))
         elif role is None:
             named += [value for value in values if isinstance(value, Path)]
     found = {}

@@ -11,8 +11,10 @@ def counted(n: int, noun: str) -> str:
 def checkpoint_label(name: str) -> str:
     """A checkpoint in a sentence, from the name of its weight file.
 
-    >>> checkpoint_label("last_clip"), checkpoint_label("last_matching"), checkpoint_label("given")
-    ('last CLIP epoch', 'last matching epoch', 'given weights')
+    >>> checkpoint_label("last_clip"), checkpoint_label("last_matching"), checkpoint_label("epoch_3"), checkpoint_label("given")
+    ('last CLIP epoch', 'last matching epoch', 'epoch 3', 'given weights')
     """
+    if name.startswith("epoch_"):
+        return name.replace("_", " ")
     words = [ACRONYMS.get(word, word) for word in name.split("_")]
     return " ".join([*words, "epoch" if words[0] == "last" and len(words) > 1 else "weights"])

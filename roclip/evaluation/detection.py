@@ -1,40 +1,80 @@
-"""How well scores tell poisoned pairs from clean ones: AUROC with its interval, average precision, false positive rate."""
+"""How well scores tell poisoned pairs from clean ones: AUROC, average precision, false positive rate, each with an interval.
+
+That of AUROC is DeLong's (1988), at 95%. The others are those of a stratified bootstrap, its 2.5% and 97.5% quantiles: poisoned
+and clean pairs are drawn again, each with replacement and as many as there are. Each pair counts as an independent draw, so
+intervals are too narrow where poisoned pairs repeat one image, and of no width where all poisoned pairs score above all clean
+ones.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from roclip.core.deferred import Deferred
+from roclip.core.randomness import numpy_generator
 
 if TYPE_CHECKING:
     import numpy as np
 else:
     np = Deferred("numpy")
 
-metrics, stats = Deferred("sklearn.metrics"), Deferred("scipy.stats")
+stats = Deferred("scipy.stats")
 
 CAUGHT = 0.95  # the true positive rate at which the false positive rate is read
+DRAWS = 1000  # of the bootstrap
+HELD = 50  # draws that are held at a time
+MEASURES = ("auroc", "average_precision", "fpr_at_95_tpr")
 
 
-def detection(scores: np.ndarray, is_poison: np.ndarray) -> dict[str, float]:
+class Counts(NamedTuple):
+    """Pairs by score: of each score that a poisoned pair has, the highest first, all that precision and rates depend on.
+
+    poisoned (..., m): poisoned pairs with the score; clean (..., m + 1): clean ones with the score or between it and the one
+    before it, and last those below all poisoned ones.
+    """
+
+    poisoned: np.ndarray
+    clean: np.ndarray
+
+    @classmethod
+    def of(cls, positive: np.ndarray, negative: np.ndarray) -> Counts:
+        """Of the scores of poisoned pairs and of clean ones."""
+        levels, poisoned = np.unique(-positive, return_counts=True)
+        clean = np.bincount(np.searchsorted(levels, -negative), minlength=len(levels) + 1)
+        return cls(poisoned, clean)
+
+    def drawn(self, rng: np.random.Generator, draws: int) -> Counts:
+        """So many bootstrap draws of the pairs."""
+        return Counts(*(rng.multinomial(part.sum(), part / part.sum(), size=draws) for part in self))
+
+    def measures(self) -> np.ndarray:
+        """Average precision, and the least share of the clean pairs that goes with 95% of the poisoned ones: (..., 2)."""
+        caught, false = self.poisoned.cumsum(-1), self.clean.cumsum(-1)
+        precision = caught / np.maximum(caught + false[..., :-1], 1)
+        share = self.poisoned / caught[..., -1:]
+        first = (caught / caught[..., -1:] >= CAUGHT).argmax(-1)
+        taken = np.take_along_axis(false, first[..., None], -1)[..., 0] / false[..., -1]
+        return np.stack([(share * precision).sum(-1), taken], -1)
+
+
+def detection(scores: np.ndarray, is_poison: np.ndarray, seed: int = 0) -> dict[str, float]:
     """Of scores (n,), high where a pair is suspicious, and the truth (n,) bool; NaN without poisoned or without clean pairs.
 
-    auroc, auroc_low and auroc_high (DeLong et al. 1988, 95%), average_precision, and false_positives: the least share of the
-    clean pairs that a threshold takes with it which finds 95% of the poisoned ones. Each pair counts as an independent draw,
-    so the interval is too narrow where poisoned pairs repeat one image.
+    Each of MEASURES, and with `_low` and `_high` its interval. fpr_at_95_tpr: the least share of the clean pairs that a
+    threshold takes with it which finds 95% of the poisoned ones. seed: of the bootstrap.
     """
+    names = [f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")]
     if is_poison.all() or not is_poison.any():
-        return dict.fromkeys(("auroc", "auroc_low", "auroc_high", "average_precision", "false_positives"), float("nan"))
-    area, error = auroc(scores[is_poison], scores[~is_poison])
+        return dict.fromkeys(names, float("nan"))
+    positive, negative = scores[is_poison], scores[~is_poison]
+    area, error = auroc(positive, negative)
     arm = float(stats.norm.ppf(0.975)) * error
-    false, true, _ = metrics.roc_curve(is_poison, scores, drop_intermediate=False)
-    return {
-        "auroc": area,
-        "auroc_low": max(0.0, area - arm),
-        "auroc_high": min(1.0, area + arm),
-        "average_precision": float(metrics.average_precision_score(is_poison, scores)),
-        "false_positives": float(false[np.argmax(true >= CAUGHT)]),
-    }
+    counts, rng = Counts.of(positive, negative), numpy_generator("detection", seed)
+    again = np.concatenate([counts.drawn(rng, HELD).measures() for _ in range(DRAWS // HELD)])
+    low, high = np.quantile(again, (0.025, 0.975), axis=0)
+    found = zip(counts.measures(), low, high, strict=True)
+    values = [area, max(0.0, area - arm), min(1.0, area + arm), *(value for measure in found for value in measure)]
+    return dict(zip(names, map(float, values), strict=True))
 
 
 def auroc(positive: np.ndarray, negative: np.ndarray) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from roclip.data.downstream_sets import present_sets
 from roclip.data.pairs import count_pairs
 from roclip.data.settings import DataSettings, DownstreamSettings, caption_shares
 from roclip.data.url_list import count_rows, words
+from roclip.defences.detectors import DETECTORS
 from roclip.experiment.plan import Plan
 from roclip.experiment.schema import SECTIONS, STEPS, config_schema, plain
 from roclip.experiment.settings import ExperimentSettings
@@ -42,6 +43,12 @@ def _complete_step(step: str, given: Mapping[str, Any], train: Mapping[str, Any]
     return whole
 
 
+def _detectors(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The detectors that are defined, and those that are chosen by their kinds."""
+    kinds = {name: {"kind": name} for name in config.get("detectors", ()) if name in DETECTORS}
+    return {**kinds, **config.get("detector", {})}
+
+
 def complete(config: Mapping[str, Any], attacks: Mapping[str, type]) -> dict[str, Any]:
     """A config that the schema has accepted, with every default filled in. attacks: the registry."""
     sections = {name: _filled(settings, config.get(name, {})) for name, settings in SECTIONS.items()}
@@ -53,6 +60,10 @@ def complete(config: Mapping[str, Any], attacks: Mapping[str, type]) -> dict[str
         "attack": {
             name: {"kind": given["kind"], **_filled(attacks[given["kind"]].Settings, given)}
             for name, given in config["attack"].items()
+        },
+        "detector": {
+            name: {"kind": given["kind"], **_filled(DETECTORS[given["kind"]].Settings, given)}
+            for name, given in _detectors(config).items()
         },
         "defence": {
             name: {step: _complete_step(step, recipe[step], sections["train"]) for step in STEPS if step in recipe}
@@ -147,6 +158,13 @@ class _Recipe:
             yield f"{owner}.warmup_steps", f"{warmup} is not less than the {steps} steps of defence '{self.name}'"
 
 
+def _of_detectors(planned: Plan, facts: Facts) -> Problems:
+    """What cannot work of detectors, on the pairs that a model is trained on."""
+    for name, settings in planned.detectors.items():
+        for option, message in DETECTORS[settings["kind"]].problems(settings, facts):
+            yield f"detector.{name}.{option}", message
+
+
 def _problems(config: Mapping[str, Any], planned: Plan, attacks: Mapping[str, type]) -> Problems:
     """What cannot work: the key, and why."""
     for section, found in (
@@ -172,8 +190,12 @@ def _problems(config: Mapping[str, Any], planned: Plan, attacks: Mapping[str, ty
             yield f"attack.{name}.{option}", message
     for attack, name in dict.fromkeys(run[:2] for run in planned.runs):
         taken, recipe = planned.attack[attack]["clean_pairs"] or facts.pairs, planned.defence[name]
-        left_over = facts.pairs - taken + config["data"]["held_out"]
-        yield from _Recipe(name, config, recipe, replace(facts, pairs=taken), left_over).problems()
+        left_over, left = facts.pairs - taken + config["data"]["held_out"], replace(facts, pairs=taken)
+        yield from _Recipe(name, config, recipe, left, left_over).problems()
+        if planned.family[attack] != "clean":
+            seen = planned.filter_of(name)
+            share = planned.filters[seen].settings.get("keep", 1) if seen else 1
+            yield from _of_detectors(planned, replace(left, pairs=round(share * left.pairs)))
 
 
 def check(config: Mapping[str, Any], attacks: Mapping[str, type]) -> tuple[dict[str, Any], Plan]:

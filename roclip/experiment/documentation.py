@@ -1,7 +1,7 @@
 """Writes docs/configuration.md, every key of the config, and the table of what there is in README.md, from the code itself."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import yaml
 
 from roclip.core.errors import UserError
 from roclip.core.options import default_of, kind_and_item, legal
+from roclip.defences.detectors import DETECTORS
 from roclip.evaluation import MEASURES
 from roclip.experiment.schema import SECTIONS, STEP_MEANING, STEPS, hints_of, plain, summary_of
 from roclip.experiment.settings import ExperimentSettings
@@ -26,6 +27,12 @@ A config names an experiment, lists which attacks meet which defences with which
 defaults below. `config/config.yaml` is read first; a second file, given with `--configfile`, is merged into it: mappings key by
 key, lists as a whole. What a run was made with, every default filled in, is written to `results/EXPERIMENT/config.yaml`. A
 mistake stops the run before it starts, in one line that names the key.
+"""
+DETECTION = """## `detector`
+
+Detectors by name, for `detectors`: each has a `kind`, that of a filter that needs a model, and the options that its scores
+depend on. A kind is also a detector of that name, with the defaults, and needs no entry here. Whatever is chosen is measured on
+every model that was trained on an attack, at each of its checkpoints; `train.keep_weights: every_epoch` makes that every epoch.
 """
 RECIPES = """## `defence`
 
@@ -94,7 +101,10 @@ def page(attacks: Mapping[str, type]) -> str:
     parts = [INTRODUCTION, f"## Top level\n\n{table(ExperimentSettings)}"]
     parts += [f"## `{name}`\n\n{table(settings)}" for name, settings in SECTIONS.items()]
     parts += ["## `attack`\n\nAttacks by name, each with its `kind` and that kind's options.\n", *_kinds("attack", attacks)]
-    parts.append(RECIPES)
+    kinds = [
+        (f"`{kind}`", ", ".join(f"`{f.name}`" for f in fields(owner.Settings)) or "none") for kind, owner in DETECTORS.items()
+    ]
+    parts += [DETECTION, "\n".join(map(_cells, [("kind", "options"), ("---",) * 2, *kinds])) + "\n", RECIPES]
     for step, registry in STEPS.items():
         parts += [f"### step `{step}`\n\nOf a recipe, {STEP_MEANING[step]}; `kind` is one of these.\n", *_kinds(step, registry)]
     return "\n".join(parts)
@@ -103,7 +113,7 @@ def page(attacks: Mapping[str, type]) -> str:
 def contents(attacks: Mapping[str, type]) -> str:
     """What there is, by registry: a Markdown table of the kinds, in the order in which they were registered."""
     steps = {"filters": STEPS["filter"], "trainings": STEPS["train"], "repairs": STEPS["repair"]}
-    groups = {"attacks": attacks, **steps, "measures": MEASURES}
+    groups = {"attacks": attacks, **steps, "measures": MEASURES, "detectors": DETECTORS}
     rows = [("what", "kinds"), ("---",) * 2]
     rows += [(group, ", ".join(f"`{kind}`" for kind in registry)) for group, registry in groups.items()]
     return "\n".join(map(_cells, rows)) + "\n"

@@ -43,7 +43,8 @@ class Plan:
     attack: complete settings by name; family: of each attack, clean, targeted or backdoor; defence: complete recipes by name,
     of both the variants included; models: train and repair steps by name, models[DEFENCE] the one that ends that recipe; runs:
     (attack, defence, seed), each once; sets: the downstream sets that are there; controls: defences
-    that only train less, see roclip/reporting/best_control.py; image_size: the side of the model's images.
+    that only train less, see roclip/reporting/best_control.py; image_size: the side of the model's images; detectors: complete
+    settings by name.
     """
 
     experiment: str
@@ -59,6 +60,7 @@ class Plan:
     sweeps: dict[str, list[Point]] = field(default_factory=dict)
     sets: list[str] = field(default_factory=list)
     controls: list[str] = field(default_factory=list)
+    detectors: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def attacks(self, seed: int | None = None) -> list[str]:
         """The attacks that are run, with any seed or with this one."""
@@ -77,6 +79,21 @@ class Plan:
     def model_folders(self) -> list[str]:
         """`ATTACK/DEFENCE/seedN` of every run."""
         return [f"{attack}/{defence}/seed{seed}" for attack, defence, seed in self.runs]
+
+    def detected(self) -> list[tuple[str, str, int]]:
+        """The runs on whose pairs detectors are measured: where nothing is poisoned there is nothing to detect."""
+        return [run for run in self.runs if self.detectors and self.family[run[0]] != "clean"]
+
+    def filter_of(self, defence: str) -> str | None:
+        """The filter step whose rows the model of a defence was trained on, before any repair; None for all rows."""
+        step = self.models[defence]
+        while step.stage == "repair":
+            step = self.models[step.start_from]
+        return step.filter
+
+    def filtered(self) -> list[tuple[str, str, int]]:
+        """The runs whose model was trained on rows that a filter kept."""
+        return [run for run in self.runs if self.filter_of(run[1])]
 
     def chain(self, defence: str) -> list[Step]:
         """The steps that a defence needs, filters too, each after those that it builds on."""
@@ -114,6 +131,13 @@ def evaluation_sets(plan: Plan, attack: str, defence: str, seed: int) -> list[st
     adversaries = dict.fromkeys([attack, *(name for name in plan.attacks(seed) if name == base(name))])
     attacks = [attack_set(name) for name in adversaries if plan.family[name] != "clean"]
     return [OWN, *(plan.sets if is_plain else []), *attacks]
+
+
+def nothing_to_detect(plan: Plan) -> list[str]:
+    """A sentence on the attacks that detectors are not measured on, if there are any."""
+    clean = [attack for attack in plan.attacks() if plan.detectors and plan.family[attack] == "clean"]
+    none = "no pair is poisoned, so there is nothing to detect"
+    return [f"No detector is run on models that were trained on {', '.join(clean)}: {none}."] if clean else []
 
 
 def settings_of(setting: str) -> dict[str, str]:

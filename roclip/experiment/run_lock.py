@@ -22,7 +22,7 @@ from roclip.core.errors import UserError
 from roclip.experiment.plan import Plan, write_plan
 from roclip.experiment.terminal import outlive_terminal
 
-FOLDERS = ("data", "attacks", "filters", "models", "measures", "exports", "tables", "figures")
+FOLDERS = ("data", "attacks", "filters", "models", "measures", "detection", "exports", "tables", "figures")
 # folders of up to millions of files, none of them written by roclip.core.atomic, and the states of a training that may still
 # write: it cleans up there when it resumes
 LEFT_ALONE = ("scenes", "images", "download", "state")

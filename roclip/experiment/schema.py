@@ -11,6 +11,7 @@ from typing import Any
 from roclip.core.options import default_of, kind_and_item, whole
 from roclip.data.settings import DataSettings, DownstreamSettings
 from roclip.defences import TRAININGS
+from roclip.defences.detectors import DETECTORS
 from roclip.defences.filters import FILTERS
 from roclip.defences.repair import REPAIRS
 from roclip.experiment.settings import NAME, ExperimentSettings
@@ -119,7 +120,7 @@ def config_schema(attacks: Mapping[str, type]) -> dict[str, Any]:
         "type": "object", "additionalProperties": False, "required": ["train"],
         "properties": {step: {"$ref": f"#/$defs/{step}", "description": meaning} for step, meaning in STEP_MEANING.items()},
     }  # fmt: skip
-    named = {"type": "object", "propertyNames": {"$ref": "#/$defs/name"}}
+    named, detector = {"type": "object", "propertyNames": {"$ref": "#/$defs/name"}}, by_kind("detector", DETECTORS)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of an experiment",
@@ -130,6 +131,7 @@ def config_schema(attacks: Mapping[str, type]) -> dict[str, Any]:
             **top["properties"],
             **{key: section(settings) for key, settings in SECTIONS.items()},
             "attack": {**named, "description": "attacks by name", "additionalProperties": by_kind("attack", attacks)},
+            "detector": {**named, "description": "detectors by name", "additionalProperties": detector},
             "defence": {**named, "description": "defences by name, each a recipe", "additionalProperties": recipe},
         },
     }

@@ -41,6 +41,12 @@ class ExperimentSettings:
         (),
         pattern=NAME,
     )
+    detectors: tuple[str, ...] = option(
+        "detectors whose scores are compared with the truth on the features of every model that was trained on an attack, by "
+        "their names under `detector` or, with the defaults, by their kinds: filters that need a model",
+        (),
+        pattern=NAME,
+    )
     seeds: tuple[int, ...] = option(
         "seeds: each is another attack, initialisation and order of the pairs", (10,), fewest=1, minimum=0, maximum=2**32 - 1
     )

@@ -9,6 +9,8 @@ from typing import Any
 
 from roclip.core.errors import UserError
 from roclip.core.provenance import fingerprint
+from roclip.defences.detectors import DETECTORS
+from roclip.defences.filters import FILTERS
 from roclip.experiment.plan import VARIANT, Plan, Point
 from roclip.experiment.steps import Steps, equal, same
 
@@ -156,6 +158,20 @@ def _points(planner: _Planner, where: str, sweep: Mapping[str, Any]) -> Iterator
         raise UserError(f"{where}.axes: {error}") from None
 
 
+def _detectors(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the detectors that are chosen. Raises UserError for a name that is neither defined nor a kind."""
+    defined = config["detector"]
+    for name in config["detectors"]:
+        if name not in defined:
+            why = (
+                "a filter that needs no model, so no detector"
+                if name in FILTERS
+                else "neither defined under 'detector' nor a kind"
+            )
+            raise UserError(f"detectors: '{name}' is {why}; there are {', '.join(dict.fromkeys([*DETECTORS, *defined]))}")
+    return {name: defined[name] for name in config["detectors"]}
+
+
 def plan(config: Mapping[str, Any], attacks: Mapping[str, type], image_size: int, sets: Sequence[str] = ()) -> Plan:
     """The plan of a complete config. Raises UserError for an unknown name or a setting that nobody has.
 
@@ -179,5 +195,5 @@ def plan(config: Mapping[str, Any], attacks: Mapping[str, type], image_size: int
         model=config["train"]["model"], image_size=image_size,
         attack=planner.attack, family={name: attacks[each["kind"]].family for name, each in planner.attack.items()},
         defence=planner.defence, models=models, filters=filters,
-        runs=list(runs), sweeps=sweeps, sets=list(sets), controls=list(config["controls"]),
+        runs=list(runs), sweeps=sweeps, sets=list(sets), controls=list(config["controls"]), detectors=_detectors(config),
     )  # fmt: skip

@@ -4,27 +4,23 @@ Nothing of Snakemake is needed here. `wildcards` is any object with the names th
 seed, set.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from roclip.core.options import flags
-from roclip.core.provenance import SUFFIX, fingerprint
+from roclip.core.provenance import SUFFIX
 from roclip.data.downstream_sets import absent_sets
 from roclip.data.url_list import SPLITS, by_split, paths, words
-from roclip.evaluation import OWN, attack_set, measures_of
+from roclip.evaluation import OWN, attack_set
 from roclip.experiment.config import pair_count
-from roclip.experiment.plan import Plan, Step, base, evaluation_sets
+from roclip.experiment.outputs import Outputs
+from roclip.experiment.plan import Step, nothing_to_detect
 from roclip.experiment.schema import STEPS
 from roclip.training.settings import TrainSettings
 
-GATHERED = (
-    "measures.csv", "results.csv", "differences.csv", "sweeps.csv", "history.csv", "equal_accuracy.csv",
-    "equal_differences.csv", "front.csv", "measures.md",
-)  # fmt: skip
 SCENES = (
     "image_size", "train_scenes", "validation_scenes", "test_scenes", "probe_scenes", "seed",
     "class_skew", "nameless_captions", "wrong_captions", "near_duplicates", "object_variation",
@@ -34,95 +30,8 @@ DOWNLOAD = ("image_size", "image_format", "output_format", "max_bad_fraction", "
 
 
 @dataclass(frozen=True)
-class Targets:
-    """The files of an experiment, by paths from the working folder, and what its jobs read and are told.
-
-    config: complete; results: the experiment's folder; home: the workflow's own; paper_tables and figures: what the stages of
-    those names will write.
-    """
-
-    config: Mapping[str, Any]
-    plan: Plan
-    results: str
-    home: Path
-    paper_tables: Sequence[str]
-    figures: Mapping[str, Any]
-
-    # the files there will be
-
-    def at(self, places: Iterable[str]) -> list[str]:
-        return [f"{self.results}/{place}" for place in places]
-
-    @cached_property
-    def data(self) -> list[str]:
-        return self.at(f"data/{split}.csv" for split in SPLITS)
-
-    @cached_property
-    def attack_tables(self) -> list[str]:
-        return self.at(f"attacks/{folder}/train.csv" for folder in self.plan.attack_folders())
-
-    @cached_property
-    def manifests(self) -> list[str]:
-        """What each attack did, in numbers, and its record."""
-        names = ("manifest.json", f"attack{SUFFIX}")
-        return self.at(f"attacks/{folder}/{name}" for folder in self.plan.attack_folders() for name in names)
-
-    @cached_property
-    def models(self) -> list[str]:
-        """The histories of all models, those on the way to others included."""
-        return self.at(f"models/{folder}/history.csv" for folder in self.plan.steps())
-
-    @cached_property
-    def histories(self) -> list[str]:
-        """The histories of the models that are judged."""
-        return self.at(f"models/{folder}/history.csv" for folder in self.plan.model_folders())
-
-    @cached_property
-    def measures(self) -> list[str]:
-        return [path for run in self.plan.runs for path in self.measures_of(*run)]
-
-    def measures_of(self, attack: str, defence: str, seed: int) -> list[str]:
-        """The measures of a model on all that it is judged on."""
-        folder = f"measures/{attack}/{defence}/seed{seed}"
-        sets = evaluation_sets(self.plan, attack, defence, int(seed))
-        return self.at(f"{folder}/{name}/{measure}.json" for name in sets for measure in measures_of(name))
-
-    @cached_property
-    def exports(self) -> list[str]:
-        """The models that are no variants, in others' forms."""
-        return self.at(f"exports/{a}/{d}/seed{seed}" for a, d, seed in self.plan.runs if (a, d) == (base(a), base(d)))
-
-    @cached_property
-    def gathered(self) -> list[str]:
-        """The tables of the stage gather."""
-        return self.at(f"tables/{name}" for name in GATHERED)
-
-    @cached_property
-    def published(self) -> list[str]:
-        """The tables beside published numbers."""
-        return self.at(f"tables/{table}.{kind}" for table in self.paper_tables for kind in ("md", "tex", "csv"))
-
-    @cached_property
-    def tables(self) -> list[str]:
-        return [*self.gathered, *self.at(["tables/claims.json"]), *self.published]
-
-    @property
-    def report(self) -> str:
-        return f"{self.results}/report.html"
-
-    @cached_property
-    def planned(self) -> dict[str, str]:
-        """For what reads the plan: where it is, and what changes with it, for the file is no input of a rule."""
-        return {"plan": f"{self.results}/plan.json", "version": fingerprint(asdict(self.plan))}
-
-    @cached_property
-    def drawings(self) -> list[str]:
-        return self.at(f"figures/{figure}.{kind}" for figure in self.figures for kind in ("png", "pdf"))
-
-    def steps(self, stage: str) -> str:
-        """A pattern for the steps of a stage: train and repair write to the same folders. Of none, one that nothing matches."""
-        known = self.plan.filters if stage == "filter" else self.plan.models
-        return "|".join(re.escape(name) for name, step in known.items() if step.stage == stage) or "(?!)"
+class Targets(Outputs):
+    """The files of an experiment, and what its jobs read and are told; see `Outputs`."""
 
     # what jobs read
 
@@ -145,8 +54,14 @@ class Targets:
         return [*self._kept(wildcards), *self._weights(self.plan.models[wildcards.step], wildcards)]
 
     def _kept(self, wildcards: Any) -> list[str]:
-        step = self.plan.models[wildcards.step]
-        return self.at([f"filters/{wildcards.attack}/{step.filter}/seed{wildcards.seed}/kept.csv"] if step.filter else [])
+        return self._kept_by(self.plan.models[wildcards.step].filter, wildcards)
+
+    def _kept_by(self, chosen: str | None, wildcards: Any) -> list[str]:
+        return self.at([f"filters/{wildcards.attack}/{chosen}/seed{wildcards.seed}/kept.csv"] if chosen else [])
+
+    def trained_on(self, wildcards: Any) -> list[str]:
+        """The rows that a defence's model was trained on, where a filter kept only some."""
+        return self._kept_by(self.plan.filter_of(wildcards.defence), wildcards)
 
     def truth_of_filter(self, wildcards: Any) -> list[str]:
         """Which pairs are poisoned, for a filter that no defender could run; none for all others."""
@@ -264,6 +179,17 @@ class Targets:
         probe = self.evaluation_set(wildcards).get("probe")
         return flags({"probe": probe, **self.towers, **self.intake})
 
+    def detect_flags(self, wildcards: Any) -> str:
+        """Each detector is a word that holds its own flags."""
+        words = [f"{name} {flags(settings)}" for name, settings in self.plan.detectors.items()]
+        told = {"detectors": words, "kept": self.trained_on(wildcards) or None, "seed": wildcards.seed}
+        return flags({**told, **self.towers, **self.intake})
+
+    def gather_flags(self) -> str:
+        """Where there is what only some experiments have."""
+        folders = {"detection": self.detections, "filters": self.filtered, "attacks": self.filtered}
+        return flags({name: f"{self.results}/{name}" for name, files in folders.items() if files})
+
     def export_flags(self, wildcards: Any) -> str:
         name = f"{wildcards.attack}/{wildcards.defence}/seed{wildcards.seed}"
         told = {"name": name, "experiment": self.plan.experiment, "measures": f"{self.results}/measures/{name}"}
@@ -272,9 +198,10 @@ class Targets:
     # what is said before a run
 
     def absences(self) -> list[str]:
-        """A line on each downstream set that is not there."""
+        """A line on each downstream set that is not there, and on models without anything to detect."""
         absent = absent_sets(self.config["downstream"], self.plan.sets)
-        return [f"No model is judged on {name}: there is no folder {folder}." for name, folder in absent.items()]
+        lines = [f"No model is judged on {name}: there is no folder {folder}." for name, folder in absent.items()]
+        return [*lines, *nothing_to_detect(self.plan)]
 
     def pairs_to_train(self, jobs: Iterable[Any]) -> list[int]:
         """For each training and repair that makes any step, the pairs that it sees in all its epochs; jobs: their wildcards."""

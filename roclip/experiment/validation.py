@@ -10,6 +10,7 @@ from jsonschema.validators import extend
 
 from roclip.core.errors import UserError
 from roclip.core.options import PATH, whole
+from roclip.defences.detectors import DETECTORS
 from roclip.experiment.schema import STEPS
 
 LARGEST, DEEPEST, LONGEST = 100_000, 20, 400  # values of a config, mappings in one another, characters of a message
@@ -24,7 +25,9 @@ RENAMED = {  # keys of version 1, by where they stood, and what to write now
         "exam_images": "called `evaluation_images` since version 2",
     },
 }
-NOUNS = {"attack": "an attack", "filter": "a filter", "train": "a train step", "repair": "a repair"}
+NOUNS = {
+    "attack": "an attack", "filter": "a filter", "train": "a train step", "repair": "a repair", "detector": "a detector",
+}  # fmt: skip
 
 
 def _is_number(_: Any, value: Any) -> bool:
@@ -60,7 +63,7 @@ def check_size(config: Any) -> None:
 def _family(path: Sequence[Any]) -> str | None:
     """What a mapping at this place of a config is: `attack`, `recipe`, or a step of a recipe."""
     if len(path) == 2:
-        return {"attack": "attack", "defence": "recipe"}.get(path[0])
+        return {"attack": "attack", "detector": "detector", "defence": "recipe"}.get(path[0])
     if path and path[0] == "defence":
         return "train" if path[-1] == "scored_by" else path[-1]
     return None
@@ -74,7 +77,7 @@ class _Messages:
     """What is said of the errors of a schema."""
 
     def __init__(self, attacks: Mapping[str, type]) -> None:
-        self.registries = {"attack": attacks, **STEPS}
+        self.registries = {"attack": attacks, **STEPS, "detector": DETECTORS}
 
     def of(self, error: ValidationError) -> str:
         """One line that names the key."""

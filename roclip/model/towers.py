@@ -31,6 +31,7 @@ from roclip.model.small_resnet import small_resnet
 
 HOME = Path(__file__).parents[2]  # the project's folder
 MAX_LOGIT_SCALE = math.log(100)
+EPOCH = "epoch_"  # how the names of weights begin that are kept of an epoch and not judged
 # what a weight file says of itself, in JSON
 RECORD = {
     "model_config": dict, "tokenizer": str, "epoch": int, "options": dict, "inputs": dict, "commit": str, "versions": dict,
@@ -214,8 +215,12 @@ def load(path: Path) -> tuple[Towers, dict[str, Any]]:
 
 
 def load_all(folder: Path) -> dict[str, tuple[Towers, dict[str, Any]]]:
-    """Every checkpoint of a model by its name, as `load` gives it. Raises UserError as it does, and when there is none."""
-    found = {path.stem: load(path) for path in sorted(folder.glob("*.safetensors"))}
+    """Every checkpoint of a model that is judged, by its name, as `load` gives it.
+
+    Raises UserError as it does, and when there is none.
+    """
+    judged = (path for path in sorted(folder.glob("*.safetensors")) if not path.name.startswith(EPOCH))
+    found = {path.stem: load(path) for path in judged}
     if not found:
         raise UserError(f"{folder}: no checkpoint (*.safetensors) in this folder; train the model first")
     return found

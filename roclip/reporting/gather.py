@@ -4,8 +4,9 @@ Writes `measures.csv`, a row for each measure of a model on an evaluation set, w
 `results.csv`, a row for each measure of an attack, defence and checkpoint over all seeds; `differences.csv`, every defence
 beside each that is no variant and beside its control, and the ends of sweeps, with p values; `equal_accuracy.csv` and
 `equal_differences.csv`, attack success at equal zero-shot accuracy; `front.csv`, what repairs can reach; `sweeps.csv`, a row
-for each point of a sweep; `history.csv`, the histories of all models; and `measures.md`, the results at a glance. Their columns
-are in roclip/core/columns.py. Files that the plan does not name are not read.
+for each point of a sweep; `history.csv`, the histories of all models; and `measures.md`, the results at a glance. Where the
+plan has detectors, `detection.csv`, how well they found poisoned pairs, and where it has filters, `filters.csv`, what these
+removed. Their columns are in roclip/core/columns.py. Files that the plan does not name are not read.
 """
 
 from collections import defaultdict
@@ -17,9 +18,11 @@ from typing import Any
 
 from roclip.core.atomic import atomic
 from roclip.core.columns import (
+    DETECTED,
     DIFFERENCES,
     EQUAL_ACCURACY,
     EQUAL_DIFFERENCES,
+    FILTERED,
     FRONT,
     HISTORY,
     LABELLED,
@@ -33,6 +36,7 @@ from roclip.core.files import read_json, read_lines, read_table, write_table
 from roclip.core.options import Stage, option
 from roclip.evaluation import attack_set, measures_of
 from roclip.experiment.plan import Plan, evaluation_sets, read_plan
+from roclip.reporting.detection import detections, filtered
 from roclip.reporting.differences import differences
 from roclip.reporting.equal_accuracy import comparisons, ends, main_kinds
 from roclip.reporting.front import front_rows
@@ -60,6 +64,13 @@ class GatherOptions:
     validation: Path = option("labelled images (path, label) of the zero-shot accuracies in the histories")
     validation_images: int = option("how many of them are used after every epoch", minimum=1)
     out: Path = option("folder of the tables", role="output")
+    detection: Path | None = option(
+        "folder with ATTACK/DEFENCE/seedN/detection.csv in it, where the plan has detectors", None, glob="detection.csv"
+    )
+    filters: Path | None = option(
+        "folder with ATTACK/STEP/seedN/kept.csv in it, where the plan has filters", None, glob="kept.csv"
+    )
+    attacks: Path | None = option("folder with ATTACK/seedN/truth.csv in it, where it has filters", None, glob="truth.csv")
 
 
 def read_measures(folder: Path, plan: Plan) -> list[Row]:
@@ -147,6 +158,20 @@ def at_equal_accuracy(plan: Plan, measures: Sequence[Row], history: Sequence[Row
     }
 
 
+def of_pairs(options: GatherOptions, plan: Plan) -> dict[str, Any]:
+    """The tables of detectors and filters, where the plan has some. Raises UserError for a folder that is not named."""
+    needed = {"detection": plan.detected(), "filters": plan.filtered(), "attacks": plan.filtered()}
+    for name, runs in needed.items():
+        if runs and not getattr(options, name):
+            raise UserError(f"--{name}: must be given, for the plan has {'detectors' if name == 'detection' else 'filters'}")
+    tables = {}
+    if plan.detectors:
+        tables["detection"] = (DETECTED, six_digits(detections(options.detection, plan)))
+    if plan.filtered():
+        tables["filters"] = (FILTERED, six_digits(filtered(options.filters, options.attacks, plan)))
+    return tables
+
+
 def six_digits(rows: Iterable[Row]) -> list[Row]:
     """Rows with floats as they are written, empty for what has no value."""
     return [
@@ -168,6 +193,7 @@ def run(options: GatherOptions) -> None:
         "history": history,
         "front": (FRONT, six_digits(front_rows(plan, history[1]))),
         **at_equal_accuracy(plan, rows, history[1], classes, images),
+        **of_pairs(options, plan),
     }
     for name, (columns, content) in tables.items():
         write_table(options.out / f"{name}.csv", tuple(columns), content)

@@ -25,7 +25,7 @@ import yaml
 from safetensors import safe_open
 
 from roclip.core.atomic import atomic
-from roclip.core.columns import EQUAL_ACCURACY, FRONT, PACE
+from roclip.core.columns import EQUAL_ACCURACY, FILTERED, FRONT, PACE
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_lines, read_table
 from roclip.core.options import Stage, option
@@ -33,9 +33,12 @@ from roclip.core.provenance import SUFFIX, commit, read_record
 from roclip.core.words import checkpoint_label
 from roclip.data.downstream_sets import absent_sets
 from roclip.data.url_list import SPLITS
-from roclip.experiment.plan import Plan, base, read_plan
+from roclip.experiment.plan import Plan, base, nothing_to_detect, read_plan
 from roclip.experiment.run_times import speeds
 from roclip.experiment.schema import STEPS
+from roclip.reporting.detection import FILTER_HEADINGS, cautions, filter_glance, read_detections
+from roclip.reporting.detection import HEADINGS as DETECTION_HEADINGS
+from roclip.reporting.detection import glance as detection_glance
 from roclip.reporting.equal_claims import HEADINGS as EQUAL_HEADINGS
 from roclip.reporting.equal_claims import equal_table
 from roclip.reporting.figures import figures_of
@@ -246,6 +249,7 @@ def gather(results: Path) -> dict[str, Any]:
         "equal": equal_table(read_table(tables / "equal_accuracy.csv", tuple(EQUAL_ACCURACY))),
         "front_headings": FRONT_HEADINGS,
         "front": front_table(read_table(tables / "front.csv", tuple(FRONT))),
+        **of_pairs(tables, plan),
         "paper": {name: table for name in paper_tables(plan) if (table := paper_table(tables, name))},
         "commits": sorted({commit(), *(record["commit"] for record in [*facts, *weights])}),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
@@ -256,6 +260,20 @@ def gather(results: Path) -> dict[str, Any]:
         "stages": stage_times(results, folders_of(plan)),
         "speeds": speeds(row for path in paces for row in read_table(path, tuple(PACE))),
         "results_folder": results,
+    }
+
+
+def of_pairs(tables: Path, plan: Plan) -> dict[str, Any]:
+    """What detectors and filters found, where the plan has some."""
+    rows = read_detections(tables / "detection.csv") if plan.detectors else []
+    removed = read_table(tables / "filters.csv", tuple(FILTERED)) if plan.filtered() else []
+    return {
+        "detectors": list(plan.detectors),
+        "detection_headings": DETECTION_HEADINGS,
+        "detection": detection_glance(rows),
+        "cautions": [*cautions(rows, plan), *nothing_to_detect(plan)],
+        "filter_headings": FILTER_HEADINGS,
+        "filters": filter_glance(removed),
     }
 
 

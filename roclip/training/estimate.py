@@ -39,7 +39,8 @@ def check_disk(training: Training, others: int = 0) -> int:
     weights = sum(tensor.nbytes for tensor in training.model.state_dict().values())
     # AdamW has its two moments only after the first step
     state = max(state, state + 2 * weights if not training.optimizer.state else state)
-    needed = (KEPT + 1) * state + len(_epochs_left(training, 1)) * weights
+    kept = training.options.epochs if training.options.keep_weights == "every_epoch" else len(_epochs_left(training, 1))
+    needed = max((KEPT + 1) * state + kept * weights, KEPT * state + 2 * kept * weights)  # they are copied at the end
     out = training.options.out
     out.mkdir(parents=True, exist_ok=True)
     held = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) - others

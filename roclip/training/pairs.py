@@ -2,8 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
+from roclip.core.columns import KEPT
+from roclip.core.errors import UserError
+from roclip.core.files import read_columns
+
+
+def kept_rows(kept: Path | None, pairs: Path, count: int) -> np.ndarray:
+    """The rows of a table of so many pairs that a filter keeps; all, where there is none.
+
+    Raises UserError for rows that the table does not have.
+    """
+    if kept is None:
+        return np.arange(count)
+    cells = read_columns(kept, tuple(KEPT))["row"]
+    rows = [int(cell) for cell in cells if cell.isdecimal() and len(cell) <= len(str(count)) and int(cell) < count]
+    if not rows or len(set(rows)) < len(cells):
+        raise UserError(f"{kept}: must name rows of {pairs}, 0 to {count - 1}, each once; run the filter again")
+    return np.array(rows)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from roclip.core.atomic import atomic, remove_unfinished
 from roclip.core.errors import UserError
+from roclip.model.towers import EPOCH
 from roclip.training.identity import Identity, fingerprint_of
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ def step_of(path: Path) -> int:
 
 class Checkpoints:
     """The states of the trainings of one model in `root`; in `folder` those of one identity, `stepN.safetensors`, N being the
-    steps taken, and the weights of finished epochs that are to be kept, `last_KIND.safetensors`.
+    steps taken, and the weights of finished epochs that are to be kept, `last_KIND.safetensors` and `epoch_N.safetensors`.
 
     resumed: from which states of another identity this training was resumed, in words.
     """
@@ -155,9 +156,10 @@ class Checkpoints:
             time.sleep(0.5)
         return None
 
-    def weights(self) -> list[Path]:
-        """The weights of finished epochs that are to be kept."""
-        return sorted(self.folder.glob("last_*.safetensors"))
+    def weights(self, folder: Path | None = None) -> list[Path]:
+        """The weights of finished epochs that are to be kept; of this training unless a folder is given."""
+        found = (folder or self.folder).glob("*.safetensors")
+        return sorted(path for path in found if path.name.startswith(("last_", EPOCH)))
 
     def remove_weights(self) -> None:
         """Remove them, where a training starts anew."""
@@ -172,7 +174,7 @@ class Checkpoints:
         for path in self.files():
             path.unlink()
         self.remove_weights()
-        for path in folder.glob("last_*.safetensors"):
+        for path in self.weights(folder):
             with atomic(self.folder / path.name, path.stat().st_size) as temporary:
                 shutil.copyfile(path, temporary)
 

@@ -113,16 +113,17 @@ def _run(training: Training, checkpoints: Checkpoints, signals: StopSignals) -> 
 
 
 def save(training: Training, epoch: int, checkpoints: Checkpoints) -> None:
-    """Keep the weights when this is the last epoch of its kind; they say if they were resumed from another training."""
+    """Keep the weights, if they are to be kept; they say if they were resumed from another training."""
     options = training.options
     kind, *later = (training.defence.kind(e) for e in range(epoch, options.epochs + 1))
-    if kind not in later:
+    if kind not in later or options.keep_weights == "every_epoch":
+        name = f"{towers.EPOCH}{epoch}" if kind in later else f"last_{kind}"
         record = weights_record(options, training.config, epoch, {str(options.pairs): sha256(options.pairs)})
         if training.ranks.count > 1 and batch_norms.depend_on_ranks(options):
             record["ranks"] = training.ranks.count
         if checkpoints.resumed:
             record["resumed"] = checkpoints.resumed
-        towers.save(training.model, checkpoints.folder / f"last_{kind}.safetensors", record)
+        towers.save(training.model, checkpoints.folder / f"{name}.safetensors", record)
 
 
 def weights_record(options: LoopOptions, config: dict, epoch: int, inputs: dict[str, str]) -> dict:

@@ -34,6 +34,11 @@ class TrainSettings:
         "minutes between checkpoints, from which a training resumes; there is one after every epoch too", 5.0, above=0,
         role="neutral",
     )  # fmt: skip
+    keep_weights: str = option(
+        "last: the weights after the last epoch of each kind, which are judged; every_epoch: those of all other epochs too, as "
+        "epoch_1.safetensors and so on, which detectors see and nothing else. A model that is finished is not made anew",
+        "last", choices=("last", "every_epoch"), role="neutral",
+    )  # fmt: skip
     resume_anyway: bool = option(
         "resume also from a checkpoint of other options, data, code or libraries, if it fits; the weights say so", False,
         role="neutral",

@@ -2,7 +2,8 @@
 
 Writes `history.csv` (a row an epoch), `pace.csv` (how fast each was), `cosines.csv` (after every epoch the cosine of some
 pairs), `quarantine.csv` (the images that were left out), `tables/` (the defence's own, such as RoCLIP's `matches.csv`) and in
-`weights/` those after the last epoch of each kind, such as `last_clip.safetensors`.
+`weights/` those after the last epoch of each kind, such as `last_clip.safetensors`; with `keep_weights: every_epoch` all others
+too, such as `epoch_1.safetensors`.
 
 Until then `state/` holds checkpoints. A training that was stopped resumes from them when it is started again with the same
 options, and ends with the same weights; SIGTERM and Ctrl-C write one and end with exit status 75. Under `torchrun` it runs on
@@ -13,16 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from roclip.core.columns import HISTORY, KEPT, QUARANTINE
-from roclip.core.errors import UserError
-from roclip.core.files import read_columns, sha256, write_rows
+from roclip.core.columns import HISTORY, QUARANTINE
+from roclip.core.files import sha256, write_rows
 from roclip.core.options import Stage
 from roclip.data.pairs import read_pairs
 from roclip.defences import TRAININGS
 from roclip.model import towers
 from roclip.model.start_weights import latest, read_weights
 from roclip.training.monitor import read_truth
-from roclip.training.pairs import Pairs
+from roclip.training.pairs import Pairs, kept_rows
 from roclip.training.run import clear, weights_record, write_tables
 from roclip.training.run import run as run_training
 from roclip.training.settings import TrainOptions
@@ -33,13 +33,7 @@ def read(options: TrainOptions) -> Pairs:
     pairs = read_pairs(options.pairs)
     count = len(pairs["path"])
     every = Pairs(pairs["path"], pairs["caption"], read_truth(options.truth, options.pairs, count), np.arange(count))
-    if options.kept is None:
-        return every
-    cells = read_columns(options.kept, tuple(KEPT))["row"]
-    rows = [int(cell) for cell in cells if cell.isdecimal() and len(cell) <= len(str(count)) and int(cell) < count]
-    if not rows or len(set(rows)) < len(cells):
-        raise UserError(f"{options.kept}: must name rows of {options.pairs}, 0 to {count - 1}, each once; run the filter again")
-    return every.chosen(np.array(rows))
+    return every.chosen(kept_rows(options.kept, options.pairs, count)) if options.kept else every
 
 
 def take_over(options: TrainOptions) -> list[dict]:

@@ -16,6 +16,7 @@ def test_a_noun_follows_its_number():
         ("last_matching", "last matching epoch"),
         ("last_repair", "last repair epoch"),
         ("last_of_its_kind", "last of its kind epoch"),
+        ("epoch_12", "epoch 12"),
         ("given", "given weights"),
         ("last", "last weights"),
     ],

@@ -1,9 +1,11 @@
 """Scores by neighbours against the definitions, pair by pair in plain Python; and what they find."""
 
 import math
+import time
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import LocalOutlierFactor
 
@@ -101,6 +103,27 @@ def test_a_few_alike_far_from_all_others_are_found(kind):
     images = np.concatenate([clean, odd])
     scores = scored(kind, pairs_of(images, images + 0.3 * rng.normal(size=images.shape)), neighbours=16)
     assert roc_auc_score([0] * 500 + [1] * 4, scores) > 0.95
+
+
+def test_fewer_references_than_neighbours_are_one_line():
+    facts = Facts(100, (), "", None, 32, 8, 16)
+    ((name, message),) = FILTERS["slof"].problems({"keep": 0.9, "neighbours": 17, "references": 16}, facts)
+    assert (name, message) == ("references", "16 are fewer than the 17 neighbours that are sought among them")
+    assert list(FILTERS["slof"].problems({"keep": 0.9, "neighbours": 16, "references": 16}, facts)) == []
+
+
+@pytest.mark.parametrize("kind", ["slof", "dao"])
+def test_scores_of_40000_pairs_take_seconds_of_one_core(kind):
+    """2 s by benchmarks/detectors.py."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        pairs, started = random_pairs(40_000, 128), time.process_time()
+        scores = scored(kind, pairs, neighbours=16)
+        assert time.process_time() - started < 20
+    finally:
+        torch.set_num_threads(threads)
+    assert np.isfinite(scores).all()
 
 
 def test_more_neighbours_than_there_are_is_one_line():

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from roclip.evaluation.detection import auroc, detection
+from roclip.evaluation.detection import MEASURES, Counts, auroc, detection
 
 
 def drawn(poisons, clean, shift, seed=0, digits=2):
@@ -30,7 +30,43 @@ def test_the_false_positive_rate_is_that_of_the_first_threshold_that_finds_enoug
     for threshold in scores:
         if (scores[is_poison] >= threshold).mean() >= 0.95:
             ways.append((scores[~is_poison] >= threshold).mean())
-    assert detection(scores, is_poison)["false_positives"] == pytest.approx(min(ways))
+    assert detection(scores, is_poison)["fpr_at_95_tpr"] == pytest.approx(min(ways))
+
+
+def measured(positive, negative):
+    """Average precision, and the false positive rate at 95%, by thresholds."""
+    is_poison, scores = np.repeat([True, False], [len(positive), len(negative)]), np.concatenate([positive, negative])
+    false, true, _ = roc_curve(is_poison, scores, drop_intermediate=False)
+    return average_precision_score(is_poison, scores), false[np.argmax(true >= 0.95)]
+
+
+def test_intervals_are_quantiles_over_pairs_that_are_drawn_again():
+    """Pair by pair with scikit-learn: counts that are drawn have the same distribution."""
+    scores, is_poison = drawn(40, 400, 1.5, digits=1)
+    positive, negative = scores[is_poison], scores[~is_poison]
+    rng = np.random.default_rng(7)
+    again = [measured(rng.choice(positive, 40), rng.choice(negative, 400)) for _ in range(1500)]
+    found = detection(scores, is_poison)
+    for name, values in zip(MEASURES[1:], zip(*again, strict=True), strict=True):
+        low, high = np.quantile(values, (0.025, 0.975))
+        assert found[f"{name}_low"] == pytest.approx(low, abs=0.02)
+        assert found[f"{name}_high"] == pytest.approx(high, abs=0.03)
+        assert found[f"{name}_low"] < found[name] < found[f"{name}_high"]
+
+
+def test_the_intervals_are_those_of_the_seed():
+    scores, is_poison = drawn(40, 400, 1)
+    assert detection(scores, is_poison, 3) == detection(scores, is_poison, 3)
+    assert detection(scores, is_poison, 3) != detection(scores, is_poison, 4)
+
+
+def test_counts_are_by_the_scores_of_poisoned_pairs():
+    counts = Counts.of(np.array([3.0, 1.0, 1.0]), np.array([4.0, 3.0, 2.0, 1.0, 0.0, 0.0]))
+    assert (counts.poisoned.tolist(), counts.clean.tolist()) == ([1, 2], [2, 2, 2])
+    again = counts.drawn(np.random.default_rng(0), 50)
+    assert (again.poisoned.sum(1) == 3).all()
+    assert (again.clean.sum(1) == 6).all()
+    assert all(len({*map(tuple, part.tolist())}) > 2 for part in again)
 
 
 def test_the_standard_error_is_that_of_a_bootstrap():

@@ -191,7 +191,7 @@ def test_what_uses_gpus_takes_them_and_both_profiles_give_it_one():
     text = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
     rules = dict(re.findall(r"^rule (\w+):\n(.*?)(?=^rule |^use rule |\Z)", text, re.DOTALL | re.MULTILINE))
     users = [name for name, body in rules.items() if re.search(r"^ +gpu=", body, re.MULTILINE)]
-    assert set(users) == {"filter", "train", "encode"}
+    assert set(users) == {"filter", "train", "encode", "detect"}
     for name in users:
         assert re.search(r"roclip logged .*\{log:q\} roclip gpus \{resources\.gpu\} (roclip|\{params\.stage\})", rules[name])
         assert re.search(r"^ +gpu=0,", rules[name], re.MULTILINE)  # none without a profile

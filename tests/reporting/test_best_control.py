@@ -5,9 +5,12 @@ from math import hypot
 import numpy as np
 import pytest
 
+from attacks import ATTACKS
+from roclip.experiment.config import check
 from roclip.reporting.best_control import lead
 from roclip.reporting.results import pivot
 from tests.fixtures.claims import models, said, texts
+from tests.fixtures.configs import CONFIG
 from tests.fixtures.results import result, trained
 
 CONTROLS = {"controls": ["half", "random"]}
@@ -122,3 +125,20 @@ def test_a_choice_among_controls_makes_no_false_claims():
         ]
         claimed += sentence(*rows, controls=list(names[:3])).startswith("RoCLIP defends")
     assert claimed <= 1
+
+
+def test_random_removal_of_as_many_pairs_is_the_control_of_a_filter_and_the_oracle_is_not_judged():
+    """As the config sets them side by side."""
+    keep, train = {"keep": 0.9}, {"train": {"kind": "clip"}}
+    recipes = {
+        "slof90": {"filter": {"kind": "slof", "scored_by": {"kind": "clip"}, **keep}, **train},
+        "random90": {"filter": {"kind": "random", **keep}, **train},
+        "oracle": {"filter": {"kind": "oracle"}, **train},
+    }
+    config = CONFIG | {"attacks": ["targeted"], "defences": ["clip", *recipes], "controls": ["random90"]}
+    _, plan = check(config | {"defence": {**CONFIG["defence"], **recipes}}, ATTACKS)
+    assert plan.filters["slof90"].settings["keep"] == plan.filters["random90"].settings["keep"]
+    hits = {"clip": 16, "slof90": 0, "random90": 15, "oracle": 0}
+    rows = [trained(defence=name, hits=[count], zero_shot=[0.9]) for name, count in hits.items()]
+    text = sentence(*rows, controls=["random90"], filters=plan.filters, models=plan.models)
+    assert text.startswith("slof90 defends beyond the best control, random90: targeted attack success (ASR) is 93.8% ")

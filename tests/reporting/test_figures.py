@@ -27,7 +27,7 @@ SWEPT = {"sizes": [point("noting", {"size": size}) for size in (1, 2)], "both": 
 
 @pytest.fixture
 def plan(noting):
-    return made_up_plan(KINDS, SWEPT)
+    return made_up_plan(KINDS, SWEPT, detectors={"slof": {"kind": "slof", "neighbours": 16, "references": 2048}})
 
 
 @pytest.fixture

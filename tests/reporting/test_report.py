@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -25,52 +24,12 @@ from roclip.reporting.report import (
     sources,
     stage_times,
 )  # fmt: skip
-from tests.conftest import ROOT
 from tests.fixtures.experiments import EVIL, made_up
+from tests.fixtures.pages import TEMPLATE, Page, again, written
 
-TEMPLATE = ROOT / "workflow/report/report.html"
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 COPY = """<script>addEventListener("load", () => document.documentElement.setAttribute("data-loaded",
 [...document.images].map(i => i.alt.split(":")[0] + "=" + i.naturalWidth).join(" ")))</script></body>"""
-
-
-class Page(HTMLParser):
-    """The elements of a page, as (tag, attributes), and the text of its captions and headings."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict]] = []
-        self.texts: dict[str, list[str]] = {"figcaption": [], "h2": [], "td": [], "li": [], "th": []}
-        self.inside = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-        if tag in self.texts:
-            self.inside = tag
-            self.texts[tag].append("")
-
-    def handle_endtag(self, tag):
-        self.inside = "" if tag == self.inside else self.inside
-
-    def handle_data(self, data):
-        if self.inside:
-            self.texts[self.inside][-1] += data
-
-    def all(self, tag: str) -> list[dict]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
-def written(folder: Path, **changes) -> Page:
-    """The report of a made-up experiment."""
-    made_up(folder, **changes)
-    return again(folder)
-
-
-def again(folder: Path) -> Page:
-    """The report of what is in a folder."""
-    run(ReportOptions(folder, TEMPLATE, folder / "report.html"))
-    return Page((folder / "report.html").read_text())
 
 
 SWEEPS = {"sweeps": {"pool": {"attacks": ["targeted"], "defences": ["roclip"], "axes": {"pool_size": [200, 400]}}}}

@@ -91,9 +91,10 @@ def test_a_short_training_is_not_timed(few, scenes, tmp_path, monkeypatch):
     assert project(training, 1) is None
 
 
-def test_the_disk_is_that_of_its_fullest_moment(few, scenes, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("kept", "epochs"), [("last", 3), ("every_epoch", 3), ("every_epoch", 8)])
+def test_the_disk_is_that_of_its_fullest_moment(few, scenes, tmp_path, monkeypatch, kept, epochs):
     """Checkpoints after every step; looked at whenever a file is complete and its predecessors are not yet removed."""
-    o = four_steps(few, scenes, tmp_path / "model", checkpoint_minutes=1e-9, epochs=3)
+    o = four_steps(few, scenes, tmp_path / "model", checkpoint_minutes=1e-9, epochs=epochs, keep_weights=kept)
     needed, peak = check_disk(training_of(o)), 0
     replace = os.replace
 

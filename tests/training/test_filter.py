@@ -14,6 +14,7 @@ from roclip.defences.filters.base import Filter
 from roclip.model import towers
 from roclip.model.pixels import normalise, to_pixels
 from roclip.training import filter as filtering
+from roclip.training import seen
 from tests.fixtures.trainings import filter_options
 from tests.fixtures.weights import write_small
 
@@ -135,7 +136,7 @@ def cosines(few, model) -> np.ndarray:
 
 
 def test_the_lowest_cosines_are_removed(few, scenes, tmp_path, model, monkeypatch):
-    monkeypatch.setattr(filtering, "HELD", 50)  # images come in several parts
+    monkeypatch.setattr(seen, "HELD", 50)  # images come in several parts
     kept, scores = filtered(few, scenes, tmp_path, "cosine", keep=0.8, weights=model)
     expected = cosines(few, model)
     assert [scores[row] for row in range(136)] == pytest.approx(-expected, abs=1e-5)

@@ -1,5 +1,6 @@
 """A training that was stopped is resumed and ends with the same weights; what does not belong to it is passed over."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -15,6 +16,8 @@ from roclip.core.errors import ComeBack, UserError
 from roclip.core.files import sha256
 from roclip.core.provenance import fingerprint
 from roclip.defences.roclip import RoCLIP
+from roclip.model import towers
+from roclip.model.start_weights import latest
 from roclip.training import run as running
 from roclip.training import train
 from roclip.training.identity import identity
@@ -34,6 +37,23 @@ def undisturbed(few, scenes, tmp_path_factory):
     o = eight_steps(few, scenes, tmp_path_factory.mktemp("undisturbed"))
     train.run(o)
     return outputs(o.out)
+
+
+def test_the_weights_of_every_epoch_are_kept_through_stops_and_change_nothing(few, scenes, tmp_path, monkeypatch):
+    """The first two epochs and the last one are of plain CLIP, the third one matches."""
+    last = eight_steps(few, scenes, tmp_path / "last", epochs=4, match_every=3)
+    every = dataclasses.replace(last, out=tmp_path / "every", keep_weights="every_epoch")
+    train.run(last)
+    resumed(monkeypatch, lambda: train.run(every), STEPS + 3, 3 * STEPS)
+    names = ("epoch_1", "epoch_2", "last_clip", "last_matching")
+    found = outputs(every.out)
+    assert sorted(name for name in found if name.startswith("weights/")) == [f"weights/{name}.safetensors" for name in names]
+    records = {name: towers.load(every.out / f"weights/{name}.safetensors")[1] for name in names}
+    assert [record["epoch"] for record in records.values()] == [1, 2, 4, 3]
+    assert {name: content for name, content in found.items() if "epoch_" not in name} == outputs(last.out)
+    assert len({content["logit_scale"] for name, content in found.items() if name.startswith("weights/")}) == 4
+    assert sorted(towers.load_all(every.out / "weights")) == ["last_clip", "last_matching"]
+    assert latest(every.out / "weights").stem == "last_clip"
 
 
 @pytest.mark.parametrize("stops", [[3, STEPS], [STEPS + 3, 2 * STEPS - 1], [2 * STEPS]])
@@ -85,7 +105,7 @@ def test_no_state_outlives_the_weights_beside_it(tmp_path, monkeypatch):
     states, left = Checkpoints(tmp_path / "state", MINE), []
     for step in (1, 2):
         states.save(step, *state(step))
-    for name in ("last_clip", "last_matching"):
+    for name in ("last_clip", "epoch_1"):
         (states.folder / f"{name}.safetensors").write_bytes(b"weights")
     remove = os.unlink
 
@@ -103,9 +123,10 @@ def test_weights_without_a_state_are_not_published(few, scenes, tmp_path):
     o = eight_steps(few, scenes, tmp_path)
     known = identity(o, torch.device("cpu"), RoCLIP.__module__, train.__name__)
     for parts in (known, MINE):
-        weights = Checkpoints(o.out / "state", parts).folder / "last_old.safetensors"
-        weights.parent.mkdir(parents=True)
-        weights.write_bytes(b"of an earlier training that was killed")
+        weights = Checkpoints(o.out / "state", parts).folder
+        weights.mkdir(parents=True)
+        for name in ("last_old", "epoch_1"):
+            (weights / f"{name}.safetensors").write_bytes(b"of an earlier training that was killed")
     train.run(o)
     names = [path.name for path in sorted((o.out / "weights").iterdir())]
     assert names == ["last_clip.safetensors", "last_matching.safetensors"]

@@ -28,6 +28,8 @@ EVERYTHING = {
     "defences": ["clip", "cleaned", "kept", "theirs", "from_clip", "scored"],
     "data": {"roots": ["results", "data", "a 'b' $(touch x)"], "held_out": 200},
     "downstream": {"sets": ["dtd"]},
+    "detectors": ["cosine", "near"],
+    "detector": {"near": {"kind": "slof", "neighbours": 8}},
     "sweeps": {"rate": {"attacks": ["patch"], "defences": ["clip"], "axes": {"poisons": [7]}}},
     "attacks": ["clean", "targeted", "patch", "blended", "sinusoid", "warped"],
     "attack": {name: {"poisons": 8} for name in ("blended", "sinusoid", "warped")},
@@ -42,7 +44,7 @@ EVERYTHING = {
 
 
 def test_what_is_put_on_a_command_line_is_quoted():
-    assert len(SHELLS) == 14
+    assert len(SHELLS) == 15
     for name, shell in SHELLS.items():
         for field in re.findall(r"\{([^{}]+)\}", shell):
             assert field.endswith(":q") or field in UNQUOTED, f"{name}: {field}"
@@ -63,7 +65,7 @@ def test_every_rule_says_what_it_is_for(name):
 def test_the_files_of_rules_are_short():
     lines = {path.name: path.read_text().count("\n") for path in FILES}
     assert lines["common.smk"] <= 80
-    assert sum(lines.values()) <= 570
+    assert sum(lines.values()) <= 610
 
 
 @pytest.mark.parametrize("name", ["gpu", "slurm"])

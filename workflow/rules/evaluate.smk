@@ -1,8 +1,10 @@
-"""Encodes every evaluation set once with each model that is judged on it, measures, and exports models.
+"""Encodes every evaluation set once with each model that is judged on it, measures, detects, and exports models.
 
-Reads   models/ATTACK/DEFENCE/seedN/weights/; data/ (set `own`), data/downstream/SET/, attacks/NAME/seedN/ (set attack-NAME)
+Reads   models/ATTACK/DEFENCE/seedN/weights/; data/ (set `own`), data/downstream/SET/, attacks/NAME/seedN/ (set attack-NAME; its pairs
+        and their truth for detectors), filters/NAME/STEP/seedN/kept.csv
 Writes  measures/ATTACK/DEFENCE/seedN/SET/: features.npz, quarantine.csv, MEASURE.json (checkpoint, evaluation_set, measure, hits,
         n; of attack success at top 1 also outcomes, a 1 or 0 for each image)
+        detection/ATTACK/DEFENCE/seedN/: detection.csv, quarantine.csv
         exports/ATTACK/DEFENCE/seedN/: a folder for each checkpoint in open_clip's form, results.csv
 """
 
@@ -51,6 +53,36 @@ rule measure:
         """
         roclip logged {log:q} roclip measure --kind {wildcards.measure:q} --evaluation_set {wildcards.set:q} \
             --features {input.features:q} --out {output.measure:q}
+        """
+
+
+rule detect:
+    """Measure how well detectors find the poisoned pairs that a model was trained on."""
+    input:
+        pairs=rules.attack.output.train,
+        truth=rules.attack.output.truth,
+        record=rules.attack.output.record,
+        kept=TARGETS.trained_on,
+        weights=rules.encode.input.weights,
+    output:
+        table=f"{RESULTS}/detection/{{attack}}/{{defence}}/seed{{seed}}/detection.csv",
+        quarantine=f"{RESULTS}/detection/{{attack}}/{{defence}}/seed{{seed}}/quarantine.csv",
+    log:
+        f"{RESULTS}/logs/detect/{{attack}}/{{defence}}/seed{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/detect/{{attack}}/{{defence}}/seed{{seed}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: CONFIG["train"]["threads"]
+    resources:
+        gpu=0,  # as of a filter
+    params:
+        out=subpath(output.table, parent=True),
+        flags=TARGETS.detect_flags,
+    shell:
+        """
+        roclip logged {log:q} roclip gpus {resources.gpu} roclip detect --threads {threads} \
+            --pairs {input.pairs:q} --truth {input.truth:q} --weights {input.weights:q} --out {params.out:q} {params.flags}
         """
 
 

@@ -13,6 +13,8 @@ rule gather:
     input:
         measures=TARGETS.measures,
         histories=TARGETS.histories,
+        detections=TARGETS.detections,
+        filtered=TARGETS.filtered,
         classes=CONFIG["data"]["classes"],
         validation=rules.download.output.probe,
     output:
@@ -27,12 +29,13 @@ rule gather:
         **TARGETS.planned,
         results=subpath(output[0], ancestor=2),
         validation_images=CONFIG["train"]["validation_images"],
+        flags=TARGETS.gather_flags(),
     shell:
         """
         roclip logged {log:q} roclip gather --plan {params.plan:q} \
             --measures {params.results:q}/measures --models {params.results:q}/models \
             --classes {input.classes:q} --validation {input.validation:q} --validation_images {params.validation_images:q} \
-            --out {params.results:q}/tables
+            --out {params.results:q}/tables {params.flags}
         """
 
 

@@ -31,6 +31,11 @@ class Shuffled:
     device: torch.device | str = "cpu"
 
 
+def scored_by() -> Any:
+    """The option of filters that need a model."""
+    return option("the step `train` of the model that scores", schema={"$ref": "#/$defs/train"}, role="removal")
+
+
 class Filter:
     """Scores pairs by how suspicious they are."""
 
@@ -39,14 +44,21 @@ class Filter:
 
     @dataclass(frozen=True, kw_only=True)
     class Settings:
-        keep: float = option("share of the pairs that are kept, those with the lowest scores", 0.95, above=0, maximum=1)
+        keep: float = option(
+            "share of the pairs that are kept, those with the lowest scores", 0.95, above=0, maximum=1, role="removal"
+        )
 
     @classmethod
     def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
-        """What cannot work with such data: the option at fault, and why."""
-        if round(settings["keep"] * facts.pairs) < facts.batch_size:
-            kept = round(settings["keep"] * facts.pairs)
+        """What cannot work with such data: the option at fault, and why. A detector has no `keep`, nor has every filter."""
+        kept = round(settings.get("keep", 1) * facts.pairs)
+        if "keep" in settings and kept < facts.batch_size:
             yield "keep", f"{kept} of {facts.pairs} pairs are fewer than a batch of {facts.batch_size}"
+
+    @classmethod
+    def caution(cls, settings: Mapping[str, Any], pairs: int, poisoned: int) -> str:
+        """Why scores of so many pairs, so many of them poisoned, are likely to fail, in words; empty where nothing is known."""
+        return ""
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from roclip.core.options import option
-from roclip.defences.filters.base import Filter, Shuffled
+from roclip.defences.filters.base import Filter, Shuffled, scored_by
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +19,7 @@ class Cosine(Filter):
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(Filter.Settings):
-        scored_by: Mapping[str, Any] = option("the step `train` of the model that scores", schema={"$ref": "#/$defs/train"})
+        scored_by: Mapping[str, Any] = scored_by()
 
     def scores(self, pairs: Shuffled) -> np.ndarray:
         return -(pairs.image_features * pairs.caption_features).sum(axis=1)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from roclip.core.facts import Facts
 from roclip.core.options import option
+from roclip.defences.filters.base import Shuffled, scored_by
 from roclip.defences.filters.cosine import Cosine
 from roclip.defences.mixture import posterior
 
@@ -20,13 +20,14 @@ class Gmm(Cosine):
 
     @dataclass(frozen=True, kw_only=True)
     class Settings:
-        scored_by: Mapping[str, Any] = option("the step `train` of the model that scores", schema={"$ref": "#/$defs/train"})
-        threshold: float = option("pairs with a higher probability are kept", 0.9, minimum=0, below=1)
-
-    @classmethod
-    def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
         """How many are kept is known once they are scored."""
-        yield from ()
+
+        scored_by: Mapping[str, Any] = scored_by()
+        threshold: float = option("pairs with a higher probability are kept", 0.9, minimum=0, below=1, role="removal")
+
+    def scores(self, pairs: Shuffled) -> np.ndarray:
+        """Minus the probability: many pairs share 0 or 1."""
+        return 0 - posterior(-super().scores(pairs))  # no -0
 
     def count(self, scores: np.ndarray) -> int:
-        return int((posterior(-scores) > self.settings.threshold).sum())
+        return int((-scores > self.settings.threshold).sum())

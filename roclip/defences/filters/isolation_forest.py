@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from roclip.core.deferred import Deferred
 from roclip.core.options import option
-from roclip.defences.filters.base import Filter, Shuffled
+from roclip.defences.filters.base import Filter, Shuffled, scored_by
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,7 @@ class IsolationForest(Filter):
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(Filter.Settings):
-        scored_by: Mapping[str, Any] = option("the step `train` of the model that scores", schema={"$ref": "#/$defs/train"})
+        scored_by: Mapping[str, Any] = scored_by()
         trees: int = option("trees of the forest", 100, minimum=1)
         references: int = option(
             "random pairs whose images and captions the forest is fitted on; all where there are fewer", 2048, minimum=2

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from roclip.core.deferred import Deferred
 from roclip.core.facts import Facts
 from roclip.core.options import option
-from roclip.defences.filters.base import Filter, Shuffled
+from roclip.defences.filters.base import Filter, Shuffled, scored_by
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 else:
     np, torch = Deferred("numpy"), Deferred("torch")
+
+stats = Deferred("scipy.stats")
 
 BLOCK = 2048  # queries whose distances to all references are held at a time
 NEAREST = 1e-4  # of the distance to the k-th neighbour: below it distances are rounding, and of equal features they are 0
@@ -69,7 +71,7 @@ class Neighbours(Filter):
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(Filter.Settings):
-        scored_by: Mapping[str, Any] = option("the step `train` of the model that scores", schema={"$ref": "#/$defs/train"})
+        scored_by: Mapping[str, Any] = scored_by()
         neighbours: int = option("neighbours that an image is compared with", 16, minimum=2)
         references: int = option("random pairs among which neighbours are sought; all where there are fewer", 2048, minimum=2)
 
@@ -78,11 +80,21 @@ class Neighbours(Filter):
         yield from super().problems(settings, facts)
         pairs = min(settings["references"], facts.pairs)
         others = 2 * (pairs - 1)
-        if settings["neighbours"] > others:
-            yield (
-                "neighbours",
-                f"{settings['neighbours']} is more than the {others} images and captions of {pairs - 1} other pairs",
-            )
+        k = settings["neighbours"]
+        if k > others:
+            yield "neighbours", f"{k} is more than the {others} images and captions of {pairs - 1} other pairs"
+        elif settings["references"] < k:
+            yield "references", f"{settings['references']} are fewer than the {k} neighbours that are sought among them"
+
+    @classmethod
+    def caution(cls, settings: Mapping[str, Any], pairs: int, poisoned: int) -> str:
+        """Poisoned pairs may look alike; where k of them are references, they are each other's neighbours."""
+        references, k = min(settings["references"], pairs), settings["neighbours"]
+        if stats.hypergeom.sf(k, pairs, poisoned, references) <= 0.5:
+            return ""
+        among = f"about {references * poisoned / pairs:.0f} of its {references} references are poisoned"
+        alike = "where poisoned pairs look alike they are each other's neighbours, and seem ordinary"
+        return f"{among}, and it looks at {k} neighbours: {alike}"
 
     def scores(self, pairs: Shuffled) -> np.ndarray:
         images, captions = (

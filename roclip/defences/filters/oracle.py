@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from roclip.core.facts import Facts
 from roclip.defences.filters.base import Filter, Shuffled
 
 if TYPE_CHECKING:
@@ -21,10 +19,6 @@ class Oracle(Filter):
     @dataclass(frozen=True, kw_only=True)
     class Settings:
         """How many are kept is no setting: all that are not poisoned."""
-
-    @classmethod
-    def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
-        yield from ()
 
     def scores(self, pairs: Shuffled) -> np.ndarray:
         return pairs.is_poison

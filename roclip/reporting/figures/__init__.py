@@ -5,6 +5,7 @@ from roclip.reporting.figures.attack_success import AttackSuccess
 from roclip.reporting.figures.base import Figure
 from roclip.reporting.figures.contact_sheet import ContactSheet
 from roclip.reporting.figures.cosines import Cosines
+from roclip.reporting.figures.detection import Detection
 from roclip.reporting.figures.equal_accuracy import EqualAccuracy
 from roclip.reporting.figures.front import Front
 from roclip.reporting.figures.saw_tooth import SawTooth
@@ -20,6 +21,7 @@ FIGURES: dict[str, type[Figure]] = {
     "saw_tooth": SawTooth,
     "cosines": Cosines,
     "telemetry": Telemetry,
+    "detection": Detection,
     "sweep": Sweep,
     "contact_sheet": ContactSheet,
 }

@@ -1,0 +1,85 @@
+"""The pairs of a table as filters and detectors see them: in a random order, without paths and rows, by a model's features."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from torch.nn.functional import normalize
+
+from roclip.core.errors import UserError
+from roclip.core.options import option, same_option
+from roclip.core.randomness import numpy_generator
+from roclip.data.images import Intake
+from roclip.data.settings import DataSettings
+from roclip.defences.filters.base import Filter, Shuffled
+from roclip.model import towers
+from roclip.model.captions import Captions
+from roclip.training.settings import TrainSettings
+
+HELD = 10_000  # images that are held at a time; a multiple of the batches in which they are encoded
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenOptions:
+    pairs: Path = option("table of training pairs (path, caption)")
+    seed: int = option("seed of the order in which pairs are seen, and of the draws of what scores them", minimum=0)
+    roots: tuple[str, ...] = same_option(DataSettings, "roots")
+    max_bad_fraction: float = same_option(DataSettings, "max_bad_fraction")
+    precision: str = same_option(TrainSettings, "precision")
+    device: str = same_option(TrainSettings, "device")
+    threads: int = option("CPU threads", 1, minimum=1)
+
+
+class InOrder(NamedTuple):
+    """Pairs in a random order, and the row of each in the table (n,)."""
+
+    paths: Sequence[str]
+    captions: Sequence[str]
+    rows: np.ndarray
+
+
+def in_order(options: SeenOptions, table: Mapping[str, Sequence[str]], rows: np.ndarray) -> InOrder:
+    """Some rows of a table of pairs in the order of the seed."""
+    order = rows[numpy_generator("filter order", options.seed).permutation(len(rows))]
+    return InOrder(*([table[column][row] for row in order] for column in ("path", "caption")), order)
+
+
+def draws(options: SeenOptions) -> np.random.Generator:
+    """Of what scores pairs: anew for each."""
+    return numpy_generator("filter", options.seed)
+
+
+def plain(options: SeenOptions, pairs: InOrder) -> tuple[Shuffled, np.ndarray]:
+    """Pairs without features, and their rows."""
+    return Shuffled(pairs.captions, None, None, draws(options)), pairs.rows
+
+
+def encoded(options: SeenOptions, pairs: InOrder, weights: Path, intake: Intake) -> tuple[Shuffled, np.ndarray]:
+    """Pairs by normalised features, those whose image can be read, and their rows. Raises UserError as `towers.load`."""
+    runtime = towers.Runtime.choose(options.precision, options.threads, options.device)
+    model, record = towers.load(weights)
+    model.to(runtime.device)
+    size, images, places = record["model_config"]["vision_cfg"]["image_size"], [], []
+    for first in range(0, len(pairs.paths), HELD):
+        part = slice(first, first + HELD)
+        pixels, good = intake.load(options.pairs, pairs.paths[part], size, options.threads, pairs.rows[part])
+        images.append(normalize(towers.encode_images(model, pixels, runtime), dim=-1).numpy())
+        places.append(first + good)
+    found = np.concatenate(places)
+    captions = [pairs.captions[place] for place in found]
+    tokens = Captions(captions, towers.tokenizer(record["model_config"])).tokens()
+    features = np.concatenate(images), towers.encode_tokens(model, tokens, runtime).numpy()
+    return Shuffled(captions, *features, draws(options), device=runtime.device), pairs.rows[found]
+
+
+def scores_of(name: str, scoring: Filter, pairs: Shuffled) -> np.ndarray:
+    """How suspicious each pair is: (n,). name: such as `the filter 'slof'`.
+
+    Raises UserError for scores that are too few, too many, NaN or infinite.
+    """
+    scores = np.asarray(scoring.scores(pairs), float)
+    if scores.shape != (len(pairs.captions),) or not np.isfinite(scores).all():
+        raise UserError(f"{name} gave {scores.shape} scores, or NaN or infinite ones, for {len(pairs.captions)} pairs")
+    return scores
