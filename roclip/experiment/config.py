@@ -19,8 +19,8 @@ from roclip.experiment.schema import SECTIONS, STEPS, config_schema, plain
 from roclip.experiment.settings import ExperimentSettings
 from roclip.experiment.sweeps import plan
 from roclip.experiment.validation import check_schema, check_size
-from roclip.model.configs import model_config
-from roclip.training.settings import PER_STEP
+from roclip.model.configs import BY_HAND, is_on_a_hub, is_published, model_config
+from roclip.training.settings import TOWERS, per_step
 
 Problems = Iterator[tuple[str, str]]
 
@@ -35,8 +35,10 @@ def _filled(settings: type, given: Mapping[str, Any]) -> dict[str, Any]:
 def _complete_step(step: str, given: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str, Any]:
     kind = STEPS[step][given["kind"]]
     whole = {"kind": given["kind"], **_filled(kind.Settings, given)}
-    if step == "train" and kind.trains:
-        whole |= {name: given.get(name, train[name]) for name in PER_STEP}
+    if step == "train":
+        published = not kind.trains and is_published(whole["weights"])  # such a folder says of what model they are
+        usual = {**train, "model": whole["weights"]} if published else train
+        whole |= {name: given.get(name, usual[name]) for name in per_step(kind)}
     if whole.get("scored_by"):
         whole["scored_by"] = _complete_step("train", whole["scored_by"], train)
     return whole
@@ -128,13 +130,31 @@ class _Recipe:
         for field in fields(kind.Settings):
             if field.metadata["role"] == "files" and settings[field.name] is not None:
                 yield from self._of_file(f"{key}.{field.name}", settings[field.name])
+        if step == "train":
+            yield from self._of_towers(key, settings)
         if "epochs" in settings:
             pairs = settings["clean_pairs"] if step == "repair" else facts.pairs
             yield from self._of_schedule(key, settings, min(pairs, facts.pairs))
         for option, message in kind.problems(settings, facts):
             yield f"{key}.{option}", message
 
+    def _of_towers(self, key: str, settings: Mapping[str, Any]) -> Problems:
+        """Of a step `train`: a model that cannot be used, or is another one than that of the weights that it starts from."""
+        try:
+            side = image_side(settings["model"])
+        except UserError as error:
+            yield f"{key}.model", str(error).removeprefix("train.model: ")
+            return
+        if side != (usual := self.facts.image_size):
+            why = f"takes images of {side} pixels, and train.model of {usual}, on which triggers are put"
+            yield f"{key}.model", f"{settings['model']} {why}; make an experiment of its own for it"
+        before = self.config["defence"].get(settings.get("start_from"), {}).get("train", settings)
+        for name in (name for name in TOWERS if settings[name] != before[name]):
+            yield f"{key}.{name}", f"{settings[name]}, but '{settings['start_from']}', from which it starts, has {before[name]}"
+
     def _of_file(self, key: str, value: str) -> Problems:
+        if is_on_a_hub(value):
+            yield key, f"'{value}' is on a hub, and {BY_HAND}"
         if not (key.endswith(".start_from") and value in self.config["defence"]) and not os.path.exists(value):  # noqa: PTH110
             legal = f"neither a defence of this config ({', '.join(self.config['defence'])}) nor a file that is there"
             yield key, f"'{value}' is {legal if key.endswith('.start_from') else 'not there'}"

@@ -17,6 +17,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import read_json
 from roclip.evaluation import OWN, attack_set
 from roclip.experiment.steps import Step
+from roclip.training.settings import TOWERS
 
 VARIANT = r"[a-z0-9_.~-]+"  # of which the names of attacks, defences, variants and steps are made
 
@@ -43,7 +44,8 @@ class Plan:
     attack: complete settings by name; family: of each attack, clean, targeted or backdoor; defence: complete recipes by name,
     of both the variants included; models: train and repair steps by name, models[DEFENCE] the one that ends that recipe; runs:
     (attack, defence, seed), each once; sets: the downstream sets that are there; controls: defences
-    that only train less, see roclip/reporting/best_control.py; image_size: the side of the model's images.
+    that only train less, see roclip/reporting/best_control.py; image_size: the side of every model's images. model: that of
+    train steps which name none.
     """
 
     experiment: str
@@ -91,6 +93,11 @@ class Plan:
 
         add(self.models[defence])
         return list(found.values())
+
+    def towers_of(self, model: str) -> dict[str, str]:
+        """The model and pixels of a train step, and of what a repair step repairs."""
+        step = self.models[model]
+        return {name: step.settings[name] for name in TOWERS} if step.stage == "train" else self.towers_of(step.start_from)
 
     def steps(self) -> list[str]:
         """`ATTACK/STEP/seedN` of every model that must exist, those on the way included."""

@@ -19,6 +19,7 @@ from roclip.evaluation import OWN, attack_set, measures_of
 from roclip.experiment.config import pair_count
 from roclip.experiment.plan import Plan, Step, base, evaluation_sets
 from roclip.experiment.schema import STEPS
+from roclip.model.configs import own_file
 from roclip.training.settings import TrainSettings
 
 GATHERED = (
@@ -137,8 +138,7 @@ class Targets:
         step = self.plan.models[wildcards.step]
         options = fields(STEPS[step.stage][step.settings["kind"]].Settings)
         named = [step.settings.get(option.name) for option in options if option.metadata["role"] == "files"]
-        model = self.config["train"]["model"]
-        return [file for file in (model if model.endswith(".json") else None, *named) if file]
+        return [file for file in (own_file(self.plan.towers_of(wildcards.step)["model"]), *named) if file]
 
     def steps_before(self, wildcards: Any) -> list[str]:
         """The rows that a training's filter keeps and the weights that it starts from, where there are such steps."""
@@ -238,7 +238,7 @@ class Targets:
     def train_flags(self, wildcards: Any) -> str:
         """Of a training or a repair."""
         step = self.plan.models[wildcards.step]
-        told: dict[str, Any] = {"seed": wildcards.seed}
+        told: dict[str, Any] = {"seed": wildcards.seed, **self.plan.towers_of(wildcards.step)}
         if step.stage == "train":  # a repair reads clean pairs
             told["truth"] = f"{self.results}/attacks/{wildcards.attack}/seed{wildcards.seed}/truth.csv"
         before = {"kept": self._kept(wildcards), "start_from": self._weights(step, wildcards)}

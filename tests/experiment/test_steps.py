@@ -77,7 +77,7 @@ def test_settings_are_complete_but_for_what_other_steps_are():
     models, filters = steps_of({"kept": {"filter": COSINE, "train": CLIP | {"warmup_steps": 3}}})
     assert models["kept"].settings == {
         "kind": "clip", "augment_images": False, "augment_captions": "never", "epochs": 8, "learning_rate": 0.001,
-        "warmup_steps": 3,
+        "warmup_steps": 3, "model": "config/models/small.json", "pixels": "model",
     }  # fmt: skip
     assert filters["kept"].settings == {"kind": "cosine", "keep": 0.95}
 

@@ -17,11 +17,10 @@ from roclip.experiment.config import check
 from roclip.experiment.files import read_config
 from roclip.experiment.plan import evaluation_sets
 from roclip.experiment.targets import NEUTRAL, Targets
-from roclip.reporting.figures import figures_of
-from roclip.reporting.planned import paper_tables
 from roclip.training.settings import TrainSettings
 from tests.conftest import ROOT
-from tests.fixtures.configs import DEFAULT, merge
+from tests.fixtures.configs import DEFAULT
+from tests.fixtures.targets import given, job, targets
 
 MODEL, WEIGHTS = "config/models/small.json", "config/test.yaml"  # any files that are there
 CHANGES = {
@@ -43,29 +42,9 @@ CHANGES = {
 }  # fmt: skip
 
 
-def targets(changes: dict = CHANGES, home: Path = Path()) -> Targets:
-    config, plan = check(merge(read_config(home, {}, []), changes), ATTACKS)
-    return Targets(config, plan, "results/x", home, paper_tables(plan), figures_of(plan))
-
-
 @pytest.fixture(scope="module")
 def wanted() -> Targets:
-    return targets()
-
-
-def job(**wildcards) -> SimpleNamespace:
-    return SimpleNamespace(**{"attack": "patch", "seed": "3"} | wildcards)
-
-
-def given(flags: str) -> dict[str, list[str]]:
-    """Flags as the shell hands them on."""
-    words, found = shlex.split(flags), {}
-    for word in words:
-        if word.startswith("--"):
-            latest = found.setdefault(word[2:], [])
-        else:
-            latest.append(word)
-    return found
+    return targets(CHANGES)
 
 
 def test_a_model_is_judged_on_its_own_attack_and_on_those_that_are_no_variants(wanted):
@@ -223,12 +202,12 @@ def test_trainings_on_several_gpus_are_started_by_torchrun(wanted):
 
 def test_what_changes_no_results_is_told_apart_from_the_flags_that_snakemake_compares():
     changed = targets(CHANGES | {"train": {"resume_anyway": True, "workers": 1, "checkpoint_minutes": 2.0}})
-    assert targets().train_flags(job(step="clip")) == changed.train_flags(job(step="clip"))
+    assert targets(CHANGES).train_flags(job(step="clip")) == changed.train_flags(job(step="clip"))
     words = changed.launched(job(step="clip"), SimpleNamespace(gpu=0)).split()
     assert sorted(words[2::2]) == ["--checkpoint_minutes", "--resume_anyway", "--workers"]
     assert words[words.index("--resume_anyway") + 1] == "true"
     slower = targets(CHANGES | {"train": {"learning_rate": 0.1}})
-    assert targets().train_flags(job(step="clip")) != slower.train_flags(job(step="clip"))
+    assert targets(CHANGES).train_flags(job(step="clip")) != slower.train_flags(job(step="clip"))
 
 
 def test_a_figure_of_attacks_changes_with_their_images(wanted):
@@ -239,7 +218,7 @@ def test_a_figure_of_attacks_changes_with_their_images(wanted):
 
 
 def test_what_the_plan_says_is_part_of_what_reads_it(wanted):
-    assert targets().planned == wanted.planned
+    assert targets(CHANGES).planned == wanted.planned
     assert targets(CHANGES | {"baseline": "cleaned"}).planned["version"] != wanted.planned["version"]
 
 
