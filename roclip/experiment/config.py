@@ -17,6 +17,7 @@ from roclip.data.url_list import count_rows, words
 from roclip.experiment.plan import Plan
 from roclip.experiment.schema import SECTIONS, STEPS, config_schema, plain
 from roclip.experiment.settings import ExperimentSettings
+from roclip.experiment.steps import named_start
 from roclip.experiment.sweeps import plan
 from roclip.experiment.validation import check_schema, check_size
 from roclip.model.configs import BY_HAND, is_on_a_hub, is_published, model_config
@@ -121,8 +122,16 @@ class _Recipe:
         yield from self._of_step("train", f"{key}.train", self.recipe["train"], facts)
         if repair := self.recipe.get("repair"):
             yield from self._of_step("repair", f"{key}.repair", repair, replace(self.facts, pairs=self.of_the_data_set))
-        if (start := self.recipe["train"].get("start_from")) in self.config["defence"]:
-            yield from _Recipe(start, self.config, self.config["defence"][start], self.facts, self.of_the_data_set).problems()
+        start, attack = self._start(self.recipe["train"])
+        if start:
+            facts = self.facts
+            if attack:
+                facts = replace(facts, pairs=self.config["attack"][attack]["clean_pairs"] or self.of_the_data_set)
+            yield from _Recipe(start, self.config, self.config["defence"][start], facts, self.of_the_data_set).problems()
+
+    def _start(self, settings: Mapping[str, Any]) -> tuple[str | None, str | None]:
+        """The recipe that a step `train` starts from, and its attack where that is another one."""
+        return named_start(settings.get("start_from"), self.config["defence"], self.config["attack"])
 
     def _of_step(self, step: str, key: str, settings: Mapping[str, Any], facts: Facts) -> Problems:
         kind = STEPS[step][settings["kind"]]
@@ -148,16 +157,19 @@ class _Recipe:
         if side != (usual := self.facts.image_size):
             why = f"takes images of {side} pixels, and train.model of {usual}, on which triggers are put"
             yield f"{key}.model", f"{settings['model']} {why}; make an experiment of its own for it"
-        before = self.config["defence"].get(settings.get("start_from"), {}).get("train", settings)
+        start, _ = self._start(settings)
+        before = self.config["defence"][start]["train"] if start else settings
         for name in (name for name in TOWERS if settings[name] != before[name]):
-            yield f"{key}.{name}", f"{settings[name]}, but '{settings['start_from']}', from which it starts, has {before[name]}"
+            yield f"{key}.{name}", f"{settings[name]}, but '{start}', from which it starts, has {before[name]}"
 
     def _of_file(self, key: str, value: str) -> Problems:
+        """Of an option that names a file."""
+        is_start = key.endswith(".start_from")
         if is_on_a_hub(value):
             yield key, f"'{value}' is on a hub, and {BY_HAND}"
-        if not (key.endswith(".start_from") and value in self.config["defence"]) and not os.path.exists(value):  # noqa: PTH110
-            legal = f"neither a defence of this config ({', '.join(self.config['defence'])}) nor a file that is there"
-            yield key, f"'{value}' is {legal if key.endswith('.start_from') else 'not there'}"
+        if not (is_start and self._start({"start_from": value})[0]) and not os.path.exists(value):  # noqa: PTH110
+            defined = f"neither a defence of this config ({', '.join(self.config['defence'])}), nor ATTACK/DEFENCE"
+            yield key, f"'{value}' is {f'{defined}, nor a file that is there' if is_start else 'not there'}"
 
     def _of_schedule(self, key: str, settings: Mapping[str, Any], pairs: int) -> Problems:
         """Whether there are enough pairs for a batch, and enough steps for the warm-up."""

@@ -7,7 +7,7 @@ name, so no run is made twice. Equal steps of recipes are one step (roclip/exper
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,8 @@ class Plan:
         return sorted({seed for _, _, seed in self.runs})
 
     def attack_folders(self) -> list[str]:
-        """`ATTACK/seedN` of every attack and seed."""
-        return list(dict.fromkeys(f"{attack}/seed{seed}" for attack, _, seed in self.runs))
+        """`ATTACK/seedN` of every attack and seed, those of models to start from included."""
+        return list(dict.fromkeys("{0}/{2}".format(*folder.split("/")) for folder in self.steps()))
 
     def model_folders(self) -> list[str]:
         """`ATTACK/DEFENCE/seedN` of every run."""
@@ -101,10 +101,20 @@ class Plan:
 
     def steps(self) -> list[str]:
         """`ATTACK/STEP/seedN` of every model that must exist, those on the way included."""
-        models = {defence: [s.name for s in self.chain(defence) if s.stage != "filter"] for defence in self.defences()}
         return list(
-            dict.fromkeys(f"{attack}/{step}/seed{seed}" for attack, defence, seed in self.runs for step in models[defence])
+            dict.fromkeys(
+                f"{its}/{step}/seed{seed}" for attack, defence, seed in self.runs for its, step in self._models(attack, defence)
+            )
         )
+
+    def _models(self, attack: str, model: str) -> Iterator[tuple[str, str]]:
+        """Attack and step of the models that a model of an attack builds on, each after its own, and of itself."""
+        step = self.models[model]
+        if step.filter and (scorer := self.filters[step.filter].start_from):
+            yield from self._models(attack, scorer)
+        if step.start_from:
+            yield from self._models(step.start_attack or attack, step.start_from)
+        yield attack, model
 
 
 def base(name: str) -> str:

@@ -160,7 +160,7 @@ class Targets:
     def _weights(self, step: Step, wildcards: Any) -> list[str]:
         if not step.start_from:
             return []
-        return self.at([f"models/{wildcards.attack}/{step.start_from}/seed{wildcards.seed}/weights"])
+        return self.at([f"models/{step.start_attack or wildcards.attack}/{step.start_from}/seed{wildcards.seed}/weights"])
 
     def evaluation_set(self, wildcards: Any) -> dict[str, str]:
         """The tables and lists of an evaluation set, by their flags, and the record of its images where there is one."""

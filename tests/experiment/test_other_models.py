@@ -4,10 +4,7 @@ import json
 
 import pytest
 
-from attacks import ATTACKS
 from roclip.core.errors import UserError
-from roclip.experiment.config import check
-from tests.fixtures.configs import CONFIG, merge
 from tests.fixtures.targets import given, job, targets
 from tests.fixtures.trainings import TRANSFORMER
 
@@ -86,5 +83,5 @@ def test_a_training_starts_from_a_recipe_of_its_own_model_alone(other):
 )
 def test_a_model_that_cannot_be_judged_is_one_line_that_names_the_recipe(train, message):
     with pytest.raises(UserError, match=rf"^defence\.theirs\.train\.{message}") as caught:
-        check(merge(CONFIG, with_recipes(theirs={"train": THEIRS | train})), ATTACKS)
+        targets(with_recipes(theirs={"train": THEIRS | train}))
     assert "\n" not in str(caught.value)
