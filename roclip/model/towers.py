@@ -93,12 +93,15 @@ def create(config: dict[str, Any]) -> Towers:
 
 
 def tokenizer(config: dict[str, Any]) -> SimpleTokenizer:
-    """The tokenizer of a model. A caption that is too long keeps its end token, which CLIP's caption tower pools."""
+    """The tokenizer of a model. A caption that is too long keeps its end token, which CLIP's caption tower pools.
+
+    Raises UserError for a config that open_clip's tokenizer cannot be made of.
+    """
     text = config["text_cfg"]
-    settings = dict(text.get("tokenizer_kwargs", {}))
-    if (merges := settings.get("bpe_path")) and not Path(merges).exists():  # the project's own file, from another folder
-        settings["bpe_path"] = str(HOME / merges)
     try:
+        settings = dict(text.get("tokenizer_kwargs", {}))
+        if (merges := settings.get("bpe_path")) and not Path(merges).exists():  # the project's own file, from another folder
+            settings["bpe_path"] = str(HOME / merges)
         return SimpleTokenizer(context_length=text.get("context_length", 77), **settings)
     except Exception as error:  # of settings that are not its own, or a file that holds no merges
         raise UserError(f"train.model: no tokenizer can be made of its text_cfg: {first_line(error)}") from None
