@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--steps", type=int, default=12)
     arguments = parser.parse_args()
-    making.normalise = lambda pixels: pixels  # the device's work
+    making.normalise = lambda pixels, *moments: pixels  # the device's work
     feed.empty = cache(feed.empty)
     results = []
     with TemporaryDirectory() as name:

@@ -170,7 +170,7 @@ SWEEPS = {  # tables/sweeps.csv, a row for each point of a sweep
 }
 LEADERBOARD = {  # leaderboard.csv, a row for each attack, defence and checkpoint of every experiment
     "experiment": "its name in its config",
-    "model": "that was trained",
+    "model": "that was trained, or whose weights were given",
     "attack": "trained on",
     "family": "of the attack: clean, targeted or backdoor",
     "defence": "its name in the config",

@@ -25,6 +25,11 @@ class ComeBack(BaseException):
     """
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in a line that is not too long; its name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether there was too little memory, of a GPU or of the machine."""
     if isinstance(error, OSError):

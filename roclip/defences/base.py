@@ -123,7 +123,8 @@ class Defence:
     @dataclass(frozen=True, kw_only=True)
     class Settings:
         start_from: str | None = option(
-            "weights to start from: the name of a defence of this config, or a file of weights; null: from scratch",
+            "weights to start from: the name of a defence of this config, trained on the same attack; ATTACK/DEFENCE, trained "
+            "on another one, such as clean/clip; a file or folder of weights; null: from scratch",
             None,
             role="files",
             pattern=PATH,

@@ -17,4 +17,8 @@ class Given(Defence):
 
     @dataclass(frozen=True, kw_only=True)
     class Settings:
-        weights: str = option("file of weights (safetensors), or a folder of checkpoints", role="files", pattern=PATH)
+        weights: str = option(
+            "file of weights, a folder as open_clip publishes models, or a folder of checkpoints; docs/checkpoints.md",
+            role="files",
+            pattern=PATH,
+        )

@@ -22,7 +22,7 @@ from roclip.core.words import checkpoint_label
 from roclip.evaluation import MEASURES, OWN
 from roclip.evaluation.features import Features
 from roclip.model import towers
-from roclip.model.pixels import MEAN, STD
+from roclip.model.configs import PIXELS, PUBLISHED_CONFIG, own_file, pixel_moments
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def card(options: ExportOptions, checkpoint: str, model: str, record: dict[str, 
         "",
         f"`{WEIGHTS}.pt` holds the same weights as a state dict: `model.load_state_dict(torch.load(PATH, weights_only=True))`.",
     ]
-    if not model.endswith(".json"):
+    if own_file(model) is None:
         lines += [f"open_clip reads it too: `open_clip.create_model({model!r}, pretrained=PATH)`."]
     if "timm_model_name" in record["model_config"]["vision_cfg"]:
         lines += ["Its image tower is registered with timm by `import roclip.model.small_resnet`: import that first."]
@@ -110,15 +110,17 @@ def write_checkpoint(
     """Write the folder of one checkpoint; its rows."""
     folder = options.out / checkpoint
     name = record["options"]["model"]
-    rows = benchmark_rows(options, checkpoint, Path(name).stem if name.endswith(".json") else name)
+    rows = benchmark_rows(options, checkpoint, Path(name).name.removesuffix(".json"))
     weights = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
     with atomic(folder / f"{WEIGHTS}.safetensors") as temporary:
         save_file(weights, temporary, metadata={"format": "pt"})
     # to an open file: torch would write the name of a path, which is another one each time, into what it writes
     with atomic(folder / f"{WEIGHTS}.pt") as temporary, open(temporary, "wb") as file:
         torch.save(weights, file)
-    pixels = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"}
-    write_json(folder / "open_clip_config.json", {"model_cfg": record["model_config"], "preprocess_cfg": pixels})
+    mean, std = pixel_moments(record["model_config"])
+    pixels = {"mean": mean, "std": std, "interpolation": "bicubic", "resize_mode": "shortest"}
+    config = {key: value for key, value in record["model_config"].items() if key != PIXELS}
+    write_json(folder / PUBLISHED_CONFIG, {"model_cfg": config, PIXELS: pixels})
     for row in rows:
         write_json(folder / "results" / f"{row['dataset']}_{row['task']}.json", row)
     with atomic(folder / "README.md") as temporary:

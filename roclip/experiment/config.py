@@ -18,10 +18,11 @@ from roclip.defences.detectors import DETECTORS
 from roclip.experiment.plan import Plan
 from roclip.experiment.schema import SECTIONS, STEPS, config_schema, plain
 from roclip.experiment.settings import ExperimentSettings
+from roclip.experiment.steps import named_start
 from roclip.experiment.sweeps import plan
 from roclip.experiment.validation import check_schema, check_size
-from roclip.model.configs import model_config
-from roclip.training.settings import PER_STEP
+from roclip.model.configs import BY_HAND, is_on_a_hub, is_published, model_config
+from roclip.training.settings import TOWERS, per_step
 
 Problems = Iterator[tuple[str, str]]
 
@@ -36,8 +37,10 @@ def _filled(settings: type, given: Mapping[str, Any]) -> dict[str, Any]:
 def _complete_step(step: str, given: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str, Any]:
     kind = STEPS[step][given["kind"]]
     whole = {"kind": given["kind"], **_filled(kind.Settings, given)}
-    if step == "train" and kind.trains:
-        whole |= {name: given.get(name, train[name]) for name in PER_STEP}
+    if step == "train":
+        published = not kind.trains and is_published(whole["weights"])  # such a folder says of what model they are
+        usual = {**train, "model": whole["weights"]} if published else train
+        whole |= {name: given.get(name, usual[name]) for name in per_step(kind)}
     if whole.get("scored_by"):
         whole["scored_by"] = _complete_step("train", whole["scored_by"], train)
     return whole
@@ -108,12 +111,12 @@ def _facts(config: Mapping[str, Any], image_size: int) -> Facts:
 class _Recipe:
     """The checks of a recipe, and of those that it starts from, on the data of one attack.
 
-    facts.pairs: those that the attack takes; left_over: how many it leaves, from which a repair draws its clean ones.
+    facts.pairs: those that the attack takes; available: those that an attack may take.
     """
 
-    def __init__(self, name: str, config: Mapping[str, Any], recipe: Mapping[str, Any], facts: Facts, left_over: int) -> None:
+    def __init__(self, name: str, config: Mapping[str, Any], recipe: Mapping[str, Any], facts: Facts, available: int) -> None:
         self.name, self.config, self.recipe, self.facts = name, config, recipe, facts
-        self.left_over = left_over
+        self.available = available
 
     def problems(self) -> Problems:
         """What cannot work: the key, and why."""
@@ -128,8 +131,21 @@ class _Recipe:
         yield from self._of_step("train", f"{key}.train", self.recipe["train"], facts)
         if repair := self.recipe.get("repair"):
             yield from self._of_step("repair", f"{key}.repair", repair, replace(self.facts, pairs=self.left_over))
-        if (start := self.recipe["train"].get("start_from")) in self.config["defence"]:
-            yield from _Recipe(start, self.config, self.config["defence"][start], self.facts, self.left_over).problems()
+        start, attack = self._start(self.recipe["train"])
+        if start:
+            facts = self.facts
+            if attack:
+                facts = replace(facts, pairs=self.config["attack"][attack]["clean_pairs"] or self.available)
+            yield from _Recipe(start, self.config, self.config["defence"][start], facts, self.available).problems()
+
+    @property
+    def left_over(self) -> int:
+        """The pairs that the attack leaves, from which a repair draws its clean ones."""
+        return self.available - self.facts.pairs + self.config["data"]["held_out"]
+
+    def _start(self, settings: Mapping[str, Any]) -> tuple[str | None, str | None]:
+        """The recipe that a step `train` starts from, and its attack where that is another one."""
+        return named_start(settings.get("start_from"), self.config["defence"], self.config["attack"])
 
     def _of_step(self, step: str, key: str, settings: Mapping[str, Any], facts: Facts) -> Problems:
         kind = STEPS[step][settings["kind"]]
@@ -137,15 +153,36 @@ class _Recipe:
         for field in fields(kind.Settings):
             if field.metadata["role"] == "files" and settings[field.name] is not None:
                 yield from self._of_file(f"{key}.{field.name}", settings[field.name])
+        if step == "train":
+            yield from self._of_towers(key, settings)
         for option, message in kind.problems(settings, facts):
             yield f"{key}.{option}", message
         if "epochs" in settings:
             yield from self._of_schedule(key, settings, settings["clean_pairs"] if step == "repair" else facts.pairs)
 
+    def _of_towers(self, key: str, settings: Mapping[str, Any]) -> Problems:
+        """Of a step `train`: a model that cannot be used, or is another one than that of the weights that it starts from."""
+        try:
+            side = image_side(settings["model"])
+        except UserError as error:
+            yield f"{key}.model", str(error).removeprefix("train.model: ")
+            return
+        if side != (usual := self.facts.image_size):
+            why = f"takes images of {side} pixels, and train.model of {usual}, on which triggers are put"
+            yield f"{key}.model", f"{settings['model']} {why}; make an experiment of its own for it"
+        start, _ = self._start(settings)
+        before = self.config["defence"][start]["train"] if start else settings
+        for name in (name for name in TOWERS if settings[name] != before[name]):
+            yield f"{key}.{name}", f"{settings[name]}, but '{start}', from which it starts, has {before[name]}"
+
     def _of_file(self, key: str, value: str) -> Problems:
-        if not (key.endswith(".start_from") and value in self.config["defence"]) and not os.path.exists(value):  # noqa: PTH110
-            legal = f"neither a defence of this config ({', '.join(self.config['defence'])}) nor a file that is there"
-            yield key, f"'{value}' is {legal if key.endswith('.start_from') else 'not there'}"
+        """Of an option that names a file."""
+        is_start = key.endswith(".start_from")
+        if is_on_a_hub(value):
+            yield key, f"'{value}' is on a hub, and {BY_HAND}"
+        if not (is_start and self._start({"start_from": value})[0]) and not os.path.exists(value):  # noqa: PTH110
+            defined = f"neither a defence of this config ({', '.join(self.config['defence'])}), nor ATTACK/DEFENCE"
+            yield key, f"'{value}' is {f'{defined}, nor a file that is there' if is_start else 'not there'}"
 
     def _of_schedule(self, key: str, settings: Mapping[str, Any], pairs: int) -> Problems:
         """Whether there are enough pairs for a batch, and enough steps for the warm-up."""
@@ -190,8 +227,8 @@ def _problems(config: Mapping[str, Any], planned: Plan, attacks: Mapping[str, ty
             yield f"attack.{name}.{option}", message
     for attack, name in dict.fromkeys(run[:2] for run in planned.runs):
         taken, recipe = planned.attack[attack]["clean_pairs"] or facts.pairs, planned.defence[name]
-        left_over, left = facts.pairs - taken + config["data"]["held_out"], replace(facts, pairs=taken)
-        yield from _Recipe(name, config, recipe, left, left_over).problems()
+        left = replace(facts, pairs=taken)
+        yield from _Recipe(name, config, recipe, left, facts.pairs).problems()
         if planned.family[attack] != "clean":
             seen = planned.filter_of(name)
             share = planned.filters[seen].settings.get("keep", 1) if seen else 1

@@ -13,7 +13,7 @@ from roclip.defences.detectors import DETECTORS
 from roclip.evaluation import MEASURES
 from roclip.experiment.schema import SECTIONS, STEP_MEANING, STEPS, hints_of, plain, summary_of
 from roclip.experiment.settings import ExperimentSettings
-from roclip.training.settings import PER_STEP, TrainSettings
+from roclip.training.settings import TrainSettings, per_step
 
 ROOT = Path(__file__).parents[2]
 PAGE, README = ROOT / "docs/configuration.md", ROOT / "README.md"
@@ -82,17 +82,17 @@ def table(settings: type, more: Iterable[Sequence[str]] = ()) -> str:
     return "\n".join(map(_cells, [*rows, *more])) + "\n"
 
 
-def _per_step() -> Iterator[Sequence[str]]:
-    """What a step `train` may set for itself."""
+def _own_settings(kind: type) -> Iterator[Sequence[str]]:
+    """What a step `train` of this kind may set for itself."""
     for field, hint in hints_of(TrainSettings):
-        if field.name in PER_STEP:
+        if field.name in per_step(kind):
             yield f"`{field.name}`", _legal(field, hint), f"`train.{field.name}`", f"{field.metadata['help']}, for this step"
 
 
 def _kinds(step: str, registry: Mapping[str, type]) -> Iterator[str]:
     """A section for each kind."""
     for kind, owner in registry.items():
-        own = table(owner.Settings, _per_step() if step == "train" and owner.trains else ())
+        own = table(owner.Settings, _own_settings(owner) if step == "train" else ())
         yield f"{'###' if step == 'attack' else '####'} {step} of kind `{kind}`\n\n{summary_of(owner)}\n\n{own}"
 
 

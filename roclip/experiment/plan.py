@@ -7,7 +7,7 @@ name, so no run is made twice. Equal steps of recipes are one step (roclip/exper
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import read_json
 from roclip.evaluation import OWN, attack_set
 from roclip.experiment.steps import Step
+from roclip.training.settings import TOWERS
 
 VARIANT = r"[a-z0-9_.~-]+"  # of which the names of attacks, defences, variants and steps are made
 
@@ -43,8 +44,8 @@ class Plan:
     attack: complete settings by name; family: of each attack, clean, targeted or backdoor; defence: complete recipes by name,
     of both the variants included; models: train and repair steps by name, models[DEFENCE] the one that ends that recipe; runs:
     (attack, defence, seed), each once; sets: the downstream sets that are there; controls: defences
-    that only train less, see roclip/reporting/best_control.py; image_size: the side of the model's images; detectors: complete
-    settings by name.
+    that only train less, see roclip/reporting/best_control.py; image_size: the side of every model's images; model: that of
+    train steps which name none; detectors: complete settings by name.
     """
 
     experiment: str
@@ -73,8 +74,8 @@ class Plan:
         return sorted({seed for _, _, seed in self.runs})
 
     def attack_folders(self) -> list[str]:
-        """`ATTACK/seedN` of every attack and seed."""
-        return list(dict.fromkeys(f"{attack}/seed{seed}" for attack, _, seed in self.runs))
+        """`ATTACK/seedN` of every attack and seed, those of models to start from included."""
+        return list(dict.fromkeys("{0}/{2}".format(*folder.split("/")) for folder in self.steps()))
 
     def model_folders(self) -> list[str]:
         """`ATTACK/DEFENCE/seedN` of every run."""
@@ -109,12 +110,27 @@ class Plan:
         add(self.models[defence])
         return list(found.values())
 
+    def towers_of(self, model: str) -> dict[str, str]:
+        """The model and pixels of a train step, and of what a repair step repairs."""
+        step = self.models[model]
+        return {name: step.settings[name] for name in TOWERS} if step.stage == "train" else self.towers_of(step.start_from)
+
     def steps(self) -> list[str]:
         """`ATTACK/STEP/seedN` of every model that must exist, those on the way included."""
-        models = {defence: [s.name for s in self.chain(defence) if s.stage != "filter"] for defence in self.defences()}
         return list(
-            dict.fromkeys(f"{attack}/{step}/seed{seed}" for attack, defence, seed in self.runs for step in models[defence])
+            dict.fromkeys(
+                f"{its}/{step}/seed{seed}" for attack, defence, seed in self.runs for its, step in self._models(attack, defence)
+            )
         )
+
+    def _models(self, attack: str, model: str) -> Iterator[tuple[str, str]]:
+        """Attack and step of the models that a model of an attack builds on, each after its own, and of itself."""
+        step = self.models[model]
+        if step.filter and (scorer := self.filters[step.filter].start_from):
+            yield from self._models(attack, scorer)
+        if step.start_from:
+            yield from self._models(step.start_attack or attack, step.start_from)
+        yield attack, model
 
 
 def base(name: str) -> str:

@@ -15,7 +15,7 @@ from roclip.defences.detectors import DETECTORS
 from roclip.defences.filters import FILTERS
 from roclip.defences.repair import REPAIRS
 from roclip.experiment.settings import NAME, ExperimentSettings
-from roclip.training.settings import PER_STEP, TrainSettings
+from roclip.training.settings import TrainSettings, per_step
 
 SECTIONS = {"data": DataSettings, "downstream": DownstreamSettings, "train": TrainSettings}
 STEPS = {"filter": FILTERS, "train": TRAININGS, "repair": REPAIRS}  # of a recipe, in their order
@@ -86,12 +86,10 @@ def section(settings: type) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "required": needed, "properties": properties(settings)}
 
 
-def per_step(kind: type) -> dict[str, Any]:
+def own_settings(kind: type) -> dict[str, Any]:
     """What a step `train` of this kind may set in place of the section `train`; the default is what that holds."""
-    options = properties(TrainSettings) if kind.trains else {}
-    return {
-        name: {key: rule for key, rule in options[name].items() if key != "default"} for name in PER_STEP if name in options
-    }
+    options = properties(TrainSettings)
+    return {name: {key: rule for key, rule in options[name].items() if key != "default"} for name in per_step(kind)}
 
 
 def by_kind(name: str, registry: Mapping[str, type]) -> dict[str, Any]:
@@ -99,7 +97,7 @@ def by_kind(name: str, registry: Mapping[str, type]) -> dict[str, Any]:
     branches = []
     for kind, owner in registry.items():
         rules = section(owner.Settings)
-        rules["properties"] = {"kind": {}, **rules["properties"], **(per_step(owner) if name == "train" else {})}
+        rules["properties"] = {"kind": {}, **rules["properties"], **(own_settings(owner) if name == "train" else {})}
         branches.append({"if": {"required": ["kind"], "properties": {"kind": {"const": kind}}}, "then": rules})
     kinds = {
         "enum": list(registry),

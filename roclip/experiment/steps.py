@@ -1,6 +1,6 @@
 """The steps of recipes. Equal ones are one step with one name, whatever the recipes they stand in."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ class Step:
     stage: filter, train or repair. settings: complete, with `kind`, but without `scored_by`; `start_from` only where it is a
     file. filter: of a train step, the filter step whose rows it is trained on. start_from: of a train step, the step whose
     weights it starts from; of a repair step, the one that it repairs; of a filter step, the one of the model that scores.
+    start_attack: the attack on whose pairs the model to start from was trained; None: the same that this step is run on.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Step:
     settings: dict[str, Any]
     filter: str | None = None
     start_from: str | None = None
+    start_attack: str | None = None
 
 
 def same(value: Any) -> Any:
@@ -47,15 +49,24 @@ def equal(first: Any, second: Any) -> bool:
     return fingerprint(same(first)) == fingerprint(same(second))
 
 
+def named_start(start: str | None, recipes: Container[str], attacks: Container[str]) -> tuple[str | None, str | None]:
+    """The recipe that `start_from` names, and the attack before it in ATTACK/RECIPE; None for what it does not name."""
+    attack, slash, recipe = (start or "").rpartition("/")
+    return (recipe, attack or None) if recipe in recipes and (not slash or attack in attacks) else (None, None)
+
+
 class Steps:
     """The steps of recipes by what they are: a fingerprint of their settings and of all that they build on.
 
-    recipes: by name, which `start_from` may give; preferred: of equal recipes, these give the name.
+    recipes: by name, which `start_from` may give, with the name of one of the attacks before it; preferred: of equal recipes,
+    these give the name.
     """
 
-    def __init__(self, recipes: Mapping[str, Recipe], preferred: Iterable[str] = ()) -> None:
-        self.recipes = recipes
-        self.content: dict[str, tuple[str, dict[str, Any], str | None, str | None]] = {}  # what a step builds on comes first
+    def __init__(
+        self, recipes: Mapping[str, Recipe], preferred: Iterable[str] = (), attacks: Container[str] = frozenset()
+    ) -> None:
+        self.recipes, self.attacks = recipes, attacks
+        self.content: dict[str, tuple[str, dict[str, Any], *tuple[str | None, ...]]] = {}  # what a step builds on comes first
         self.parts: dict[str, dict[str, str]] = {}  # the steps of each recipe by part, such as scored_by
         self.ends: dict[str, str] = {}  # what ends a recipe, with its name
         self._seen: dict[str, dict[str, str]] = {}
@@ -93,20 +104,22 @@ class Steps:
         return parts
 
     def _train(self, where: str, settings: Mapping[str, Any], rows: str | None, above: tuple[str, ...]) -> str:
-        start = settings.get("start_from")
+        start, attack = named_start(settings.get("start_from"), self.recipes, self.attacks)
         simplest = TRAININGS[settings["kind"]].simplest(settings)
-        kept = {key: value for key, value in simplest.items() if key != "start_from" or (start and start not in self.recipes)}
-        if start not in self.recipes:
+        kept = {key: value for key, value in simplest.items() if key != "start_from" or (value and not start)}
+        if start is None:
             return self._take("train", kept, rows, None)
         if start in above:
             circle = " -> ".join([*above[above.index(start) :], start])
             raise UserError(f"{where}.start_from: a circle, {circle}; one of them must start from something else")
         parts = self._parts(start, self.recipes[start], above)
-        return self._take("train", kept, rows, parts.get("repair", parts["train"]))
+        return self._take("train", kept, rows, parts.get("repair", parts["train"]), attack)
 
-    def _take(self, stage: str, settings: dict[str, Any], rows: str | None, start: str | None) -> str:
-        identity = fingerprint(stage, same(settings), rows, start)
-        self.content.setdefault(identity, (stage, settings, rows, start))
+    def _take(
+        self, stage: str, settings: dict[str, Any], rows: str | None, start: str | None, attack: str | None = None
+    ) -> str:
+        identity = fingerprint(stage, same(settings), rows, start, attack)
+        self.content.setdefault(identity, (stage, settings, rows, start, attack))
         return identity
 
     def named(self) -> tuple[dict[str, Step], dict[str, Step]]:
@@ -119,8 +132,15 @@ class Steps:
             if "filter" in parts:
                 filters.setdefault(parts["filter"], name)
         steps = [
-            Step((filters if stage == "filter" else models)[identity], stage, settings, filters.get(rows), models.get(start))
-            for identity, (stage, settings, rows, start) in self.content.items()
+            Step(
+                (filters if stage == "filter" else models)[identity],
+                stage,
+                settings,
+                filters.get(rows),
+                models.get(start),
+                attack,
+            )
+            for identity, (stage, settings, rows, start, attack) in self.content.items()
         ]
         return (
             {step.name: step for step in steps if step.stage != "filter"},

@@ -62,7 +62,7 @@ class _Planner:
         self.config = config
         self.attack = {name: dict(settings) for name, settings in config["attack"].items()}
         self.defence = {name: dict(recipe) for name, recipe in config["defence"].items()}
-        self.steps = Steps(dict(self.defence), self._selected())
+        self.steps = Steps(dict(self.defence), self._selected(), config["attack"])
         self.attacks = {fingerprint(same(settings)): name for name, settings in reversed(self.attack.items())}
 
     def _selected(self) -> list[str]:

@@ -19,6 +19,7 @@ from roclip.experiment.config import pair_count
 from roclip.experiment.outputs import Outputs
 from roclip.experiment.plan import Step, nothing_to_detect
 from roclip.experiment.schema import STEPS
+from roclip.model.configs import own_file
 from roclip.training.settings import TrainSettings
 
 SCENES = (
@@ -46,8 +47,7 @@ class Targets(Outputs):
         step = self.plan.models[wildcards.step]
         options = fields(STEPS[step.stage][step.settings["kind"]].Settings)
         named = [step.settings.get(option.name) for option in options if option.metadata["role"] == "files"]
-        model = self.config["train"]["model"]
-        return [file for file in (model if model.endswith(".json") else None, *named) if file]
+        return [file for file in (own_file(self.plan.towers_of(wildcards.step)["model"]), *named) if file]
 
     def steps_before(self, wildcards: Any) -> list[str]:
         """The rows that a training's filter keeps and the weights that it starts from, where there are such steps."""
@@ -75,7 +75,7 @@ class Targets(Outputs):
     def _weights(self, step: Step, wildcards: Any) -> list[str]:
         if not step.start_from:
             return []
-        return self.at([f"models/{wildcards.attack}/{step.start_from}/seed{wildcards.seed}/weights"])
+        return self.at([f"models/{step.start_attack or wildcards.attack}/{step.start_from}/seed{wildcards.seed}/weights"])
 
     def evaluation_set(self, wildcards: Any) -> dict[str, str]:
         """The tables and lists of an evaluation set, by their flags, and the record of its images where there is one."""
@@ -154,7 +154,7 @@ class Targets(Outputs):
         """Of a training or a repair."""
         step = self.plan.models[wildcards.step]
         attack = f"{self.results}/attacks/{wildcards.attack}/seed{wildcards.seed}"
-        told: dict[str, Any] = {"seed": wildcards.seed, "truth": f"{attack}/truth.csv"}
+        told: dict[str, Any] = {"seed": wildcards.seed, "truth": f"{attack}/truth.csv", **self.plan.towers_of(wildcards.step)}
         if step.stage == "repair":
             told |= {"attacked": f"{attack}/train.csv"}
         before = {"kept": self._kept(wildcards), "start_from": self._weights(step, wildcards)}

@@ -1,7 +1,15 @@
-"""Model configs in open_clip's format: by open_clip's name of a model (`RN50`) or from a JSON file (`config/models/*.json`)."""
+"""Model configs in open_clip's format. Nothing is ever downloaded.
+
+A model is named by open_clip's name (`RN50`), by a JSON file (`config/models/*.json`), or by a folder as open_clip publishes
+models, with an `open_clip_config.json`.
+
+Where a model takes other pixels than CLIP's, its config says so under `preprocess_cfg`, as open_clip's own files do. The config
+travels with the weights, so that whatever reads them gives them such pixels.
+"""
 
 import os
 import re
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -9,28 +17,110 @@ from typing import Any
 from roclip.core.errors import UserError
 from roclip.core.files import read_json
 
+PUBLISHED_CONFIG = "open_clip_config.json"  # in a folder as open_clip publishes models
+PIXELS = "preprocess_cfg"
+LEGAL = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")  # what open_clip's plain CLIP is made of
+MERGES = r"config/models/[\w-]+\.txt\.gz"  # files that a published folder's config may name
+# OpenAI's CLIP, per channel, of pixels in [0, 1]
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+UNCHANGED = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}  # pixels in [0, 1], as they are
+BY_HAND = (
+    "nothing is downloaded: get the folder by hand (open_clip_config.json, and open_clip_model.safetensors or "
+    "open_clip_pytorch_model.bin) and name it"
+)
 
-def model_config(name: str) -> dict[str, Any]:
-    """The config of a model by its name or JSON file.
 
-    Reads open_clip's own files, for importing it takes seconds, and its `get_model_config` asks the network about names like
-    `hf-hub:...`. Raises UserError for a name that is not known, and for a model of which a part would be downloaded.
-    """
+def is_on_a_hub(name: str) -> bool:
+    return name.startswith(("hf-hub:", "https:", "http:"))
+
+
+def is_published(folder: str | Path) -> bool:
+    """Whether this is a folder as open_clip publishes models."""
+    return os.path.isfile(os.path.join(folder, PUBLISHED_CONFIG))  # noqa: PTH113, PTH118 (Path's raise for a long name)
+
+
+def own_file(name: str) -> str | None:
+    """The JSON file of a model that is the user's, from which its config is read; None for one of open_clip's."""
     if name.endswith(".json"):
-        path = Path(name)
-    else:
-        (package,) = find_spec("open_clip").submodule_search_locations
-        path = Path(package, "model_configs", f"{name}.json")
-        if not re.fullmatch(r"[\w.-]+", name) or not os.path.exists(path):  # noqa: PTH110 (Path.exists raises for a long name)
-            raise UserError(f"train.model: '{name}' is neither the name of an open_clip model nor a .json file")
-    try:
-        config = read_json(path)
-    except UserError as error:
-        raise UserError(f"train.model: {error}") from None
+        return name
+    return os.path.join(name, PUBLISHED_CONFIG) if os.path.isdir(name) and not _of_open_clip(name) else None  # noqa: PTH112, PTH118
+
+
+def _of_open_clip(name: str) -> Path | None:
+    """open_clip's own file of a model.
+
+    It is read here, for importing open_clip takes seconds, and its `get_model_config` asks the network about names like
+    `hf-hub:...`.
+    """
+    (package,) = find_spec("open_clip").submodule_search_locations
+    path = Path(package, "model_configs", f"{name}.json")
+    return path if re.fullmatch(r"[\w.-]+", name) and os.path.exists(path) else None  # noqa: PTH110 (as above)
+
+
+def model_config(name: str, pixels: str = "model") -> dict[str, Any]:
+    """The config of a model by its name, JSON file or folder; `preprocess_cfg` is in it where its pixels are not CLIP's.
+
+    pixels: `train.pixels`. Raises UserError for a name that is not known, for a model of which a part would be downloaded, and
+    for one that is no plain CLIP.
+    """
+    said = _read(name)
+    config = said.get("model_cfg", said)
     if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in ("vision_cfg", "text_cfg")):
         raise UserError(f"train.model: {name} has no vision_cfg and text_cfg; it must be in open_clip's model format")
+    config = {key: value for key, value in config.items() if key != PIXELS}
+    for fault in _faults(name, config):
+        raise UserError(f"train.model: {fault}")
+    own = UNCHANGED if pixels == "none" else _moments(name, said.get(PIXELS) or {})
+    return config if own == {"mean": [*MEAN], "std": [*STD]} else {**config, PIXELS: own}
+
+
+def _faults(name: str, config: Mapping[str, Any]) -> Iterator[str]:
+    """Why a model cannot be made: parts that would be downloaded, another kind of model, somebody else's file of merges."""
     vision, text = config["vision_cfg"], config["text_cfg"]
     hub = ":" in str(vision.get("timm_model_name")) or text.get("hf_model_name") or text.get("hf_tokenizer_name")
     if hub or vision.get("timm_model_pretrained"):
-        raise UserError(f"train.model: parts of {name} would be downloaded from a hub; take a model that has none")
-    return config
+        yield f"parts of {name} would be downloaded from a hub; take a model that has none"
+    if other := sorted(config.keys() - LEGAL):
+        yield f"{name} has {other[0][:50]!r}, which makes it another model than a plain CLIP; take one"
+    settings = text.get("tokenizer_kwargs")
+    merges = settings.get("bpe_path") if isinstance(settings, dict) else None
+    if is_published(name) and merges is not None and not re.fullmatch(MERGES, str(merges)):
+        yield f"{name} names a file of merges, {str(merges)[:100]}; it may name the project's own alone, in config/models"
+
+
+def _read(name: str) -> dict[str, Any]:
+    """What the file of a model holds."""
+    path = own_file(name) or _of_open_clip(name)
+    if is_on_a_hub(name):
+        raise UserError(f"train.model: '{name}' is on a hub, and {BY_HAND}")
+    if path is None:
+        raise UserError(
+            f"train.model: '{name}' is neither the name of an open_clip model nor a .json file, nor a folder that is there"
+        )
+    if path != name and not os.path.exists(path):  # noqa: PTH110
+        raise UserError(f"train.model: {name}: no {PUBLISHED_CONFIG} in this folder; take open_clip's name of the model")
+    try:
+        said = read_json(Path(path))
+    except UserError as error:
+        raise UserError(f"train.model: {error}") from None
+    return said if isinstance(said, dict) else {}
+
+
+def _moments(name: str, preprocess: Any) -> dict[str, list[float]]:
+    """Mean and standard deviation as a config gives them, CLIP's where it gives none."""
+    found = {}
+    for key, usual in (("mean", MEAN), ("std", STD)):
+        values = preprocess.get(key, [*usual]) if isinstance(preprocess, Mapping) else None
+        if not isinstance(values, list) or len(values) != 3 or not all(type(value) in (int, float) for value in values):
+            raise UserError(f"train.model: {name}: {PIXELS}.{key} must be three numbers, one for each channel")
+        found[key] = [float(value) for value in values]
+    if min(found["std"]) <= 0:
+        raise UserError(f"train.model: {name}: {PIXELS}.std must be above 0")
+    return found
+
+
+def pixel_moments(config: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation, per channel, of the pixels in [0, 1] that a model takes."""
+    own = config.get(PIXELS, {})
+    return tuple(own.get("mean", MEAN)), tuple(own.get("std", STD))

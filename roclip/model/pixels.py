@@ -5,9 +5,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
-# OpenAI's CLIP, per channel, of pixels in [0, 1]
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
+from roclip.model.configs import MEAN, STD
+
+Channels = tuple[float, ...]  # a number for each
 
 
 def to_pixels(images: Tensor) -> Tensor:
@@ -16,12 +16,11 @@ def to_pixels(images: Tensor) -> Tensor:
 
 
 @cache
-def _moments(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation on a device, (3, 1, 1) each; to bring them there anew would hold up every step on a GPU."""
-    return tuple(torch.tensor(v, device=device).view(3, 1, 1) for v in (MEAN, STD))
+def _on(device: torch.device, values: Channels) -> Tensor:
+    """A number for each channel on a device, (3, 1, 1); to bring them there anew would hold up every step on a GPU."""
+    return torch.tensor(values, device=device).view(3, 1, 1)
 
 
-def normalise(pixels: Tensor) -> Tensor:
-    """Pixels in [0, 1], (batch, 3, height, width), to the towers' zero mean and unit variance."""
-    mean, std = _moments(pixels.device)
-    return (pixels - mean) / std
+def normalise(pixels: Tensor, mean: Channels = MEAN, std: Channels = STD) -> Tensor:
+    """Pixels in [0, 1], (batch, 3, height, width), as towers take them: CLIP's to zero mean and unit variance."""
+    return (pixels - _on(pixels.device, mean)) / _on(pixels.device, std)

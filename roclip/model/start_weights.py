@@ -3,13 +3,18 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from roclip.core.errors import UserError
-from roclip.model.weight_files import PUBLISHED, read_tensors
+from roclip.model.configs import PIXELS, PUBLISHED_CONFIG, UNCHANGED, is_published, model_config
+from roclip.model.towers import Towers
+from roclip.model.weight_files import PUBLISHED, is_torchscript, read_tensors
+
+SHOWN_BY = {"positional_embedding": "text_cfg.context_length", "token_embedding.weight": "text_cfg.vocab_size"}
 
 
 def latest(folder: Path) -> Path:
@@ -20,21 +25,50 @@ def latest(folder: Path) -> Path:
     return max(epochs, key=epochs.__getitem__)
 
 
-def read_weights(source: Path, model: torch.nn.Module) -> dict[str, Tensor]:
+def weights_of(source: Path) -> Path:
+    """The file that is meant: a file, the one in a folder as open_clip publishes models, or a folder's latest checkpoint.
+
+    Raises UserError as `latest`, and for such a folder without weights.
+    """
+    found = [source / name for name in PUBLISHED if (source / name).exists()]
+    if bool(found) != is_published(source):
+        missing = PUBLISHED_CONFIG if found else " or ".join(PUBLISHED)
+        raise UserError(f"{source}: no {missing} in it; get the folder whole, or name a file of weights and its model")
+    return found[0] if found else latest(source) if source.is_dir() else source
+
+
+def read_weights(source: Path, model: Towers) -> dict[str, Tensor]:
     """The weights of a file, of a folder as open_clip publishes models, or of the latest checkpoint of a folder of ours.
 
     They fit a model's `load_state_dict`. Raises UserError as `read_tensors`, for tensors that are missing, too many or of
-    another shape, and for values that are NaN or infinite.
+    another shape, for values that are NaN or infinite, and for weights that fit but are known to be of another model.
     """
-    published = [source / name for name in PUBLISHED if (source / name).exists()]
-    path = published[0] if published else latest(source) if source.is_dir() else source
+    path = weights_of(source)
     found, wanted = read_tensors(path), model.state_dict()
     if fault := misfit(found, wanted):
         raise UserError(f"{path}: weights of another model: {fault}; set train.model to the model that they are of")
     for name, tensor in found.items():
         if not torch.isfinite(tensor).all():
             raise UserError(f"{path}: {name} holds values that are NaN or infinite; these weights cannot be used")
+    _check_told(source, path, model.config)
     return found
+
+
+def _check_told(source: Path, path: Path, config: Mapping[str, Any]) -> None:
+    """Raises UserError where what stands beside the weights, or their form, tells of another model than the config.
+
+    Models of one architecture differ in what no tensor shows: QuickGELU or GELU, heads, pixels.
+    """
+    if is_published(source):
+        said = model_config(str(source))
+        keys = {*said, *config} - ({PIXELS} if config.get(PIXELS) == UNCHANGED else set())
+        if differing := sorted(key for key in keys if said.get(key) != config.get(key)):
+            raise UserError(f"{source}: its {PUBLISHED_CONFIG} has another {differing[0]}; set train.model to this folder")
+    elif is_torchscript(path) and not config.get("quick_gelu"):
+        raise UserError(
+            f"{path}: a TorchScript archive, as OpenAI published CLIP, whose models have QuickGELU; set train.model to "
+            "RN50-quickgelu or the like"
+        )
 
 
 def misfit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
@@ -50,7 +84,10 @@ def _faults(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterat
         elif name not in wanted:
             yield f"{name} is too many"
         elif found[name].shape != wanted[name].shape:
-            yield f"{name} is {tuple(found[name].shape)} and should be {tuple(wanted[name].shape)}"
+            shown_by = f" ({SHOWN_BY[name]})" if name in SHOWN_BY else ""
+            yield f"{name} is {tuple(found[name].shape)} and should be {tuple(wanted[name].shape)}{shown_by}"
+        elif found[name].is_floating_point() != wanted[name].is_floating_point():
+            yield f"{name} holds {found[name].dtype} and should hold {wanted[name].dtype}"
 
 
 def _epoch(path: Path) -> int:

@@ -21,11 +21,11 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from roclip.core.atomic import atomic
-from roclip.core.errors import UserError
+from roclip.core.errors import UserError, first_line, is_out_of_memory
 from roclip.core.files import open_file
 from roclip.core.provenance import fingerprint
 from roclip.core.words import counted
-from roclip.model.configs import model_config
+from roclip.model.configs import PIXELS, model_config, pixel_moments
 from roclip.model.pixels import normalise, to_pixels
 from roclip.model.small_resnet import small_resnet
 
@@ -52,6 +52,8 @@ open_clip.timm_model.timm = _Timm
 class Towers(CLIP):
     """open_clip's, with a caption tower that also takes tokens of which the last columns are cut off (`cut`)."""
 
+    config: dict[str, Any]  # that they were made of
+
     def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
         """Caption features: (n, up to context) -> (n, d). Of positions and causal mask it uses what the tokens need."""
         length, kind = text.shape[1], self.transformer.get_cast_dtype()
@@ -77,17 +79,33 @@ class Towers(CLIP):
 
 
 def create(config: dict[str, Any]) -> Towers:
-    """Freshly initialised towers in channels-last layout; the weights depend on torch's global random state."""
-    return Towers(**config).to(memory_format=torch.channels_last)
+    """Freshly initialised towers in channels-last layout; the weights depend on torch's global random state.
+
+    Raises UserError for a config that open_clip's CLIP cannot be made of.
+    """
+    try:
+        model = Towers(**{key: value for key, value in config.items() if key != PIXELS})
+    except Exception as error:  # open_clip and timm raise many kinds for settings that are not theirs
+        if is_out_of_memory(error):
+            raise
+        raise UserError(f"train.model: no model can be made of its config: {first_line(error)}") from None
+    model.config = config
+    return model.to(memory_format=torch.channels_last)
 
 
 def tokenizer(config: dict[str, Any]) -> SimpleTokenizer:
-    """The tokenizer of a model. A caption that is too long keeps its end token, which CLIP's caption tower pools."""
+    """The tokenizer of a model. A caption that is too long keeps its end token, which CLIP's caption tower pools.
+
+    Raises UserError for a config that open_clip's tokenizer cannot be made of.
+    """
     text = config["text_cfg"]
-    settings = dict(text.get("tokenizer_kwargs", {}))
-    if (merges := settings.get("bpe_path")) and not Path(merges).exists():  # the project's own file, from another folder
-        settings["bpe_path"] = str(HOME / merges)
-    return SimpleTokenizer(context_length=text.get("context_length", 77), **settings)
+    try:
+        settings = dict(text.get("tokenizer_kwargs", {}))
+        if (merges := settings.get("bpe_path")) and not Path(merges).exists():  # the project's own file, from another folder
+            settings["bpe_path"] = str(HOME / merges)
+        return SimpleTokenizer(context_length=text.get("context_length", 77), **settings)
+    except Exception as error:  # of settings that are not its own, or a file that holds no merges
+        raise UserError(f"train.model: no tokenizer can be made of its text_cfg: {first_line(error)}") from None
 
 
 def fingerprint_of(tokenizer: SimpleTokenizer) -> str:
@@ -150,11 +168,11 @@ def repeat_to_the_bit() -> None:
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
 
-def encode_images(model: torch.nn.Module, images: np.ndarray, runtime: Runtime, batch: int = 500) -> Tensor:
+def encode_images(model: Towers, images: np.ndarray, runtime: Runtime, batch: int = 500) -> Tensor:
     """Un-normalised features of uint8 images, without augmentation: (n, 3, s, s) -> (n, d), float32 on the CPU."""
     with torch.no_grad(), runtime.autocast(), runtime.attention():
         parts = [
-            model.encode_image(normalise(to_pixels(part.to(runtime.device)))).float().cpu()
+            model.encode_image(normalise(to_pixels(part.to(runtime.device)), *pixel_moments(model.config))).float().cpu()
             for part in torch.from_numpy(images).split(batch)
         ]
     return torch.cat(parts)
@@ -198,7 +216,7 @@ def load(path: Path) -> tuple[Towers, dict[str, Any]]:
     record = read_record(path)
     name, config = record["options"]["model"], record["model_config"]
     try:
-        now = model_config(name)
+        now = model_config(name, record["options"].get("pixels", "model"))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if config != now:

@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
-from roclip.core.errors import UserError
+from roclip.core.errors import UserError, first_line
 
 PUBLISHED = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in a folder as open_clip publishes models
 HOLDERS = ("state_dict", "model")  # keys under which trainers put weights
 PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 DESCRIPTIONS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's archives, beside the weights
-BROKEN = (SafetensorError, OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile)
 MOST = 64 << 20  # bytes of the description of an archive's modules
 STORAGES = {
     f"{kind}Storage": dtype
@@ -39,7 +38,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with path.open("rb") as file:
             start = file.read(9)
         if start[:2] == b"PK":
-            found = _scripted(path) if _is_scripted(path) else _saved(path)
+            found = _scripted(path) if is_torchscript(path) else _saved(path)
         elif start[8:9] == b"{":
             with safe_open(path, "pt") as file:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
@@ -48,23 +47,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; name a file of weights, or a defence of the config") from None
     except pickle.UnpicklingError as error:
-        raise UserError(f"{path}: it holds more than weights, pickled code that is never run ({_first_line(error)})") from None
-    except (
-        SafetensorError,
-        OSError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        zipfile.BadZipFile,
-        RecursionError,
-    ) as error:
-        raise UserError(f"{path}: not a file of weights, or a broken one ({_first_line(error)})") from None
+        raise UserError(f"{path}: it holds more than weights, pickled code that is never run ({first_line(error)})") from None
+    except Exception as error:  # torch, safetensors, pickle and zipfile raise many kinds for what is broken
+        raise UserError(f"{path}: not a file of weights, or a broken one ({first_line(error)})") from None
     return _plain(found)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0][:200]
 
 
 def _saved(path: Path) -> Mapping[str, Any]:
@@ -80,15 +66,23 @@ def _plain(found: Mapping[str, Any]) -> dict[str, Tensor]:
     for holder in HOLDERS:
         if isinstance(found.get(holder), Mapping):
             found = found[holder]
-    found = {name: value for name, value in found.items() if isinstance(value, Tensor) and name not in DESCRIPTIONS}
+    found = {name: value for name, value in found.items() if isinstance(name, str) and _is_plain(value)}
+    found = {name: tensor for name, tensor in found.items() if name not in DESCRIPTIONS}
     for prefix in PREFIXES:
         if found and all(name.startswith(prefix) for name in found):
             found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in found.items()}
 
 
-def _is_scripted(path: Path) -> bool:
-    """Whether a zip is a TorchScript archive, which torch.load refuses to read as weights alone."""
+def _is_plain(value: Any) -> bool:
+    """Whether this is a tensor with numbers of its own, neither sparse nor an empty shell."""
+    return isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a TorchScript archive, which torch.load refuses to read as weights alone."""
+    if not zipfile.is_zipfile(path):
+        return False
     with zipfile.ZipFile(path) as archive:
         return any(name.split("/")[1:] == ["constants.pkl"] for name in archive.namelist())
 

@@ -31,9 +31,13 @@ HEADINGS = (*NAMES, *MEASURED)
 def rows_of(folder: Path) -> list[Row]:
     """The rows of one experiment, those of `pivot` with experiment, model and family. Raises UserError for broken tables."""
     plan = read_plan(folder / "plan.json")
-    about = {"experiment": plan.experiment, "model": plan.model}
     return [
-        {**row, **about, "family": plan.family[row["attack"]]}
+        {
+            **row,
+            "experiment": plan.experiment,
+            "model": plan.towers_of(row["defence"])["model"],
+            "family": plan.family[row["attack"]],
+        }
         for row in plain(pivot(read_results(folder / "tables/results.csv")))
     ]
 

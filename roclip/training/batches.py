@@ -8,7 +8,7 @@ from torch import Tensor
 from roclip.defences import augmentation, eda
 from roclip.defences.base import Batch
 from roclip.model.captions import Captions
-from roclip.model.pixels import normalise
+from roclip.model.pixels import Channels, normalise
 from roclip.training import feed
 from roclip.training.distributed import Ranks
 from roclip.training.loader import FromFiles, InMemory
@@ -18,8 +18,8 @@ from roclip.training.settings import LoopOptions
 class Batches:
     """The pairs of a training, made into batches.
 
-    captions and images are in the order of their places; ids (pairs,): the id at each place. cut: shortens tokens to what the
-    caption tower reads.
+    captions and images are in the order of their places; ids (pairs,): the id at each place. moments: of the pixels, as
+    `pixel_moments` gives them. cut: shortens tokens to what the caption tower reads.
     """
 
     def __init__(
@@ -30,10 +30,11 @@ class Batches:
         ids: Tensor,
         ranks: Ranks,
         device: torch.device,
+        moments: tuple[Channels, Channels],
         cut: Callable[[Tensor], Tensor],
     ) -> None:
         self.options, self.images, self.captions, self.ids = options, images, captions, ids
-        self.ranks, self.device, self.cut = ranks, device, cut
+        self.ranks, self.device, self.moments, self.cut = ranks, device, moments, cut
 
     def draws(self, epoch: int, view: int, augmented: bool | None) -> Tensor | None:
         """The draws of the images of a view, None for images as they are."""
@@ -66,8 +67,9 @@ class Batches:
                 yield images, self.ids[places], *drawn, *tokens
 
         for images, ids, *rest in feed.bring(made(), self.device):
+            pixels = (self.images.pixels(images, rest[view], view) for view in range(len(views)))
             first, *others = (
-                Batch(normalise(self.images.pixels(images, rest[view], view)), rest[len(views) + view], ids)
-                for view in range(len(views))
+                Batch(normalise(each, *self.moments), tokens, ids)
+                for each, tokens in zip(pixels, rest[len(views) :], strict=True)
             )
             yield Batch(first.pixels, first.tokens, ids, tuple(others))

@@ -32,7 +32,7 @@ def identity(options: LoopOptions, device: torch.device, *modules: str) -> Ident
     what reads the pairs, whose code counts with all that it imports.
     """
     parts = dict(_options(options))
-    parts["the model's config"] = fingerprint(towers.model_config(options.model))
+    parts["the model's config"] = fingerprint(towers.model_config(options.model, options.pixels))
     for path, digest in read_inputs(options).items():  # by name, for a folder may be moved
         name = f"the content of {path.name}"
         parts[name] = f"{parts[name]} {digest}" if name in parts else digest

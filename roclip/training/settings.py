@@ -6,13 +6,21 @@ from pathlib import Path
 from roclip.core.options import PATH, option, same_option
 from roclip.data.settings import DataSettings
 
-PER_STEP = ("epochs", "learning_rate", "warmup_steps")  # what a recipe's step `train` may set for itself
+TOWERS = ("model", "pixels")  # what they are; a repair has those of the model that it repairs
+PER_STEP = ("epochs", "learning_rate", "warmup_steps", *TOWERS)  # what a recipe's step `train` may set for itself
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     model: str = option(
-        "open_clip's name of a model, or a .json file in its format", "config/models/small.json", role="files", pattern=PATH
+        "open_clip's name of a model, a .json file in its format, or a folder with an open_clip_config.json",
+        "config/models/small.json", role="files", pattern=PATH,
+    )  # fmt: skip
+    pixels: str = option(
+        "what the towers take; model: pixels normalised as the model's config says, with CLIP's mean and standard deviation "
+        "where it says nothing; none: pixels in [0, 1], not normalised",
+        "model",
+        choices=("model", "none"),
     )
     epochs: int = option("number of epochs", 8, minimum=1)
     batch_size: int = option("pairs a step", 64, minimum=2)
@@ -64,6 +72,11 @@ class TrainSettings:
         minimum=0, role="neutral",
     )  # fmt: skip
     threads: int = option("CPU threads of a training", 1, minimum=1)
+
+
+def per_step(kind: type) -> tuple[str, ...]:
+    """What a step `train` of this kind may set for itself: weights that are given take no steps, but are of a model."""
+    return PER_STEP if kind.trains else TOWERS
 
 
 @dataclass(frozen=True, kw_only=True)

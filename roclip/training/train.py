@@ -20,7 +20,7 @@ from roclip.core.options import Stage
 from roclip.data.pairs import read_pairs
 from roclip.defences import TRAININGS
 from roclip.model import towers
-from roclip.model.start_weights import latest, read_weights
+from roclip.model.start_weights import read_weights, weights_of
 from roclip.training.monitor import read_truth
 from roclip.training.pairs import Pairs, kept_rows
 from roclip.training.run import clear, weights_record, write_tables
@@ -41,10 +41,10 @@ def take_over(options: TrainOptions) -> list[dict]:
 
     Raises UserError for weights that do not fit the model.
     """
-    config = towers.model_config(options.model)
+    config = towers.model_config(options.model, options.pixels)
     model, path = towers.create(config), Path(options.weights)
     model.load_state_dict(read_weights(path, model))
-    path = latest(path) if path.is_dir() else path
+    path = weights_of(path)
     clear(options.out)
     towers.save(model, options.out / "weights/given.safetensors", weights_record(options, config, 0, {str(path): sha256(path)}))
     write_tables(options.out, tuple(HISTORY), [], [])

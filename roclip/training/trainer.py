@@ -22,6 +22,7 @@ from roclip.data.images import Intake
 from roclip.defences.base import Batch, Defence, Phase
 from roclip.model import towers
 from roclip.model.captions import Captions
+from roclip.model.configs import pixel_moments
 from roclip.model.start_weights import read_weights
 from roclip.training import batch_norms
 from roclip.training.batches import Batches
@@ -53,7 +54,7 @@ class Training:
         self.runtime = towers.Runtime.choose(options.precision, options.threads, options.device)
         self.device = self.runtime.device
         torch.backends.cudnn.benchmark = self.device.type == "cuda" and not options.deterministic  # tries its kernels once
-        self.config = towers.model_config(options.model)
+        self.config = towers.model_config(options.model, options.pixels)
         size = self.config["vision_cfg"]["image_size"]
 
         self.intake = Intake(options.roots, options.max_bad_fraction)
@@ -79,7 +80,8 @@ class Training:
         self.measurement = Measurement(options, self.config, self.intake, pairs.caption, self.images, poisoned)
         self.steps_per_epoch = self.steps_of(self.pairs)
         self.rate = self.schedule(options.epochs * self.steps_per_epoch)  # of the steps of the run
-        self.batches = Batches(options, self.images, self.captions, self.ids, self.ranks, self.device, self._cut)
+        takes = pixel_moments(self.config), self._cut
+        self.batches = Batches(options, self.images, self.captions, self.ids, self.ranks, self.device, *takes)
         self.start(defence)
 
     def _cut(self, tokens: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def with_defence(recipe: dict, left_over: int = 4000) -> dict:
         (filtered(kind="random", keep=0.002), "train.warmup_steps: 50 is not less than the 8 steps of defence 'mine'"),
         (filtered(kind="random") | trained(kind="given", weights="README.md"), "mine.filter: a step `train` of kind given"),
         (trained(kind="given", weights="absent.pt"), "defence.mine.train.weights: 'absent.pt' is not there"),
-        (trained(kind="given", weights="README.md", epochs=2), "mine.train.epochs: unknown key; legal here: weights"),
+        (trained(kind="given", weights="README.md", epochs=2), "train.epochs: unknown key; legal here: model, pixels, weights"),
         (trained(kind="clip", start_from="absent"), r"mine.train.start_from: 'absent' is neither a defence .*\(clip, roclip"),
         (trained(kind="clip", start_from="mine"), "defence.mine.train.start_from: a circle, mine -> mine"),
         (cleaned(kind="finetune", clean_pairs=4001), "repair.clean_pairs: 4001 is more than the 4000 pairs that no training"),

@@ -10,10 +10,10 @@ from jsonschema import Draft202012Validator
 
 from attacks import ATTACKS
 from roclip.core.options import flag_fields, flags, kind_and_item, parse, same_option
-from roclip.experiment.schema import SECTIONS, STEPS, config_schema, hints_of, option_schema, per_step
+from roclip.experiment.schema import SECTIONS, STEPS, config_schema, hints_of, option_schema, own_settings
 from roclip.experiment.settings import ExperimentSettings
 from roclip.experiment.validation import Validator
-from roclip.training.settings import PER_STEP
+from roclip.training.settings import per_step
 
 SCHEMA = config_schema(ATTACKS)
 OWNERS = {
@@ -58,14 +58,15 @@ def test_every_kind_has_a_branch_with_its_options():
         for kind, branch in zip(registry, place["allOf"], strict=True):
             assert branch["if"]["properties"]["kind"]["const"] == kind
             own = {field.name for field in dataclasses.fields(registry[kind].Settings)}
-            more = PER_STEP if step == "train" and registry[kind].trains else ()
+            more = per_step(registry[kind]) if step == "train" else ()
             assert set(branch["then"]["properties"]) == {"kind", *own, *more}
 
 
 def test_what_a_step_may_set_for_itself_is_bound_as_in_the_section():
     (training, other) = (next(k for k in STEPS["train"].values() if k.trains is flag) for flag in (True, False))
-    assert per_step(other) == {}
-    for name, rules in per_step(training).items():
+    assert own_settings(other).keys() == {"model", "pixels"}
+    assert own_settings(training).keys() == {"model", "pixels", "epochs", "learning_rate", "warmup_steps"}
+    for name, rules in own_settings(training).items():
         assert (
             rules | {"default": SCHEMA["properties"]["train"]["properties"][name]["default"]}
             == (SCHEMA["properties"]["train"]["properties"][name])

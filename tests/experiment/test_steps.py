@@ -9,6 +9,7 @@ from roclip.core.errors import UserError
 from roclip.experiment.config import complete
 from roclip.experiment.steps import Steps
 from tests.fixtures.configs import CONFIG
+from tests.fixtures.targets import targets
 
 CLIP, LONG = {"kind": "clip"}, {"kind": "clip", "epochs": 9}
 FINETUNE = {"kind": "finetune"}
@@ -77,7 +78,7 @@ def test_settings_are_complete_but_for_what_other_steps_are():
     models, filters = steps_of({"kept": {"filter": COSINE, "train": CLIP | {"warmup_steps": 3}}})
     assert models["kept"].settings == {
         "kind": "clip", "augment_images": False, "augment_captions": "never", "epochs": 8, "learning_rate": 0.001,
-        "warmup_steps": 3,
+        "warmup_steps": 3, "model": "config/models/small.json", "pixels": "model",
     }  # fmt: skip
     assert filters["kept"].settings == {"kind": "cosine", "keep": 0.95}
 
@@ -184,3 +185,34 @@ def test_steps_unfold_to_their_recipes_and_no_two_are_the_same(recipes):
         known = steps.ends[steps.end(whole[name], name)]
         assert unfolded(known, models, filters) == expanded(name, whole)
     assert len({str(unfolded(name, models, filters)) for name in models}) == len(models)
+
+
+def test_a_training_may_start_from_a_model_of_another_attack():
+    clip, tuned = {"train": CLIP}, {"train": CLIP | {"start_from": "clean/clip"}}
+    plan = targets(
+        {"experiment": "x", "attacks": ["patch", "tint"], "defences": ["tuned", "again"], "seeds": [1, 2],
+         "defence": {"tuned": tuned, "again": {"train": LONG | {"start_from": "tuned"}}, "clip": clip}}
+    ).plan  # fmt: skip
+    assert (plan.models["tuned"].start_from, plan.models["tuned"].start_attack) == ("clip", "clean")
+    assert (plan.models["again"].start_from, plan.models["again"].start_attack) == ("tuned", None)
+    assert plan.steps()[:3] == ["clean/clip/seed1", "patch/tuned/seed1", "patch/again/seed1"]
+    assert len(plan.steps()) == 2 * (1 + 2 * 2)
+    assert plan.attack_folders() == [f"{attack}/seed{seed}" for seed in (1, 2) for attack in ("clean", "patch", "tint")]
+
+
+def test_starts_from_different_attacks_are_different_steps_and_a_circle_is_one_across_attacks():
+    start = {name: {"train": CLIP | {"start_from": f"{name}/clip"}} for name in ("clean", "patch")}
+    models, _ = Steps(complete(CONFIG | {"defence": {"clip": {"train": CLIP}, **start}}, ATTACKS)["defence"], (), start).named()
+    assert [models[name].start_attack for name in start] == ["clean", "patch"]
+    with pytest.raises(UserError, match=r"^defence\.a\.train\.start_from: a circle, a -> a"):
+        Steps(complete(CONFIG | {"defence": {"a": {"train": CLIP | {"start_from": "clean/a"}}}}, ATTACKS)["defence"], (), start)
+
+
+@pytest.mark.parametrize("start", ["nowhere/clip", "clean/nobody", "clean/clip/clip", "/clip", "clean/"])
+def test_what_names_no_model_of_another_attack_is_one_line(start):
+    with pytest.raises(
+        UserError, match=rf"^defence\.b\.train\.start_from: '{start}' is neither a defence .*, nor ATTACK/DEFENCE, nor"
+    ):
+        targets(
+            {"experiment": "x", "defences": ["b"], "baseline": "b", "defence": {"b": {"train": CLIP | {"start_from": start}}}}
+        )

@@ -113,6 +113,12 @@ def test_a_training_is_told_the_section_train_with_what_its_step_sets(wanted):
     assert not {"kept", "start_from"} & set(flags)
     assert given(wanted.train_flags(job(step="chosen")))["kept"] == ["results/x/filters/patch/chosen/seed3/kept.csv"]
     assert given(wanted.train_flags(job(step="from_clip")))["start_from"] == ["results/x/models/patch/clip/seed3/weights"]
+    other = {
+        "experiment": "x",
+        "defences": ["clip", "b"],
+        "defence": {"b": {"train": {"kind": "clip", "start_from": "clean/clip"}}},
+    }
+    assert given(targets(other).train_flags(job(step="b")))["start_from"] == ["results/x/models/clean/clip/seed3/weights"]
     repair = given(wanted.train_flags(job(step="cleaned")))
     assert (repair["kind"], repair["epochs"], repair["clean_pairs"]) == (["finetune"], ["4"], ["500"])
     assert repair["start_from"] == ["results/x/models/patch/cleaned.train/seed3/weights"]

@@ -1,14 +1,16 @@
 """Model configs are open_clip's own, and nothing that they name is ever downloaded."""
 
 import json
+import re
+import socket
 import subprocess
 import sys
 
 import open_clip
 import pytest
 
-from roclip.core.errors import UserError
-from roclip.model.configs import model_config
+from roclip.core.errors import UserError, one_line
+from roclip.model.configs import model_config, pixel_moments
 from tests.fixtures.weights import SMALL
 
 
@@ -18,11 +20,85 @@ def test_configs_by_name_are_what_open_clip_gives(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["no_such_model", "config/models/absent.json", "", "..", "../model_configs/RN50", "hf-hub:a/b", "x" * 5000]
+    "name", ["no_such_model", "config/models/absent.json", "", "../model_configs/RN50", "local-dir:config", "x" * 5000, "a\0b"]
 )
 def test_an_unknown_model_is_named(name):
-    with pytest.raises(UserError, match=f"{name}(' is neither|: no such file)"):
+    with pytest.raises(UserError, match=re.escape(one_line(name)) + "(' is neither|: no such file)"):
         model_config(name)
+
+
+@pytest.mark.parametrize("name", ["hf-hub:a/b", "https://example.org/model.json", "http://example.org/model"])
+def test_a_model_on_a_hub_is_refused_with_what_to_do(monkeypatch, name):
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("it connects"))
+    with pytest.raises(
+        UserError, match=rf"^train\.model: '{name}' is on a hub, .* get the folder by hand \(open_clip_config\.json"
+    ):
+        model_config(name)
+
+
+@pytest.mark.parametrize("name", ["..", "config"])
+def test_a_folder_without_a_config_is_named(name):
+    with pytest.raises(
+        UserError, match=rf"^train\.model: {name}: no open_clip_config\.json in this folder; take open_clip's name"
+    ):
+        model_config(name)
+
+
+def published(folder, model_cfg, **more):
+    folder.mkdir(exist_ok=True)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model_cfg, **more}))
+    return str(folder)
+
+
+def test_a_folder_gives_its_own_config_and_names_pixels_that_are_not_clip_s(tmp_path):
+    theirs = model_config("RN50-quickgelu")
+    clip = {"mean": [*open_clip.OPENAI_DATASET_MEAN], "std": [*open_clip.OPENAI_DATASET_STD]}
+    for more in ({}, {"preprocess_cfg": None}, {"preprocess_cfg": {}}, {"preprocess_cfg": clip | {"interpolation": "bicubic"}}):
+        assert model_config(published(tmp_path / "theirs", theirs, **more)) == theirs
+    halves = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    folder = published(tmp_path / "theirs", theirs, preprocess_cfg=halves | {"resize_mode": "shortest"})
+    assert model_config(folder) == model_config(f"{folder}/open_clip_config.json") == {**theirs, "preprocess_cfg": halves}
+    assert pixel_moments(model_config(folder)) == ((0.5,) * 3, (0.5,) * 3)
+    assert pixel_moments(theirs) == (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+
+
+def test_pixels_that_are_not_normalised_are_a_part_of_the_config(tmp_path):
+    folder = published(tmp_path / "theirs", model_config("RN50"), preprocess_cfg={"mean": [0.5] * 3, "std": [0.5] * 3})
+    for name in ("RN50", folder):
+        assert pixel_moments(model_config(name, "none")) == ((0.0,) * 3, (1.0,) * 3)
+        assert model_config(name, "none") == {**model_config("RN50"), "preprocess_cfg": {"mean": [0.0] * 3, "std": [1.0] * 3}}
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "key"),
+    [
+        ([1], "mean"), ("x", "mean"), ({"mean": 0.5}, "mean"), ({"mean": [0.5, 0.5]}, "mean"), ({"std": [1, 1, "1"]}, "std"),
+        ({"std": [1, 1, None]}, "std"), ({"std": [1, 0, 1]}, "std"), ({"std": [True, 1, 1]}, "std"),
+        ({"std": [1, -1, 1]}, "std"),
+    ],
+)  # fmt: skip
+def test_pixels_that_cannot_be_are_one_line(tmp_path, preprocess, key):
+    folder = published(tmp_path / "theirs", model_config("RN50"), preprocess_cfg=preprocess)
+    with pytest.raises(UserError, match=rf"theirs: preprocess_cfg\.{key} must be") as caught:
+        model_config(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["ViTamin-B", "coca_ViT-B-32", "PE-Core-B-16"])
+def test_what_is_no_plain_clip_is_refused_before_any_job(name):
+    with pytest.raises(
+        UserError, match=f"^train.model: {name} has '(custom_text|multimodal_cfg)', which makes it another model"
+    ):
+        model_config(name)
+
+
+@pytest.mark.parametrize("merges", ["/etc/passwd", "../merges.gz", "config/models/../../secret.gz", 3])
+def test_a_folder_names_no_file_of_merges_but_the_project_s_own(tmp_path, merges):
+    config = model_config(SMALL)
+    assert model_config(published(tmp_path / "ours", config)) == config
+    config["text_cfg"]["tokenizer_kwargs"] = {"bpe_path": merges}
+    with pytest.raises(UserError, match=r"ours names a file of merges, .*; it may name the project's own alone"):
+        model_config(published(tmp_path / "ours", config))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from roclip.core.errors import UserError
 from roclip.model import towers
 from roclip.model.start_weights import latest, read_weights
+from tests.fixtures.trainings import TRANSFORMER
 from tests.fixtures.weights import SMALL, write_small
 
 
@@ -80,9 +81,27 @@ def infinite(weights: dict) -> None:
     weights["logit_scale"] = torch.tensor(float("inf"))
 
 
+def whole_numbers(weights: dict) -> None:
+    weights["text_projection"] = weights["text_projection"].to(torch.int8)
+
+
+def longer(weights: dict) -> None:
+    weights["positional_embedding"] = torch.zeros(77, 128)
+
+
+def larger(weights: dict) -> None:
+    weights["token_embedding.weight"] = torch.zeros(49408, 128)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
+        (
+            longer,
+            "weights of another model: positional_embedding is (77, 128) and should be (16, 128) (text_cfg.context_length)",
+        ),
+        (larger, "weights of another model: token_embedding.weight is (49408, 128) and should be (8192, 128) (text_cfg.vocab_"),
+        (whole_numbers, "weights of another model: text_projection holds torch.int8 and should hold torch.float32; set train"),
         (without, "weights of another model: logit_scale is missing; set train.model to the model that they are of"),
         (added, "weights of another model: head\\nbias is too many; set train.model"),
         (reshaped, "weights of another model: text_projection is (64, 128) and should be (128, 128); set train.model"),
@@ -99,6 +118,25 @@ def test_weights_that_do_not_fit_are_one_line(tmp_path, small, model, spoil, mes
         read_weights(tmp_path / "theirs.safetensors", model)
     assert str(caught.value).startswith(f"{tmp_path / 'theirs.safetensors'}: {message}")
     assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_architecture_are_one_line(tmp_path, model):
+    theirs = towers.create(TRANSFORMER).state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in theirs.items()}, tmp_path / "theirs.safetensors")
+    with pytest.raises(
+        UserError, match=r"theirs\.safetensors: weights of another model: .*, and \d+ tensors more; set"
+    ) as caught:
+        read_weights(tmp_path / "theirs.safetensors", model)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "odd", [torch.eye(128).to_sparse(), torch.zeros(128, 128, device="meta"), [1.0], None, {"a": torch.zeros(1)}]
+)
+def test_what_is_no_plain_tensor_is_missing(tmp_path, small, model, odd):
+    torch.save({**load_file(small), "text_projection": odd, 7: torch.zeros(1)}, tmp_path / "theirs.pt")
+    with pytest.raises(UserError, match=r"theirs\.pt: weights of another model: text_projection is missing; set train\.model"):
+        read_weights(tmp_path / "theirs.pt", model)
 
 
 LIST_HEADER = (8).to_bytes(8, "little") + b"[]      "

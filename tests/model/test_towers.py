@@ -184,3 +184,26 @@ def test_float32_is_no_tf32(precision):
     towers.Runtime.choose(precision, 1, "cpu")
     assert torch.backends.cudnn.allow_tf32 == (precision == "bf16")
     assert not torch.backends.cuda.matmul.allow_tf32  # the search in a pool
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"vision_cfg": {"image_size": 32, "colour": 1}}, {"vision_cfg": {"image_size": 32, "timm_model_name": "no_such_tower"}},
+        {"vision_cfg": {"image_size": 32, "layers": "many"}}, {"embed_dim": None}, {"text_cfg": {"heads": 0}},
+        {"text_cfg": {"vocab_size": -1}},
+    ],
+)  # fmt: skip
+def test_a_config_of_which_no_model_can_be_made_is_one_line(changes):
+    with pytest.raises(UserError, match=r"^train\.model: no model can be made of its config: ") as caught:
+        towers.create({**towers.model_config(SMALL), **changes})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"bpe_path": "absent.txt.gz"}, {"bpe_path": "pyproject.toml"}, {"colour": 1}, {"clean": "no such way"}, [1]]
+)
+def test_a_config_of_which_no_tokenizer_can_be_made_is_one_line(settings):
+    with pytest.raises(UserError, match=r"^train\.model: no tokenizer can be made of its text_cfg: ") as caught:
+        towers.tokenizer({"text_cfg": {"tokenizer_kwargs": settings}})
+    assert "\n" not in str(caught.value)

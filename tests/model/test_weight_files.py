@@ -6,6 +6,7 @@ import os
 import pickle
 import zipfile
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 
 from roclip.core.errors import UserError
 from roclip.model import towers
+from roclip.model.configs import model_config
 from roclip.model.start_weights import read_weights
 from roclip.model.weight_files import read_tensors
 
@@ -46,8 +48,8 @@ def features(model, seen):
         return model.encode_image(seen[0], normalize=True), model.encode_text(seen[1], normalize=True)
 
 
-def ours(path, seen):
-    model = towers.create(TINY).eval()
+def ours(path, seen, config=TINY):
+    model = towers.create(config).eval()
     model.load_state_dict(read_weights(path, model))
     return features(model, seen)
 
@@ -126,6 +128,19 @@ def test_an_archive_is_what_open_clip_makes_of_it(clip, seen, tmp_path):
         assert torch.allclose(found, expected, atol=1e-3)  # open_clip rounds them to half precision
 
 
+@pytest.mark.parametrize("quick_gelu", [True, False])
+def test_a_model_by_its_name_is_what_open_clip_creates_with_quickgelu_or_without(clip, seen, tmp_path, quick_gelu):
+    """open_clip knows models by the names of such files, as its own RN50.json and RN50-quickgelu.json."""
+    name, path = f"tiny-{quick_gelu}", tmp_path / "theirs.pt"
+    (tmp_path / f"{name}.json").write_text(json.dumps(TINY | {"quick_gelu": quick_gelu}))
+    open_clip.add_model_config(tmp_path / f"{name}.json")
+    trainers(clip, path)
+    theirs = features(open_clip.create_model(name, pretrained=str(path)).eval(), seen)
+    found = ours(path, seen, model_config(str(tmp_path / f"{name}.json")))
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(found, theirs, strict=True))
+    assert torch.allclose(found[1], features(clip, seen)[1], atol=1e-6) == quick_gelu  # of captions the other one differs
+
+
 def test_half_precision_becomes_single(clip, tmp_path):
     halves(clip, tmp_path / "theirs.pt")
     found = read_tensors(tmp_path / "theirs.pt")
@@ -133,11 +148,68 @@ def test_half_precision_becomes_single(clip, tmp_path):
     assert torch.equal(found["text_projection"], clip.text_projection.half().float())
 
 
-def test_a_folder_as_open_clip_publishes_models(clip, seen, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "form"), [("open_clip_model.safetensors", "safetensors"), ("open_clip_pytorch_model.bin", "torch.save")]
+)
+def test_a_folder_as_open_clip_publishes_models_is_what_open_clip_makes_of_it(clip, seen, tmp_path, name, form):
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY}))
-    torch.save(clip.state_dict(), tmp_path / "open_clip_pytorch_model.bin")
-    for found, expected in zip(ours(tmp_path, seen), features(clip, seen), strict=True):
-        assert torch.allclose(found, expected, atol=1e-6)
+    WRITERS[form](clip, tmp_path / name)
+    theirs = open_clip.create_model(f"local-dir:{tmp_path}").eval()
+    found = ours(tmp_path, seen, model_config(str(tmp_path)))
+    for one, other, expected in zip(found, features(theirs, seen), features(clip, seen), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+        assert torch.allclose(one, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (("open_clip_model.safetensors",), "no open_clip_config.json in it; get the folder whole, or name a file of weights"),
+        (
+            ("open_clip_config.json",),
+            "no open_clip_model.safetensors or open_clip_pytorch_model.bin in it; get the folder whole",
+        ),
+        (("README.md",), r"no checkpoints \(\*\.safetensors\) in it"),
+    ],
+)
+def test_a_folder_that_is_not_whole_is_one_line(tmp_path, files, message):
+    for name in files:
+        (tmp_path / name).write_text(json.dumps({"model_cfg": TINY}))
+    with pytest.raises(UserError, match=rf"^{tmp_path}: {message}"):
+        read_weights(tmp_path, towers.create(TINY))
+
+
+HALVES = {"mean": [0.5] * 3, "std": [0.5] * 3}
+
+
+@pytest.mark.parametrize(
+    ("says", "config", "differs"),
+    [
+        ({"model_cfg": TINY}, {**TINY, "quick_gelu": False}, "quick_gelu"),
+        ({"model_cfg": TINY}, {key: value for key, value in TINY.items() if key != "quick_gelu"}, "quick_gelu"),
+        ({"model_cfg": TINY}, {**TINY, "text_cfg": {**TINY["text_cfg"], "heads": 2}}, "text_cfg"),
+        ({"model_cfg": TINY, "preprocess_cfg": HALVES}, TINY, "preprocess_cfg"),
+        ({"model_cfg": TINY}, {**TINY, "preprocess_cfg": HALVES}, "preprocess_cfg"),
+    ],
+)
+def test_a_folder_of_another_model_that_fits_is_refused(clip, tmp_path, says, config, differs):
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(says))
+    save_file(clip.state_dict(), tmp_path / "open_clip_model.safetensors")
+    with pytest.raises(
+        UserError, match=f"^{tmp_path}: its open_clip_config.json has another {differs}; set train.model to this"
+    ):
+        read_weights(tmp_path, towers.create(config))
+    for pixels in ("model", "none"):  # un-normalised pixels are for the user to ask for, whatever a folder says
+        model = towers.create(model_config(str(tmp_path), pixels))
+        model.load_state_dict(read_weights(tmp_path, model))
+
+
+def test_openai_s_archives_are_of_models_with_quickgelu(clip, tmp_path):
+    scripted(clip, tmp_path / "theirs.pt")
+    with pytest.raises(
+        UserError, match=r"theirs\.pt: a TorchScript archive, .* have QuickGELU; set train\.model to RN50-quickgelu"
+    ):
+        read_weights(tmp_path / "theirs.pt", towers.create({**TINY, "quick_gelu": False}))
 
 
 class Harm:
@@ -179,6 +251,25 @@ def test_broken_files_are_one_line(clip, tmp_path):
         with pytest.raises(UserError, match=r"theirs\.pt: ") as caught:
             read_tensors(path)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", WRITERS)
+@pytest.mark.parametrize("how", ["flipped", "cut"])
+def test_a_damaged_file_is_read_or_one_line(clip, tmp_path, form, how):
+    """Bits that are flipped, mostly where the file says what it holds, and ends that are missing."""
+    path, rng = tmp_path / "theirs.pt", np.random.default_rng(3)
+    WRITERS[form](clip, path)
+    whole = path.read_bytes()
+    for _ in range(25):
+        damaged, place = bytearray(whole), int(rng.integers(3000 if rng.random() < 0.7 else len(whole)))
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged if how == "flipped" else whole[:place])
+        try:
+            read_tensors(path)
+            said = None
+        except UserError as error:
+            said = str(error)
+        assert said.startswith(f"{path}: ") if said else how == "flipped"
 
 
 class OutsideItsStorage(pickle.Pickler):

@@ -6,6 +6,7 @@ from roclip.core.columns import LEADERBOARD, RESULTS
 from roclip.core.errors import UserError
 from roclip.core.files import read_table, write_table
 from roclip.experiment.plan import write_plan
+from roclip.experiment.steps import Step
 from roclip.reporting.leaderboard import main
 from roclip.reporting.results import written
 from tests.fixtures.plans import planned, runs_of
@@ -52,6 +53,15 @@ def test_a_row_for_each_model_and_checkpoint_of_every_experiment(folders, tmp_pa
     assert "last repair epoch" in printed
     assert "<b>" not in printed
     assert len({line.count("|") for line in printed.splitlines()}) == 1
+
+
+def test_weights_of_another_model_go_by_its_name(tmp_path):
+    rows = [*result("patch", "clip", hits=1), *result("patch", "theirs", "given", hits=1)]
+    theirs = Step("theirs", "train", {"kind": "given", "model": "RN50-quickgelu", "pixels": "none"})
+    repaired = Step("clip", "repair", {"kind": "finetune"}, start_from="theirs")
+    folder = experiment(tmp_path / "x", rows, models={"theirs": theirs, "clip": repaired})
+    main([folder, "--out", str(tmp_path)])
+    assert {row["model"] for row in read_table(tmp_path / "leaderboard.csv", tuple(LEADERBOARD))} == {"RN50-quickgelu"}
 
 
 def test_without_a_folder_to_write_the_table_is_only_printed(folders, tmp_path, capsys):

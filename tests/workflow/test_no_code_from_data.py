@@ -47,6 +47,7 @@ CALLS = {
 }  # fmt: skip
 IMPORTERS = {"importlib.import_module", "importlib.__import__", "roclip.core.deferred.Deferred"}  # import what a text names
 SAFE_LOADERS = {"yaml.SafeLoader", "yaml.CSafeLoader", "yaml.loader.SafeLoader"}
+LOOKED_AT = {("weight_files", "pickle")}  # its Unpickler finds a few names alone: tests/model/test_weight_files.py
 
 
 def names(tree: ast.AST) -> dict[str, str]:
@@ -126,7 +127,7 @@ LOADERS = {
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}.{path.stem}")
 def test_modules_run_no_code_from_data(path):
-    assert offences(path.read_text()) == []
+    assert [line for line in offences(path.read_text()) if (path.stem, line.partition(": ")[2]) not in LOOKED_AT] == []
 
 
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
