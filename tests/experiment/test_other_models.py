@@ -20,8 +20,11 @@ def other(tmp_path):
     return str(path)
 
 
+HELD_OUT = {"data": {"held_out": 500}}  # for repairs
+
+
 def with_recipes(**recipes):
-    return {
+    return {"experiment": "x", "attacks": ["patch"], "defences": ["clip", *recipes], "seeds": [3], "defence": recipes, **HELD_OUT}
         "experiment": "x",
         "attacks": ["patch"],
         "defences": ["clip", *recipes],
