@@ -151,5 +151,7 @@ LEADERBOARD = {  # leaderboard.csv, a row for each attack, defence and checkpoin
 }
 REFERENCE = {  # config/reference_results.csv
     "source": "paper", "dataset": "trained on", "attack": "as here", "defence": "as here", "measure": "as here",
-    "dataset_eval": "judged on", "value": "as published", "unit": "percent or points", "note": "counts and remarks",
+    "dataset_eval": "judged on", "value": "as published", "unit": "percent or points",
+    "asr_definition": "what the source calls attack success, a key of ASR_DEFINITIONS in roclip/reporting/published.py; empty "
+    "for accuracies", "note": "counts and remarks",
 }  # fmt: skip

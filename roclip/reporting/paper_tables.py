@@ -16,7 +16,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from roclip.core.atomic import atomic
-from roclip.core.columns import MEASURES, REFERENCE
+from roclip.core.columns import MEASURES
 from roclip.core.deferred import Deferred
 from roclip.core.files import read_table, write_rows
 from roclip.core.options import Stage, option
@@ -25,6 +25,7 @@ from roclip.experiment.plan import Plan, base, read_plan
 from roclip.reporting.escapes import latex, markdown
 from roclip.reporting.labels import measure_label
 from roclip.reporting.planned import strengths
+from roclip.reporting.published import read_reference
 from roclip.reporting.results import INTERVALS, MEANS, accuracy, headline, is_known, percent, pivot, plain, read_results, spread
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ def write(table: pd.DataFrame, note: str, path: Path) -> None:
 
 def run(options: PaperTablesOptions) -> None:
     plan, results = read_plan(options.plan), pivot(read_results(options.results))
-    reference = read_table(options.reference, tuple(REFERENCE))
+    reference = read_reference(options.reference)
     tables = {"attacks": attacks(results, reference, plan), "utility": utility(results, reference, plan)}
     if strengths(plan):
         tables["strong_attack"] = strong_attack(results, reference, plan)
