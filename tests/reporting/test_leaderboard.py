@@ -2,6 +2,7 @@
 
 import base64
 import shutil
+import subprocess
 from io import BytesIO
 
 import pytest
@@ -16,7 +17,7 @@ from roclip.experiment.steps import Step
 from roclip.reporting.board.costs import Costs
 from roclip.reporting.board.entries import read_entries
 from roclip.reporting.leaderboard import main
-from tests.conftest import SCENES
+from tests.conftest import ROOT, SCENES
 from tests.fixtures.experiment import EPOCHS, NOTING, history_rows, kind_of, made_up, made_up_plan, point
 
 pytestmark = pytest.mark.usefixtures("noting")
@@ -180,3 +181,13 @@ def test_the_config_file_is_found_by_the_name_of_the_experiment(tmp_path):
     board = tmp_path / "board"
     main(["--add", str(finished(tmp_path / "easy")), "--by", "Ada", "--folder", str(board)])
     assert {row["config"] for row in read_entries(board)} == {"config/easy.yaml"}
+
+
+def test_git_tracks_the_files_of_the_leaderboard_and_nothing_else_that_is_made():
+    names = ("leaderboard/mine.csv", "leaderboard/index.html", "leaderboard/.mine.1.part.csv", "mine/tables/results.csv")
+    asked = subprocess.run(
+        ["git", "check-ignore", *(f"results/{name}" for name in names)], cwd=ROOT, capture_output=True, text=True
+    )
+    if asked.returncode == 128:
+        pytest.skip("not in a git repository")
+    assert asked.stdout.split() == [f"results/{name}" for name in names[1:]]

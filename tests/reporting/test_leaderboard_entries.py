@@ -28,7 +28,8 @@ def test_every_kind_of_cell_is_read(tmp_path):
     assert [text for _, text in shown["pictures"]] == ["an image", "with the trigger"]
 
 
-def test_no_folder_and_an_empty_one_have_no_rows(tmp_path):
+def test_no_folder_an_empty_one_and_half_a_file_have_no_rows(tmp_path):
+    (tmp_path / ".world.123.part.csv").write_text("experiment,data")
     assert read_entries(tmp_path / "absent") == read_entries(tmp_path) == []
 
 

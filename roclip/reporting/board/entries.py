@@ -50,7 +50,8 @@ def read_entries(folder: Path) -> list[Row]:
     curve is a list of (kind, accuracy, success); `pictures` is a list of (data URL, text). All texts are one line.
     Raises UserError for the first fault.
     """
-    return [row for path in sorted(folder.glob("*.csv")) for row in read_entry(path)]
+    paths = (path for path in sorted(folder.glob("*.csv")) if path.name[0] != ".")  # those are half-written
+    return [row for path in paths for row in read_entry(path)]
 
 
 def read_entry(path: Path) -> list[Row]:
