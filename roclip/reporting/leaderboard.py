@@ -22,10 +22,11 @@ from roclip.reporting.published import REFERENCE_FILE, read_reference
 
 log = logging.getLogger(__name__)
 FOLDER = Path("results/leaderboard")
+SAME = ("config", "computed_by")  # two results of one name are of one experiment if these agree
 
 
 def add(experiment: Path, named: Named, folder: Path) -> Path:
-    """Write the file of an experiment; one that is there is replaced if the same people computed it. Raises UserError."""
+    """Write the file of an experiment; what is there is replaced if it is of the same experiment, else it is a UserError."""
     rows = rows_of(experiment, named)
     if not rows:
         raise UserError(f"{experiment}: tables/results.csv has no rows; run its workflow again")
@@ -33,9 +34,11 @@ def add(experiment: Path, named: Named, folder: Path) -> Path:
     if not NAME.fullmatch(name):
         raise UserError(f"{experiment}: its name, '{name}', makes no file name; change `experiment` in its config")
     path = folder / f"{name}.csv"
-    if path.exists() and (others := {row["computed_by"] for row in read_entry(path)} - {named.computed_by}):
-        raise UserError(f"{path}: two experiments of one name; {', '.join(others)} computed that one: give yours another name")
-    checked_rows(path, ({column: str(row.get(column, "")) for column in LEADERBOARD} for row in rows))
+    mine = checked_rows(path, ({column: str(row.get(column, "")) for column in LEADERBOARD} for row in rows))
+    for other in read_entry(path) if path.exists() else ():
+        if any(other[column] != mine[0][column] for column in SAME):
+            what = " by ".join(other[column] for column in SAME)
+            raise UserError(f"{path}: two experiments of one name, that one is {what}; give yours another name")
     write_table(path, tuple(LEADERBOARD), rows)
     return path
 

@@ -174,6 +174,7 @@ def strong_attack(results: Iterable[Row], reference: Iterable[Row], plan: Plan) 
 
 def notes(reference: Sequence[Row], plan: Plan) -> dict[str, str]:
     """The sentences under each table: what its numbers are, and why they differ from published ones."""
+    counts = "What each source counts as attack success: docs/leaderboard.md."
     here = (
         f"Here {plan.model} was trained on {plan.image_size}-pixel images; the published models are RN50 at 224 pixels. Levels "
         "go with data, model and poisons; where they are far apart, that is the first reason. Compare defences within a column."
@@ -187,7 +188,7 @@ def notes(reference: Sequence[Row], plan: Plan) -> dict[str, str]:
     same = "CLIP's 80 prompt templates throughout; splits and class names as in roclip/data/downstream.py."
     return {
         "downstream": f"{means} {same} Published: {accuracies}.{''.join(remarks)} {here}",
-        "attacks": f"{intervals} Published: {sources}, each on the data set named below it. {here}",
+        "attacks": f"{intervals} Published: {sources}, each on the data set named below it. {counts} {here}",
         "utility": f"{means} Published: {accuracies}, on other test sets.{''.join(remarks)} {here}",
         "strong_attack": f"{intervals} Published: the abstract gives one number for its strongest attack. {here}",
     }

@@ -149,13 +149,14 @@ def test_what_is_written_can_be_read(tmp_path):
     assert [row["experiment"] for row in read_entries(tmp_path / "board")] == ["made"] * 6 + ["other"] * 6
 
 
-def test_the_same_people_may_add_an_experiment_again_and_others_may_not(tmp_path):
+def test_an_experiment_may_be_added_again_and_another_of_its_name_may_not(tmp_path):
     folder = finished(tmp_path / "made")
     first = added(tmp_path, folder)
     assert added(tmp_path, folder) == first
     before = (tmp_path / "board/made.csv").read_bytes()
-    with pytest.raises(UserError, match=r"made.csv: two experiments of one name; Ada computed that one"):
-        main(["--add", str(folder), "--by", "Grace", "--config", "x.yaml", "--folder", str(tmp_path / "board")])
+    for by, config in (("Grace", "mine.yaml"), ("Ada", "other.yaml")):
+        with pytest.raises(UserError, match=r"made.csv: two experiments of one name, that one is mine.yaml by Ada; give yours"):
+            main(["--add", str(folder), "--by", by, "--config", config, "--folder", str(tmp_path / "board")])
     assert (tmp_path / "board/made.csv").read_bytes() == before
 
 

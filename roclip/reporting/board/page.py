@@ -197,7 +197,10 @@ def page(rows: Sequence[Row], reference: Sequence[Row], folder: Path) -> str:
             "boards": boards(shown),
             "entries": shown,
             "experiments": experiments(rows),
-            "published": [[attack_label(row["attack"]), defence_label(row["defence"]), *published(row)] for row in success],
+            "published": [
+                [one_line(attack_label(row["attack"])), one_line(defence_label(row["defence"])), *published(row)]
+                for row in success
+            ],
             "definitions": ASR_DEFINITIONS,
             "bench": BENCH,
             "families": [name for name in ("targeted", "backdoor", "clean") if any(row["family"] == name for row in rows)],
