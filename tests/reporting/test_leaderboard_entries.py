@@ -73,6 +73,10 @@ BAD = {
         {"pictures": base64.b64encode(b"<svg onload='alert(1)'/>").decode(), "picture_texts": '["a"]'},
         "pictures: no PNG of up to",
     ),
+    "what is small where a PNG has its sides": (
+        {"pictures": base64.b64encode(b"<svg onload=1 />" + b"\0\0\0\x08" * 2).decode(), "picture_texts": '["a"]'},
+        "pictures: no PNG of up to",
+    ),
     "an address": ({"pictures": "https://evil.example/a.png", "picture_texts": '["a"]'}, "pictures: no base64"),
 }
 
