@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import nan
 from pathlib import Path
 
-from roclip.core.columns import DIFFERENCES, EQUAL_ACCURACY, EQUAL_DIFFERENCES, REFERENCE
+from roclip.core.columns import DIFFERENCES, EQUAL_ACCURACY, EQUAL_DIFFERENCES
 from roclip.core.files import read_lines, read_table, write_json
 from roclip.core.options import Stage, option
 from roclip.experiment.plan import Plan, read_plan
@@ -23,6 +23,7 @@ from roclip.reporting.equal_claims import equal_claims
 from roclip.reporting.labels import defence_label
 from roclip.reporting.learned import has_learned
 from roclip.reporting.phrases import Models, Row, attack_success, both_judged, mean, moment, moments, points, seeds, shown
+from roclip.reporting.published import read_reference
 from roclip.reporting.results import is_known, pivot, read_results
 from roclip.reporting.sweep_claims import of_sweeps
 
@@ -117,8 +118,7 @@ def claims(
 
 
 def run(options: ClaimsOptions) -> None:
-    tables = [(options.differences, tuple(DIFFERENCES)), (options.reference, tuple(REFERENCE))]
-    differences, reference = (read_table(path, columns) for path, columns in tables)
+    differences, reference = read_table(options.differences, tuple(DIFFERENCES)), read_reference(options.reference)
     classes = len(read_lines(options.classes))
     plan, equal = read_plan(options.plan), read_table(options.equal_accuracy, tuple(EQUAL_ACCURACY))
     found = claims(plan, read_results(options.results), differences, reference, classes)

@@ -1,86 +1,67 @@
-"""Joins the results of several experiments into one table: `roclip leaderboard results/*`.
+"""Joins experiments on one page: adds an experiment's results to the leaderboard, and writes the page of all of them.
 
-A row for each experiment, attack, defence and checkpoint, as Markdown on the screen and, with `--out FOLDER`, as leaderboard.md
-and leaderboard.csv in that folder. Variants that sweeps make are left to the tables of each experiment. Rows stand in the order
-of the experiments and are not ranked: with other data, or a model that learned nothing, a low attack success (ASR) is no merit.
+`roclip leaderboard --add results/NAME --by "WHO"` writes results/leaderboard/NAME.csv, a row for each attack and defence, and
+the page; `roclip leaderboard` writes the page alone, results/leaderboard/index.html, which opens offline. What a row means and
+how to send one: docs/leaderboard.md.
 """
 
 import argparse
 import logging
-from collections.abc import Iterable, Sequence
-from math import isnan
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from roclip.core.atomic import atomic
 from roclip.core.columns import LEADERBOARD
-from roclip.core.errors import UserError, one_line
+from roclip.core.errors import UserError
 from roclip.core.files import write_table
-from roclip.core.words import checkpoint_label
-from roclip.experiment.plan import read_plan
-from roclip.reporting.escapes import markdown
-from roclip.reporting.gather import MEASURED, measured
-from roclip.reporting.results import Row, pivot, plain, read_results
+from roclip.core.words import counted
+from roclip.reporting.board.entries import NAME, checked_rows, read_entries, read_entry
+from roclip.reporting.board.entry import Named, rows_of
+from roclip.reporting.board.page import page
+from roclip.reporting.published import REFERENCE_FILE, read_reference
 
 log = logging.getLogger(__name__)
-
-NAMES = ("experiment", "model", "attack", "family", "defence", "checkpoint", "seeds")
-HEADINGS = (*NAMES, *MEASURED)
-
-
-def rows_of(folder: Path) -> list[Row]:
-    """The rows of one experiment, those of `pivot` with experiment, model and family. Raises UserError for broken tables."""
-    plan = read_plan(folder / "plan.json")
-    return [
-        {
-            **row,
-            "experiment": plan.experiment,
-            "model": plan.towers_of(row["defence"])["model"],
-            "family": plan.family[row["attack"]],
-        }
-        for row in plain(pivot(read_results(folder / "tables/results.csv")))
-    ]
+FOLDER = Path("results/leaderboard")
+SAME = ("config", "computed_by")  # two results of one name are of one experiment if these agree
 
 
-def has_tables(folder: Path) -> bool:
-    """Whether an experiment has results; one that has none is named in the log."""
-    absent = [name for name in ("plan.json", "tables/results.csv") if not (folder / name).is_file()]
-    if absent:
-        log.info("skipped %s: no %s; run its workflow first", one_line(str(folder)), absent[0])
-    return not absent
-
-
-def cells(row: Row) -> dict[str, Any]:
-    """A row of leaderboard.csv: shares with six digits, empty for what was not counted and success if not learned."""
-    shares = [name for name in LEADERBOARD if name not in NAMES]
-    hidden = [] if row["learned"] else [name for name in shares if name.startswith("attack_success")]
-    numbers = {name: "" if isnan(row[name]) or name in hidden else f"{row[name]:.6f}" for name in shares}
-    return {name: row[name] for name in NAMES} | numbers
-
-
-def table(rows: Iterable[Row]) -> str:
-    """The rows in Markdown, in percent, with intervals and standard deviations."""
-    lines = [HEADINGS, ["---"] * len(HEADINGS)]
-    for row in rows:
-        named = row | {"checkpoint": checkpoint_label(row["checkpoint"])}
-        lines.append([*(markdown(str(named[name])) for name in NAMES), *measured(row)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+def add(experiment: Path, named: Named, folder: Path) -> Path:
+    """Write the file of an experiment; what is there is replaced if it is of the same experiment, else it is a UserError."""
+    rows = rows_of(experiment, named)
+    if not rows:
+        raise UserError(f"{experiment}: tables/results.csv has no rows; run its workflow again")
+    name = rows[0]["experiment"]
+    if not NAME.fullmatch(name):
+        raise UserError(f"{experiment}: its name, '{name}', makes no file name; change `experiment` in its config")
+    path = folder / f"{name}.csv"
+    mine = checked_rows(path, ({column: str(row.get(column, "")) for column in LEADERBOARD} for row in rows))
+    for other in read_entry(path) if path.exists() else ():
+        if any(other[column] != mine[0][column] for column in SAME):
+            what = " by ".join(other[column] for column in SAME)
+            raise UserError(f"{path}: two experiments of one name, that one is {what}; give yours another name")
+    write_table(path, tuple(LEADERBOARD), rows)
+    return path
 
 
 def main(argv: Sequence[str]) -> int:
-    """The exit status. Raises UserError where no folder has results, and for tables that are broken."""
+    """The exit status. Raises UserError for an experiment without results, and for a table that is broken."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser("roclip leaderboard", description=__doc__.partition("\n\n")[0], allow_abbrev=False)
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folders of experiments, results/EXPERIMENT")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write leaderboard.md and leaderboard.csv too")
+    parser.add_argument("--add", type=Path, metavar="FOLDER", help="a finished experiment, results/NAME")
+    parser.add_argument("--by", metavar="WHO", help="who computed it; --add needs it")
+    parser.add_argument("--dataset", metavar="TEXT", help="what its data are called, if they are no drawn scenes")
+    parser.add_argument("--config", metavar="FILE", help="config file of it, if none in config/ has its name")
+    parser.add_argument(
+        "--folder", type=Path, default=FOLDER, metavar="FOLDER", help=f"of the leaderboard; {FOLDER} by default"
+    )
     options = parser.parse_args(argv)
-    experiments = [folder for folder in options.folders if folder.is_dir() and has_tables(folder)]
-    if not experiments:
-        raise UserError(f"{options.folders[0]}: no experiment with tables, nor are others; name folders like results/X")
-    rows = [row for folder in experiments for row in rows_of(folder)]
-    print(table(rows), end="")
-    if options.out:
-        write_table(options.out / "leaderboard.csv", tuple(LEADERBOARD), map(cells, rows))
-        with atomic(options.out / "leaderboard.md") as temporary:
-            temporary.write_text(table(rows), encoding="utf-8")
+    if options.add:
+        if not (options.by or "").strip():
+            raise UserError("--by: say who computed it, as in --by 'Ada Lovelace, Analytical Engines'")
+        path = add(options.add, Named(options.by.strip(), options.dataset, options.config), options.folder)
+        log.info("wrote %s", path)
+    rows = read_entries(options.folder)
+    with atomic(options.folder / "index.html") as temporary:
+        temporary.write_text(page(rows, read_reference(REFERENCE_FILE), options.folder), encoding="utf-8")
+    log.info("wrote %s, %s", options.folder / "index.html", counted(len(rows), "cell"))
     return 0

@@ -16,7 +16,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from roclip.core.atomic import atomic
-from roclip.core.columns import MEASURES, REFERENCE
+from roclip.core.columns import MEASURES
 from roclip.core.deferred import Deferred
 from roclip.core.files import read_table, write_rows
 from roclip.core.options import Stage, option
@@ -25,6 +25,7 @@ from roclip.experiment.plan import Plan, base, read_plan
 from roclip.reporting.escapes import latex, markdown
 from roclip.reporting.labels import measure_label
 from roclip.reporting.planned import strengths
+from roclip.reporting.published import read_reference
 from roclip.reporting.results import INTERVALS, MEANS, accuracy, headline, is_known, percent, pivot, plain, read_results, spread
 
 if TYPE_CHECKING:
@@ -173,6 +174,7 @@ def strong_attack(results: Iterable[Row], reference: Iterable[Row], plan: Plan) 
 
 def notes(reference: Sequence[Row], plan: Plan) -> dict[str, str]:
     """The sentences under each table: what its numbers are, and why they differ from published ones."""
+    counts = "What each source counts as attack success: docs/leaderboard.md."
     here = (
         f"Here {plan.model} was trained on {plan.image_size}-pixel images; the published models are RN50 at 224 pixels. Levels "
         "go with data, model and poisons; where they are far apart, that is the first reason. Compare defences within a column."
@@ -186,7 +188,7 @@ def notes(reference: Sequence[Row], plan: Plan) -> dict[str, str]:
     same = "CLIP's 80 prompt templates throughout; splits and class names as in roclip/data/downstream.py."
     return {
         "downstream": f"{means} {same} Published: {accuracies}.{''.join(remarks)} {here}",
-        "attacks": f"{intervals} Published: {sources}, each on the data set named below it. {here}",
+        "attacks": f"{intervals} Published: {sources}, each on the data set named below it. {counts} {here}",
         "utility": f"{means} Published: {accuracies}, on other test sets.{''.join(remarks)} {here}",
         "strong_attack": f"{intervals} Published: the abstract gives one number for its strongest attack. {here}",
     }
@@ -211,7 +213,7 @@ def write(table: pd.DataFrame, note: str, path: Path) -> None:
 
 def run(options: PaperTablesOptions) -> None:
     plan, results = read_plan(options.plan), pivot(read_results(options.results))
-    reference = read_table(options.reference, tuple(REFERENCE))
+    reference = read_reference(options.reference)
     tables = {"attacks": attacks(results, reference, plan), "utility": utility(results, reference, plan)}
     if strengths(plan):
         tables["strong_attack"] = strong_attack(results, reference, plan)

@@ -20,18 +20,10 @@ def other(tmp_path):
     return str(path)
 
 
-HELD_OUT = {"data": {"held_out": 500}}  # for repairs
-
-
 def with_recipes(**recipes):
-    return {"experiment": "x", "attacks": ["patch"], "defences": ["clip", *recipes], "seeds": [3], "defence": recipes, **HELD_OUT}
-        "experiment": "x",
-        "attacks": ["patch"],
-        "defences": ["clip", *recipes],
-        "seeds": [3],
-        "defence": recipes,
-        "data": {"held_out": 500},
-    }
+    data = {"held_out": 500}  # for repairs
+    names = ["clip", *recipes]
+    return {"experiment": "x", "attacks": ["patch"], "defences": names, "seeds": [3], "defence": recipes, "data": data}
 
 
 def test_a_recipe_s_model_and_pixels_are_told_to_its_training_and_its_repair(other):

@@ -1,89 +1,194 @@
-"""The table of several experiments: every model once, numbers as in its results; what has no tables is named and skipped."""
+"""The leaderboard's files: what a finished experiment gives, every number as its tables have it, and what is refused."""
+
+import base64
+import shutil
+import subprocess
+from io import BytesIO
 
 import pytest
+import yaml
+from PIL import Image
 
-from roclip.core.columns import LEADERBOARD, RESULTS
+from roclip.core.columns import HISTORY, LEADERBOARD, PACE
 from roclip.core.errors import UserError
-from roclip.core.files import read_table, write_table
-from roclip.experiment.plan import write_plan
+from roclip.core.files import read_table, write_json, write_table
+from roclip.core.provenance import write_record
 from roclip.experiment.steps import Step
+from roclip.reporting.board.costs import Costs
+from roclip.reporting.board.entries import read_entries
 from roclip.reporting.leaderboard import main
-from roclip.reporting.results import written
-from tests.fixtures.plans import planned, runs_of
-from tests.fixtures.results import result
+from tests.conftest import ROOT, SCENES
+from tests.fixtures.experiment import EPOCHS, NOTING, history_rows, kind_of, made_up, made_up_plan, point
+
+pytestmark = pytest.mark.usefixtures("noting")
+
+DEFENCES = {"clip": "clip", "noting": NOTING}
+SWEEP = {"ages": [point("noting", {"age": 3})]}
+SECONDS = {"clip": 2.0, NOTING: 3.0}  # of an epoch, by kind
 
 
-def experiment(folder, *of, **plan):
-    """An experiment with the results of some models."""
-    rows = [row for rows in of for row in rows]
-    write_plan(folder / "plan.json", planned(runs_of(rows), experiment=folder.name, **plan))
-    write_table(folder / "tables/results.csv", tuple(RESULTS), written(rows))
-    return str(folder)
+def finished(folder, drawn=True):
+    """A finished experiment with made-up results: attacks none, images and trigger, seeds 10 and 11, a sweep of a defence."""
+    plan = made_up_plan(DEFENCES, SWEEP, experiment=folder.name)
+    made_up(folder, plan)
+    data = {"roots": [str(folder)], "url_list": None, "tables": {} if drawn else {"train": "photos/train.csv"}}
+    (folder / "config.yaml").write_text(yaml.safe_dump({"data": data | {"classes": str(SCENES / "classes.txt")}}))
+    for attack in plan.attack_folders():
+        counts = {"kind": attack.split("/")[0], "clean_pairs": 1000, "poisons": 10}
+        write_json(folder / "attacks" / attack / "manifest.json", counts)
+    history = list(history_rows(plan))
+    for attack, step, seed in plan.runs:
+        of = folder / f"models/{attack}/{step}/seed{seed}"
+        its = [row for row in history if (row["attack"], row["defence"], row["seed"]) == (attack, step, seed)]
+        write_table(of / "history.csv", tuple(HISTORY), [{name: row[name] for name in HISTORY} for row in its])
+        pace = [{"epoch": r["epoch"], "kind": r["kind"], "pairs_per_second": 9, "seconds": SECONDS[r["kind"]]} for r in its]
+        write_table(of / "pace.csv", tuple(PACE), pace)
+        write_record(of / "train.record.json", {"commit": f"c0ffee{seed}"})
+    return folder
 
 
-@pytest.fixture
-def folders(tmp_path):
-    two = experiment(
-        tmp_path / "two", result(hits=16, control=0, zero_shot=0.9, sd=0.01), result(defence="roclip", hits=1),
-        result(defence="roclip~pool_size~4", hits=3),
-    )  # fmt: skip
-    photographs = result("patch", "cleaned", "last_repair", hits=5, n=1000), result("clean", zero_shot=0.25)
-    return [two, experiment(tmp_path / "photographs", *photographs, model="RN50|<b>")]
+def added(tmp_path, folder, *flags):
+    """The rows that the command writes for an experiment, by attack and defence."""
+    board = tmp_path / "board"
+    assert main(["--add", str(folder), "--by", "Ada", "--config", "mine.yaml", "--folder", str(board), *flags]) == 0
+    assert (board / "index.html").is_file()
+    rows = read_table(board / f"{folder.name}.csv", tuple(LEADERBOARD))
+    assert list(rows[0]) == list(LEADERBOARD)
+    return {(row["attack"], row["defence"]): row for row in rows}
 
 
-def test_a_row_for_each_model_and_checkpoint_of_every_experiment(folders, tmp_path, capsys):
-    assert main([*folders, "--out", str(tmp_path / "board")]) == 0
-    rows = read_table(tmp_path / "board/leaderboard.csv", tuple(LEADERBOARD))
-    names = ("experiment", "model", "attack", "family", "defence", "checkpoint", "seeds")
-    assert [tuple(row[name] for name in names) for row in rows] == [
-        ("two", "small_model.json", "targeted", "targeted", "clip", "last_clip", "3"),
-        ("two", "small_model.json", "targeted", "targeted", "roclip", "last_clip", "1"),
-        ("photographs", "RN50|<b>", "patch", "backdoor", "cleaned", "last_repair", "1"),
-        ("photographs", "RN50|<b>", "clean", "clean", "clip", "last_clip", "1"),
-    ]
-    first, last = rows[0], rows[-1]
-    shares = ("attack_success", "attack_success_low", "control_high")
-    assert [first[name] for name in shares] == ["1.000000", "0.794093", "0.205907"]
-    assert [first[name] for name in ("zero_shot", "zero_shot_sd", "linear_probe")] == ["0.900000", "0.010000", ""]
-    assert (last["attack_success"], last["control"], last["zero_shot"]) == ("", "", "0.250000")
-    printed = capsys.readouterr().out
-    assert printed == (tmp_path / "board/leaderboard.md").read_text()
-    assert "| targeted | targeted | clip | last CLIP epoch | 3 | 100.0 [79.4, 100.0] | 0.0 [0.0, 20.6] |" in printed
-    assert "| 90.0 ± 1.0 | – |" in printed
-    assert "last repair epoch" in printed
-    assert "<b>" not in printed
-    assert len({line.count("|") for line in printed.splitlines()}) == 1
+def test_a_row_for_each_attack_and_each_defence_that_is_no_variant(tmp_path):
+    rows = added(tmp_path, finished(tmp_path / "made"))
+    assert list(rows) == [(attack, defence) for attack in ("none", "images", "trigger") for defence in DEFENCES]
+    row = rows["images", "clip"]
+    expected = {
+        "experiment": "made", "dataset": "drawn scenes, 50 classes, 1,000 pairs", "drawn": "1", "model": "small.json",
+        "pairs": "1000", "kind": "images", "family": "targeted", "poisons": "10", "checkpoint": "last_clip", "seeds": "2",
+        "judged": "100", "learned": "1", "commit": "c0ffee10 c0ffee11", "config": "mine.yaml", "computed_by": "Ada",
+    }  # fmt: skip
+    assert {name: row[name] for name in expected} == expected
+    results = read_table(tmp_path / "made/tables/results.csv", ("attack",))
+    for measure in ("attack_success", "control", "zero_shot"):
+        (result,) = (
+            r for r in results
+            if (r["attack"], r["defence"], r["checkpoint"], r["measure"]) == ("images", "clip", "last_clip", measure)
+        )  # fmt: skip
+        cells = {"": result["value"], "_low": result["low"], "_high": result["high"]}
+        assert all(row[f"{measure}{end}"] == (f"{float(cell):.6f}" if cell else "") for end, cell in cells.items())
+    assert rows["none", "clip"]["attack_success"] == rows["none", "clip"]["judged"] == ""
 
 
-def test_weights_of_another_model_go_by_its_name(tmp_path):
-    rows = [*result("patch", "clip", hits=1), *result("patch", "theirs", "given", hits=1)]
-    theirs = Step("theirs", "train", {"kind": "given", "model": "RN50-quickgelu", "pixels": "none"})
-    repaired = Step("clip", "repair", {"kind": "finetune"}, start_from="theirs")
-    folder = experiment(tmp_path / "x", rows, models={"theirs": theirs, "clip": repaired})
-    main([folder, "--out", str(tmp_path)])
-    assert {row["model"] for row in read_table(tmp_path / "leaderboard.csv", tuple(LEADERBOARD))} == {"RN50-quickgelu"}
+def test_success_at_equal_accuracy_and_the_curves_are_means_over_seeds(tmp_path):
+    row = added(tmp_path, finished(tmp_path / "made"))["images", "noting"]
+    # the accuracy is .5 from the first epoch on, when success was .1 and .2
+    assert (row["equal_accuracy"], row["equal_success"]) == ("0.500000", "0.150000")
+    assert float(row["equal_success_low"]) < 0.15 < float(row["equal_success_high"])
+    assert row["curve_kinds"].split() == [kind_of(epoch, 2) for epoch in range(1, EPOCHS + 1)]
+    assert row["curve_zero_shot"].split() == ["0.5000"] * EPOCHS
+    assert row["curve_success"].split() == [f"{epoch / 10 + 0.05:.4f}" for epoch in range(1, EPOCHS + 1)]
 
 
-def test_without_a_folder_to_write_the_table_is_only_printed(folders, tmp_path, capsys):
-    before = sorted(tmp_path.rglob("*"))
-    assert main(folders) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 2 + 4
-    assert sorted(tmp_path.rglob("*")) == before
+def test_the_cost_is_in_epochs_of_the_baseline(tmp_path):
+    rows = added(tmp_path, finished(tmp_path / "made"))
+    assert (rows["images", "clip"]["cost"], rows["images", "clip"]["cost_from"]) == ("6.00", "measured")
+    assert rows["images", "noting"]["cost"] == "7.50"  # three epochs of 2 s and three of 3 s, and one of clip takes 2 s
 
 
-def test_folders_without_tables_are_named_and_skipped(folders, tmp_path, capsys, caplog):
-    caplog.set_level("INFO")
-    (tmp_path / "begun").mkdir()
-    write_plan(tmp_path / "begun/plan.json", planned([("patch", "clip", 0)]))
-    (tmp_path / "README.md").write_text("no folder")
-    main([str(tmp_path / "begun"), str(tmp_path / "README.md"), folders[1], str(tmp_path)])
-    assert caplog.messages == [
-        f"skipped {tmp_path}/begun: no tables/results.csv; run its workflow first",
-        f"skipped {tmp_path}: no plan.json; run its workflow first",
-    ]
-    assert len(capsys.readouterr().out.splitlines()) == 2 + 2
+def test_without_seconds_epochs_are_counted_but_not_those_of_a_repair(tmp_path):
+    plan = made_up_plan(DEFENCES | {"repaired": "clip"})
+    plan.models["repaired"] = Step("repaired", "repair", {"kind": "finetune"}, start_from="clip")
+    folder = finished(tmp_path / "made")
+    costs = Costs(plan, folder)
+    shutil.copytree(folder / "models/images/clip", folder / "models/images/repaired", dirs_exist_ok=True)
+    assert costs.cost("images", "repaired", [10]) == (12.0, "measured")  # the training that it repairs is part of it
+    (folder / "models/images/clip/seed10/pace.csv").write_text("epoch,kind,pairs_per_second,seconds\n1,clip,9,2\n2,clip,9,x\n")
+    assert costs.cost("images", "clip", [10, 11]) == (6.0, "counted")
+    assert costs.cost("images", "noting", [10]) == (6.0, "counted")
+    (cost, source) = costs.cost("images", "repaired", [10])
+    assert cost != cost
+    assert source == ""
 
 
-def test_where_nothing_has_tables_it_is_said_in_one_line(tmp_path):
-    with pytest.raises(UserError, match=f"^{tmp_path}: no experiment with tables"):
-        main([str(tmp_path)])
+def test_a_model_that_has_learned_nothing_has_no_attack_success(tmp_path):
+    folder = finished(tmp_path / "made")
+    path = folder / "tables/results.csv"
+    rows = read_table(path, ("attack",))
+    write_table(path, tuple(rows[0]), [row | {"learned": "0" if row["defence"] == "noting" else "1"} for row in rows])
+    found = added(tmp_path, folder)
+    blind = found["images", "noting"]
+    assert [blind[name] for name in ("learned", "attack_success", "attack_success_low", "equal_success")] == ["0", "", "", ""]
+    assert blind["zero_shot"] != ""
+    assert found["images", "clip"]["learned"] == "1"
+
+
+def test_pictures_are_of_drawn_scenes_alone(tmp_path):
+    drawn = added(tmp_path, finished(tmp_path / "made"))
+    assert [key for key, row in drawn.items() if row["pictures"]] == [("images", "clip"), ("trigger", "clip")]
+    images = drawn["trigger", "clip"]["pictures"].split()
+    opened = [Image.open(BytesIO(base64.b64decode(image))) for image in images]
+    assert [image.size for image in opened] == [(8, 8)] * 4
+    assert opened[1].getpixel((0, 0)) == (0, 0, 200)  # sample.png
+    assert "with the trigger" in drawn["trigger", "clip"]["picture_texts"]
+    assert "wanted class: cup" in drawn["images", "clip"]["picture_texts"]
+    photographs = added(tmp_path, finished(tmp_path / "photos", drawn=False), "--dataset", "Flickr8k")
+    assert {(row["drawn"], row["dataset"], row["pictures"]) for row in photographs.values()} == {("0", "Flickr8k", "")}
+    assert "data:image/png;base64" in (tmp_path / "board/index.html").read_text()
+    (tmp_path / "board/made.csv").unlink()
+    main(["--folder", str(tmp_path / "board")])
+    assert "data:image/png;base64" not in (tmp_path / "board/index.html").read_text()
+
+
+def test_photographs_go_by_the_name_of_their_experiment(tmp_path):
+    rows = added(tmp_path, finished(tmp_path / "photos", drawn=False))
+    assert {row["dataset"] for row in rows.values()} == {"photos"}
+
+
+def test_what_is_written_can_be_read(tmp_path):
+    added(tmp_path, finished(tmp_path / "made"))
+    added(tmp_path, finished(tmp_path / "other"))
+    assert [row["experiment"] for row in read_entries(tmp_path / "board")] == ["made"] * 6 + ["other"] * 6
+
+
+def test_an_experiment_may_be_added_again_and_another_of_its_name_may_not(tmp_path):
+    folder = finished(tmp_path / "made")
+    first = added(tmp_path, folder)
+    assert added(tmp_path, folder) == first
+    before = (tmp_path / "board/made.csv").read_bytes()
+    for by, config in (("Grace", "mine.yaml"), ("Ada", "other.yaml")):
+        with pytest.raises(UserError, match=r"made.csv: two experiments of one name, that one is mine.yaml by Ada; give yours"):
+            main(["--add", str(folder), "--by", by, "--config", config, "--folder", str(tmp_path / "board")])
+    assert (tmp_path / "board/made.csv").read_bytes() == before
+
+
+def test_an_experiment_without_results_or_name_is_one_line(tmp_path):
+    board = ["--folder", str(tmp_path / "board")]
+    with pytest.raises(UserError, match=f"^{tmp_path}: no plan.json; run its workflow first$"):
+        main(["--add", str(tmp_path), "--by", "Ada", *board])
+    folder = finished(tmp_path / "made")
+    with pytest.raises(UserError, match=r"^--by: say who computed it"):
+        main(["--add", str(folder), *board])
+    with pytest.raises(UserError, match=r"^--config: 0 files in config/ are of the experiment made; name the file"):
+        main(["--add", str(folder), "--by", "Ada", *board])
+    (folder / "models/images/clip/seed10/train.record.json").unlink()
+    with pytest.raises(UserError, match=r"train.record.json: no such file"):
+        main(["--add", str(folder), "--by", "Ada", "--config", "x", *board])
+    (folder / "tables/results.csv").unlink()
+    with pytest.raises(UserError, match=f"^{folder}: no tables/results.csv; run its workflow first$"):
+        main(["--add", str(folder), "--by", "Ada", *board])
+    assert not (tmp_path / "board").exists()
+
+
+def test_the_config_file_is_found_by_the_name_of_the_experiment(tmp_path):
+    board = tmp_path / "board"
+    main(["--add", str(finished(tmp_path / "easy")), "--by", "Ada", "--folder", str(board)])
+    assert {row["config"] for row in read_entries(board)} == {"config/easy.yaml"}
+
+
+def test_git_tracks_the_files_of_the_leaderboard_and_nothing_else_that_is_made():
+    names = ("leaderboard/mine.csv", "leaderboard/index.html", "leaderboard/.mine.1.part.csv", "mine/tables/results.csv")
+    asked = subprocess.run(
+        ["git", "check-ignore", *(f"results/{name}" for name in names)], cwd=ROOT, capture_output=True, text=True
+    )
+    if asked.returncode == 128:
+        pytest.skip("not in a git repository")
+    assert asked.stdout.split() == [f"results/{name}" for name in names[1:]]

@@ -53,7 +53,7 @@ def test_a_number_without_its_counterpart_leaves_the_other_cell_empty():
     assert set(list(line(table, "mine", "clip").values())[4:]) == {""}
     safeclip = line(table, "targeted", "safeclip")
     assert safeclip[CC1M] == "0"
-    assert [safeclip[key] for key in (HERE[0], ("here", "judged"), ABSTRACT, CC3M)] == 4 * [""]
+    assert [safeclip[key] for key in (HERE[0], ("here", "judged"), ABSTRACT)] == 3 * [""]
     assert "targeted_strong" not in set(table[("", "attack")])
 
 
@@ -91,6 +91,8 @@ def test_utility_has_published_means_and_imagenet():
     clip = line(table, "zero-shot", "clip", "none")
     assert [clip[key] for key in (*HERE, means, imagenet)] == ["99.8 ± 0.1", "", "17.6", "19.4"]
     assert line(table, "zero-shot", "roclip", "none")[means] == "7.9"
+    assert line(table, "zero-shot", "safeclip", "none")[means] == "18.6"
+    assert line(table, "linear probe", "safeclip", "none")[means] == "57.0"
     assert line(table, "linear probe", "clip", "none")[means] == "56.5"
     assert line(table, "linear probe", "roclip", "none")[means] == "48.2"
     poisoned = line(table, "zero-shot", "roclip", "targeted")
