@@ -8,6 +8,15 @@ TRUTH = {  # truth.csv of an attack, a row for each of train.csv; read by measur
     "true_class": "classes that the image of a poisoned pair shows, with | between them; empty for clean pairs, whose captions "
     "say it, and where it is not known",
 }
+CHECK = {  # check.csv of an attack, a row for each finding of the stage check
+    "finding": "poisons, class_in_captions, caption_words, caption_length, caption_form, trigger_pixels, trigger_in_jpeg or "
+    "trigger_in_crops",
+    "severity": "fine, doubt or fault",
+    "value": "what was found",
+    "threshold": "what it is measured against",
+    "meaning": "the finding in a sentence",
+    "change": "what to change; empty where it is fine",
+}
 KEPT = {"row": "row of train.csv that a filter keeps, counted from 0"}
 SCORES = {
     "row": "row of train.csv, counted from 0",

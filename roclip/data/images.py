@@ -127,7 +127,8 @@ def decode_crop(path: Path | str, size: int, draws: Sequence[float], min_area: f
 
 def decode_views(path: Path | str, size: int, views: Sequence[Sequence[float] | None], min_area: float) -> list[np.ndarray]:
     """Views of one image that is decoded once: `decode_crop` for the draws of each, `decode` where they are None."""
-    if list(views) == [None]:
+    plain = [draws is None for draws in views]  # draws may be arrays, which are no truth values
+    if plain == [True]:
         return [decode(path, size)]
     with _opened(path) as image:
         orientation = _orientation(image)
@@ -135,7 +136,7 @@ def decode_views(path: Path | str, size: int, views: Sequence[Sequence[float] | 
         boxes = [(0, 0, width, height) if draws is None else crop_box(width, height, draws, min_area) for draws in views]
         # JPEGs far larger than needed are decoded at 1/2, 1/4 or 1/8; what is left to resize is still a factor of 2
         shrink = min(min(right - left, bottom - top) for left, top, right, bottom in boxes) / (2 * size)
-        if shrink >= 2 and None not in views:
+        if shrink >= 2 and not any(plain):
             image.draft("RGB", tuple(math.ceil(side / shrink) for side in image.size))
         image = _upright(image, orientation)
         x, y = image.width / width, image.height / height

@@ -62,6 +62,11 @@ class Targets:
         return self.at(f"attacks/{folder}/train.csv" for folder in self.plan.attack_folders())
 
     @cached_property
+    def checks(self) -> list[str]:
+        """What can be seen of each attack before any training."""
+        return self.at(f"attacks/{folder}/check.csv" for folder in self.plan.attack_folders())
+
+    @cached_property
     def manifests(self) -> list[str]:
         """What each attack did, in numbers, and its record."""
         names = ("manifest.json", f"attack{SUFFIX}")
@@ -230,6 +235,10 @@ class Targets:
     def attack_flags(self, wildcards: Any) -> str:
         told = {"image_size": self.plan.image_size, "roots": self.config["data"]["roots"], "seed": wildcards.seed}
         return flags({**self.plan.attack[wildcards.attack], **told})
+
+    def check_flags(self) -> str:
+        told = {"image_size": self.plan.image_size, "crop_area": self.config["train"]["crop_area"]}
+        return flags({**told, "roots": self.config["data"]["roots"]})
 
     def filter_flags(self, wildcards: Any) -> str:
         told = {"weights": self.scored_by(wildcards) or None, "truth": self.truth_of_filter(wildcards) or None} | self.towers
