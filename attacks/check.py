@@ -1,8 +1,8 @@
 """Stage: look at the data of an attack before anything is trained on it: can it take?
 
-Writes `check.csv`, a row for each finding: the number of poisons for the data, whether clean captions name the classes that the
-adversary wants, whether poisoned captions look like the others, and, of backdoors, what is left of the trigger after the model's
-resizing, in JPEG and after crops. What is a doubt or a fault is in the log too, with what to change. It changes nothing.
+Writes `check.csv`, a row for each finding: the number of poisons for the data, whether clean captions name the classes that
+the adversary wants, whether poisoned captions look like the others, and, of backdoors, what is left of the trigger after the
+model's resizing, in JPEG and after crops. A doubt or a fault is in the log too, with what to change. It changes nothing.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """What the data of an attack tell before any training: findings, each a number beside what it is measured against.
 
-A finding is `fine`, a `doubt` or a `fault`. No threshold is a matter of taste: it is a published case that hardly succeeded, what
-the clean captions are like themselves, the error of rounding a pixel, or one half, where more is lost than is kept.
+A finding is `fine`, a `doubt` or a `fault`. No threshold is a matter of taste: it is a published case that hardly succeeded,
+what the clean captions are like themselves, the error of rounding a pixel, or one half, where more is lost than is kept.
 """
 
 import re
@@ -59,8 +59,8 @@ class Case:
     whose: str
     kinds: tuple[str, ...] = ()
 
-    def covers(self, kind: str, poisons: float, pairs: int) -> bool:
-        return (not self.kinds or kind in self.kinds) and poisons <= self.poisons and poisons <= self.rate * pairs
+    def is_of(self, kind: str, family: str) -> bool:
+        return family == self.family and (not self.kinds or kind in self.kinds)
 
     def beyond(self, pairs: int) -> int:
         """The fewest poisons that are more than this case had, in number or rate."""
@@ -77,17 +77,18 @@ CASES = (
 
 def number_of_poisons(kind: str, family: str, poisons: float, pairs: int) -> Iterator[Finding]:
     """Whether the poisons, of a target or a trigger, are no more than in a case that failed; nothing without such cases."""
-    cases = sorted((case for case in CASES if case.family == family), key=lambda case: case.success)
+    cases = sorted((case for case in CASES if case.is_of(kind, family)), key=lambda case: case.success)
     what = f"{poisons:g} poisons{' a target' if family == 'targeted' else ''} among {pairs} clean pairs ({poisons / pairs:.3%})"
     for case in cases:
-        if case.covers(kind, poisons, pairs):
+        if poisons <= case.poisons and poisons <= case.rate * pairs:
             severity = FAULT if case.success < HALF else DOUBT
             meaning = f"{what} are no more than a case that reached {case.success:.1%} attack success: {case.whose}."
             change = f"raise {NUMBERS.get(family, 'poisons')} to {case.beyond(pairs)} or more"
             yield Finding("poisons", severity, poisons, case.beyond(pairs), meaning, change)
             return
     if cases:
-        yield Finding("poisons", FINE, poisons, cases[0].beyond(pairs), f"{what} are more than in any case known to have failed.")
+        meaning = f"{what} are more than in any case that is known to have failed."
+        yield Finding("poisons", FINE, poisons, max(case.beyond(pairs) for case in cases), meaning)
 
 
 def classes_in_captions(captions: Sequence[str], wanted: Mapping[str, int]) -> Iterator[Finding]:
@@ -179,7 +180,7 @@ def trigger(images: Iterable[Pair], crop_area: float, as_jpeg: bool) -> Iterator
         yield kept_of("trigger_in_jpeg", kept, f"JPEG of quality {JPEG_QUALITY}, as the clean images are stored", change)
     kept = float(np.mean([left_in_crops(*pair, crop_area, number) for number, pair in enumerate(pairs)]))
     change = "use a trigger that fills the image, such as tint or sinusoid, or a larger one in the middle"
-    yield kept_of("trigger_in_crops", kept, f"random crops of {crop_area:g} of the image or more, as augmentation makes", change)
+    yield kept_of("trigger_in_crops", kept, f"random crops of at least {crop_area:g} of the image, as in augmentation", change)
 
 
 def kept_of(name: str, share: float, after: str, change: str) -> Finding:

@@ -81,6 +81,24 @@ RESULTS = {  # tables/results.csv, a row for each measure of a model's checkpoin
     "seeds": "how many",
     "learned": "0 where zero-shot accuracy is not three standard errors above chance: attack success then says nothing; else 1",
 }
+TOOK = {  # tables/took.csv, a row for each attack that is no variant (roclip/reporting/took.py)
+    "attack": "trained on",
+    "defence": "the baseline",
+    **CHECKPOINT,
+    "took": "yes, barely or no",
+    "attack_success": "as in results.csv",
+    "attack_success_low": "95% interval; empty of one training of a backdoor",
+    "attack_success_high": "its upper end",
+    "attack_success_n": "images of all seeds",
+    "attack_success_seeds": "how many",
+    "control": "as in results.csv; empty where none was run",
+    "control_low": "",
+    "control_high": "",
+    "control_n": "",
+    "control_seeds": "",
+    "reason": "why not; empty where it did",
+    "change": "what to change",
+}
 EQUAL_ACCURACY = {  # tables/equal_accuracy.csv: attack success at equal zero-shot accuracy (roclip/reporting/equal_accuracy.py)
     **MODEL,
     "kind": "of epochs, after which the weights are judged",

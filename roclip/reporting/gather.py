@@ -4,10 +4,11 @@ Writes `measures.csv`, a row for each measure of a model on an evaluation set, w
 `results.csv`, a row for each measure of an attack, defence and checkpoint over all seeds; `differences.csv`, every defence
 beside each that is no variant and beside its control, and the ends of sweeps, with p values; `equal_accuracy.csv` and
 `equal_differences.csv`, attack success at equal zero-shot accuracy; `sweeps.csv`, a row for each point of a sweep;
-`history.csv`, the histories of all models; and `measures.md`, the results at a glance. Their columns are in
-roclip/core/columns.py. Files that the plan does not name are not read.
+`history.csv`, the histories of all models; `took.csv`, whether each attack succeeds on the baseline; and `measures.md`, the
+results at a glance. Their columns are in roclip/core/columns.py. Files that the plan does not name are not read.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any
 
 from roclip.core.atomic import atomic
 from roclip.core.columns import (
+    CHECK,
     DIFFERENCES,
     EQUAL_ACCURACY,
     EQUAL_DIFFERENCES,
@@ -26,12 +28,14 @@ from roclip.core.columns import (
     MODEL,
     RESULTS,
     SWEEPS,
+    TOOK,
 )
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_lines, read_table, write_table
 from roclip.core.options import Stage, option
 from roclip.evaluation import attack_set, measures_of
 from roclip.experiment.plan import Plan, evaluation_sets, read_plan
+from roclip.reporting import took
 from roclip.reporting.differences import differences
 from roclip.reporting.equal_accuracy import comparisons, ends, main_kinds
 from roclip.reporting.intervals import clopper_pearson
@@ -39,6 +43,7 @@ from roclip.reporting.labels import measure_label
 from roclip.reporting.learned import with_learned
 from roclip.reporting.results import COUNTED, INTERVALS, MEANS, TARGETED, Row, accuracy, percent, pivot, plain, results, written
 
+log = logging.getLogger(__name__)
 MEASURED = ("attack success (ASR)", "control", *map(measure_label, MEANS))
 HEADINGS = ("attack", "defence", "checkpoint", "seeds", *MEASURED)
 NOTE = (
@@ -54,6 +59,7 @@ class GatherOptions:
     plan: Path = option("plan.json of the experiment")
     measures: Path = option("folder of the measures, with ATTACK/DEFENCE/seedN/SET/MEASURE.json in it", glob="*.json")
     models: Path = option("folder of the models, with ATTACK/DEFENCE/seedN/history.csv in it", glob="history.csv")
+    attacks: Path = option("folder of the attacks, with ATTACK/seedN/check.csv in it", glob="check.csv")
     classes: Path = option("file of the experiment's class names, one a line: chance is one in as many")
     validation: Path = option("labelled images (path, label) of the zero-shot accuracies in the histories")
     validation_images: int = option("how many of them are used after every epoch", minimum=1)
@@ -85,6 +91,14 @@ def read_histories(folder: Path, plan: Plan) -> tuple[list[str], list[Row]]:
         for row in read_table(folder / attack / defence / f"seed{seed}/history.csv", tuple(HISTORY))
     ]
     return list(dict.fromkeys([*MODEL, *HISTORY, *(column for row in rows for column in row)])), rows
+
+
+def read_checks(folder: Path, plan: Plan) -> dict[str, list[Row]]:
+    """By attack what the stage check found, of all seeds."""
+    found: dict[str, list[Row]] = defaultdict(list)
+    for place in plan.attack_folders():
+        found[place.partition("/")[0]] += read_table(folder / place / "check.csv", tuple(CHECK))
+    return found
 
 
 def pooled(rows: Sequence[Row]) -> list[Row]:
@@ -158,12 +172,16 @@ def run(options: GatherOptions) -> None:
     rows, history = read_measures(options.measures, plan), read_histories(options.models, plan)
     images = min(options.validation_images, len(read_table(options.validation, tuple(LABELLED))))
     gathered = with_learned(results(rows, plan.family), classes)
+    judged = took.verdicts(pivot(gathered), plan, classes, read_checks(options.attacks, plan))
+    for sentence in took.in_words(judged):
+        log.warning(sentence)
     tables = {
         "measures": (MEASURES, [with_interval(row, plan) for row in pooled(rows)]),
         "results": (RESULTS, written(gathered)),
         "differences": (DIFFERENCES, differences(rows, plan)),
         "sweeps": (SWEEPS, sweep_rows(plan)),
         "history": history,
+        "took": (TOOK, took.written(judged)),
         **at_equal_accuracy(plan, rows, history[1], classes, images),
     }
     for name, (columns, content) in tables.items():

@@ -44,6 +44,9 @@ from roclip.reporting.gather import HEADINGS, glance
 from roclip.reporting.planned import paper_tables
 from roclip.reporting.power import measured_spread, power, what_seeds_show
 from roclip.reporting.results import INTERVALS, pivot, read_results
+from roclip.reporting.took import HEADINGS as TOOK_HEADINGS
+from roclip.reporting.took import read_took
+from roclip.reporting.took import table as took_table
 
 VERSIONS = ("torch", "open_clip_torch", "numpy", "scikit-learn", "matplotlib", "snakemake")
 DRAWN = "embedded scenes, drawn with emoji"
@@ -238,6 +241,8 @@ def gather(results: Path) -> dict[str, Any]:
         "kinds": kinds(defences),
         "recipes": recipes(defences),
         "absent_sets": absent_sets(config["downstream"], plan.sets),
+        "took_headings": TOOK_HEADINGS,
+        "took": took_table(read_took(tables / "took.csv")),
         "headings": HEADINGS,
         "results": result_rows(measured),
         "equal_headings": EQUAL_HEADINGS,

@@ -157,7 +157,7 @@ def test_a_template_without_words_says_nothing():
 def test_fine_colours_are_lost_in_jpeg():
     board = np.indices((32, 32)).sum(0) % 2
     smooth = np.full((32, 32, 3), 128, np.uint8)
-    fine = (smooth + 10 * (2 * board - 1)[..., None] * np.array([1, 0, -1])).astype(np.uint8)  # JPEG halves the colours' resolution
+    fine = (smooth + 10 * (2 * board - 1)[..., None] * np.array([1, 0, -1])).astype(np.uint8)  # of which JPEG keeps a quarter
     kept = {name: findings.left_in_jpeg(smooth.astype(float), image.astype(float)) for name, image in
             (("fine", fine), ("flat", smooth + 20))}  # fmt: skip
     assert kept["flat"] > 0.9
