@@ -65,7 +65,6 @@ class Built:
         if self.manifest.get("kind") not in ATTACKS:
             raise UserError(f"{options.manifest}: no kind of attack that is registered; make the attack again")
         self.kind = self.manifest["kind"]
-        self.family = ATTACKS[self.kind].family
         self.clean = truth["is_poison"].count("0")  # they come first
         self.paths, self.captions = pairs["path"], pairs["caption"]
         self.wanted = truth["adversary_class"][self.clean :]
@@ -75,23 +74,24 @@ class Built:
         clean, poisoned = self.captions[: self.clean], self.captions[self.clean :]
         if not poisoned:
             return
-        yield from number_of_poisons(self.kind, self.family, self._fewest(), self.clean)
+        yield from number_of_poisons(self.kind, *self._fewest(), self.clean)
         yield from classes_in_captions(clean, Counter(self.wanted))
         yield caption_words(clean, list(zip(poisoned, self.wanted, strict=True)))
         yield caption_length(clean, poisoned)
         yield from caption_form(clean, poisoned, read_lines(self.options.templates))
-        if self.family == "backdoor":
-            yield from self._triggers()
+        yield from self._triggers()
 
-    def _fewest(self) -> float:
-        """The poisons of a target, or of the trigger that has the fewest."""
-        if self.family == "targeted":
-            return len(self.wanted) / len(self.manifest["targets"])
-        return min(len(rows) for rows in self._sources())
+    def _fewest(self) -> tuple[str, float]:
+        """What the poisons are counted by, and how many there are: of a target, or of the trigger that has the fewest."""
+        if "targets" in self.manifest:
+            return "targeted", len(self.wanted) / len(self.manifest["targets"])
+        sources = self._sources()
+        return "backdoor" if sources else "captions", min((len(rows) for rows in sources), default=len(self.wanted))
 
     def _sources(self) -> list[Sequence[int]]:
-        """For each trigger the rows of the clean pairs whose images got it, in the order of the poisoned pairs."""
-        return [part["poisoned_rows"] for part in self.manifest.get("triggers", [self.manifest])]
+        """For each trigger of images the rows of the clean pairs whose images got it, in the order of the poisoned pairs."""
+        parts = self.manifest.get("triggers", [self.manifest])
+        return [part["poisoned_rows"] for part in parts if "poisoned_rows" in part]
 
     def _triggers(self) -> Iterator[Finding]:
         """The findings of each trigger; of several, of the one with the lowest value."""

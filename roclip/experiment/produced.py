@@ -72,7 +72,9 @@ class Produced:
         """The measures of a model on all that it is judged on."""
         folder = f"measures/{attack}/{defence}/seed{seed}"
         sets = evaluation_sets(self.plan, attack, defence, int(seed))
-        return self.at(f"{folder}/{name}/{measure}.json" for name in sets for measure in measures_of(name))
+        return self.at(
+            f"{folder}/{name}/{measure}.json" for name in sets for measure in measures_of(name, self.plan.of_captions)
+        )
 
     @cached_property
     def exports(self) -> list[str]:

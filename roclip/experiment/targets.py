@@ -15,7 +15,7 @@ from roclip.core.options import flags
 from roclip.core.provenance import SUFFIX
 from roclip.data.downstream_sets import absent_sets
 from roclip.data.url_list import SPLITS, by_split, paths, words
-from roclip.evaluation import OWN, attack_set
+from roclip.evaluation import OWN, PAIRS, attack_set
 from roclip.experiment.config import pair_count
 from roclip.experiment.plan import Step
 from roclip.experiment.produced import Produced
@@ -79,14 +79,20 @@ class Targets(Produced):
     def evaluation_set(self, wildcards: Any) -> dict[str, str]:
         """The tables and lists of an evaluation set, by their flags, and the record of its images where there is one."""
         lists = {key: self.config["data"][key] for key in ("classes", "templates")}
+        data, record = f"{self.results}/data", f"{self.results}/data/download{SUFFIX}"
         adversary = wildcards.set.removeprefix(attack_set(""))
         if adversary != wildcards.set:
             folder = f"{self.results}/attacks/{adversary}/seed{wildcards.seed}"
-            return {"test": f"{folder}/targets.csv", **lists, "record": f"{folder}/attack{SUFFIX}"}
-        folder = f"{self.results}/data" if wildcards.set == OWN else f"{self.results}/data/downstream/{wildcards.set}"
+            own = {"record": f"{folder}/attack{SUFFIX}", **lists}
+            if adversary in self.plan.of_captions:
+                return {"test": f"{data}/test.csv", "captions": f"{folder}/targets.csv", **own, "images": record}
+            return {"test": f"{folder}/targets.csv", **own}
+        if wildcards.set == PAIRS:
+            return {**dict.fromkeys(("test", "captions"), f"{data}/validation.csv"), **lists, "record": record}
+        folder = data if wildcards.set == OWN else f"{data}/downstream/{wildcards.set}"
         tables = {"test": f"{folder}/test.csv", "probe": f"{folder}/probe.csv"}
         if wildcards.set == OWN:
-            return {**tables, **lists, "record": f"{folder}/download{SUFFIX}"}
+            return {**tables, **lists, "record": record}
         return {**tables, **{key: f"{folder}/{key}.txt" for key in lists}}
 
     def export_inputs(self, wildcards: Any) -> list[str]:
@@ -178,8 +184,8 @@ class Targets(Produced):
         return f"{ranks} {self.plan.models[wildcards.step].stage} {neutral}"
 
     def encode_flags(self, wildcards: Any) -> str:
-        probe = self.evaluation_set(wildcards).get("probe")
-        return flags({"probe": probe, **self.towers, **self.intake})
+        tables = self.evaluation_set(wildcards)
+        return flags({**{name: tables.get(name) for name in ("probe", "captions")}, **self.towers, **self.intake})
 
     def export_flags(self, wildcards: Any) -> str:
         name = f"{wildcards.attack}/{wildcards.defence}/seed{wildcards.seed}"

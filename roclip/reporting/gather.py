@@ -41,7 +41,20 @@ from roclip.reporting.equal_accuracy import comparisons, ends, main_kinds
 from roclip.reporting.intervals import clopper_pearson
 from roclip.reporting.labels import measure_label
 from roclip.reporting.learned import with_learned
-from roclip.reporting.results import COUNTED, INTERVALS, MEANS, TARGETED, Row, accuracy, percent, pivot, plain, results, written
+from roclip.reporting.results import (
+    COUNTED,
+    INTERVALS,
+    MEANS,
+    TARGETED,
+    Row,
+    accuracy,
+    others,
+    percent,
+    pivot,
+    plain,
+    results,
+    written,
+)
 
 log = logging.getLogger(__name__)
 MEASURED = ("attack success (ASR)", "control", *map(measure_label, MEANS))
@@ -49,7 +62,7 @@ HEADINGS = ("attack", "defence", "checkpoint", "seeds", *MEASURED)
 NOTE = (
     f"Percent, top 1. Attack success and control: {INTERVALS} Control: on the attack's evaluation set, a model with the same "
     "defence and seed that was trained without an attack or, where there is none, on an attack of another family (targeted, "
-    "backdoor). Zero-shot and linear probe: means ± standard deviations over seeds; of one seed nothing is said of their "
+    "backdoor). All others: means ± standard deviations over seeds; of one seed nothing is said of their "
     "spread."
 )
 
@@ -74,7 +87,7 @@ def read_measures(folder: Path, plan: Plan) -> list[Row]:
     rows = []
     for attack, defence, seed in plan.runs:
         for name in evaluation_sets(plan, attack, defence, seed):
-            for measure in measures_of(name):
+            for measure in measures_of(name, plan.of_captions):
                 path = folder / attack / defence / f"seed{seed}" / name / f"{measure}.json"
                 found = read_json(path)
                 if not found or any(row["evaluation_set"] != name for row in found):
@@ -118,23 +131,34 @@ def with_interval(row: Row, plan: Plan) -> Row:
     of_targets = plan.family.get(row["evaluation_set"].removeprefix(attack_set(""))) == TARGETED
     ends = [f"{end:.6f}" for end in clopper_pearson(row["hits"], row["n"])]
     low, high = ends if row["seed"] != "all" or of_targets else ("", "")
+    named["median_rank"] = row.get("median_rank", "")
     return {"experiment": plan.experiment, **named, "value": f"{row['hits'] / row['n']:.6f}", "low": low, "high": high}
 
 
-def measured(row: Row) -> list[str]:
-    """Cells under MEASURED of a row of `pivot`: shares with intervals, means with standard deviations, and dashes."""
-    cells = [percent(row, name) for name in COUNTED] + [accuracy(row, name) for name in MEANS]
+def measured(row: Row, more: Sequence[str] = ()) -> list[str]:
+    """Cells under MEASURED of a row of `pivot`: shares with intervals, means with standard deviations, and dashes.
+
+    more: measures beside these, whose means follow.
+    """
+    cells = [percent(row, name) for name in COUNTED] + [accuracy(row, name) for name in (*MEANS, *more)]
     return [cell or "–" for cell in cells]
 
 
-def glance(rows: Iterable[Row]) -> list[list[str]]:
-    """Cells under HEADINGS for each row of `pivot`, of attacks and defences that are no variants."""
-    return [[row["attack"], row["defence"], row["checkpoint"], str(row["seeds"]), *measured(row)] for row in plain(rows)]
+def headings(rows: Sequence[Row]) -> list[str]:
+    """HEADINGS, and what else any of the rows of `pivot` has."""
+    return [*HEADINGS, *map(measure_label, others(rows))]
 
 
-def markdown(rows: Iterable[Row]) -> str:
+def glance(rows: Sequence[Row]) -> list[list[str]]:
+    """Cells under `headings` for each row of `pivot`, of attacks and defences that are no variants."""
+    more = others(rows)
+    return [[row["attack"], row["defence"], row["checkpoint"], str(row["seeds"]), *measured(row, more)] for row in plain(rows)]
+
+
+def markdown(rows: Sequence[Row]) -> str:
     """Rows of `pivot` as a Markdown table; attacks and defences that sweeps vary are left to the other tables."""
-    lines = [HEADINGS, ["---"] * len(HEADINGS), *glance(rows)]
+    named = headings(rows)
+    lines = [named, ["---"] * len(named), *glance(rows)]
     return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", NOTE]) + "\n"
 
 

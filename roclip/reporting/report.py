@@ -40,7 +40,7 @@ from roclip.reporting.equal_claims import HEADINGS as EQUAL_HEADINGS
 from roclip.reporting.equal_claims import equal_table
 from roclip.reporting.figures import figures_of
 from roclip.reporting.figures.style import DPI
-from roclip.reporting.gather import HEADINGS, glance
+from roclip.reporting.gather import glance, headings
 from roclip.reporting.planned import paper_tables
 from roclip.reporting.power import measured_spread, power, what_seeds_show
 from roclip.reporting.results import INTERVALS, pivot, read_results
@@ -243,7 +243,7 @@ def gather(results: Path) -> dict[str, Any]:
         "absent_sets": absent_sets(config["downstream"], plan.sets),
         "took_headings": TOOK_HEADINGS,
         "took": took_table(read_took(tables / "took.csv")),
-        "headings": HEADINGS,
+        "headings": headings(measured),
         "results": result_rows(measured),
         "equal_headings": EQUAL_HEADINGS,
         "equal": equal_table(read_table(tables / "equal_accuracy.csv", tuple(EQUAL_ACCURACY))),

@@ -10,7 +10,7 @@ from roclip.core.columns import CHECK, PAIRS
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_table, write_json, write_table
 from tests.conftest import SCENES
-from tests.fixtures.attacks import BACKDOORS, POISONERS, build
+from tests.fixtures.attacks import BACKDOORS, OF_IMAGES, POISONERS, build
 
 CLEAN = ["a dog on a beach", "a cat in a house", "a dog and a cat", "a beach in the sun", "the house of a dog"] * 20
 
@@ -32,6 +32,7 @@ def test_every_attack_is_looked_at(kind, scenes, tmp_path):
     found = checked(build(kind, scenes, tmp_path / "out"), scenes)
     assert {"class_in_captions", "caption_words", "caption_length", "caption_form"} < found.keys()
     assert ("trigger_pixels" in found) == (kind in [*BACKDOORS, "several"])
+    assert ("poisons" in found) == (kind in OF_IMAGES)  # of captions no case is known
     for row in found.values():
         assert row["severity"] in (FINE, DOUBT, FAULT)
         assert bool(row["change"]) == (row["severity"] != FINE)

@@ -1,6 +1,6 @@
 """Encodes every evaluation set once with each model that is judged on it, measures, and exports models.
 
-Reads   models/ATTACK/DEFENCE/seedN/weights/; data/ (set `own`), data/downstream/SET/, attacks/NAME/seedN/ (set attack-NAME)
+Reads   models/ATTACK/DEFENCE/seedN/weights/; data/ (sets `own` and `pairs`), data/downstream/SET/, attacks/NAME/seedN/ (attack-NAME)
 Writes  measures/ATTACK/DEFENCE/seedN/SET/: features.npz, quarantine.csv, MEASURE.json (checkpoint, evaluation_set, measure, hits,
         n; of attack success at top 1 also outcomes, a 1 or 0 for each image)
         exports/ATTACK/DEFENCE/seedN/: a folder for each checkpoint in open_clip's form, results.csv
