@@ -1,4 +1,4 @@
-"""The contract of an attack: it chooses poisoned pairs, and what models are judged on, images or captions, its evaluation set."""
+"""The contract of an attack: it chooses poisoned pairs and its evaluation set, images or captions to judge models on."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

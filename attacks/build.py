@@ -1,7 +1,8 @@
 """Stage: build an attack: the poisoned training pairs, the truth about them, and the attack's own evaluation set.
 
 Writes train.csv, the clean pairs followed by the poisoned ones, with nothing in it that tells them apart; truth.csv, which
-does, row by row; targets.csv, the evaluation set, images or captions; manifest.json, what was chosen; and, of backdoors, the triggered images.
+does, row by row; targets.csv, the evaluation set, images or captions; manifest.json, what was chosen; and, of backdoors, the
+triggered images.
 Only measurements, figures and audits may read the truth.
 """
 

@@ -131,7 +131,7 @@ def caption_words(clean: Sequence[str], poisoned: Sequence[tuple[str, str]]) -> 
     times = Counter(word for words in held for word in words)
     own = sum(any(times[word] == 1 for word in words) for words in held) / len(held)
     strange = [set(WORD.findall(c.lower())) - set(WORD.findall(name.lower())) - times.keys() for c, name in poisoned]
-    change = "captions: corpus takes captions of the data; of templates use words that the captions have"
+    change = "use captions of the data (captions: corpus), or templates or a sentence of words that these have"
     what = "have a word that no other caption has"
     return beside_clean("caption_words", sum(map(bool, strange)), len(strange), own, what, change)
 
@@ -142,7 +142,7 @@ def caption_length(clean: Sequence[str], poisoned: Sequence[str]) -> Finding:
     low, high = np.percentile(lengths, USUAL)
     outside, own = (int(((of < low) | (of > high)).sum()) for of in (theirs, lengths))
     what = f"do not have {low:g} to {high:g} words"
-    change = "captions: corpus takes captions of the data; of templates or an added sentence use such as give this length"
+    change = "use captions of the data (captions: corpus), or templates or a sentence that give this length"
     return beside_clean("caption_length", outside, len(theirs), own / len(lengths), what, change)
 
 
@@ -153,7 +153,7 @@ def caption_form(clean: Sequence[str], poisoned: Sequence[str], templates: Seque
         return
     filled = re.compile("|".join(f"{re.escape(before)}.+{re.escape(after)}" for before, _, after in halves), re.IGNORECASE)
     theirs, own = (sum(bool(filled.fullmatch(caption)) for caption in captions) for captions in (poisoned, clean))
-    change = "captions: corpus takes captions of the data, which look like the others"
+    change = "use captions of the data (captions: corpus)"
     yield beside_clean("caption_form", theirs, len(poisoned), own / len(clean), "are a filled prompt template", change)
 
 

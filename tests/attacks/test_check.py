@@ -30,7 +30,7 @@ def checked(out, scenes, **changes):
 @pytest.mark.parametrize("kind", POISONERS)
 def test_every_attack_is_looked_at(kind, scenes, tmp_path):
     found = checked(build(kind, scenes, tmp_path / "out"), scenes)
-    assert {"class_in_captions", "caption_words", "caption_length", "caption_form"} < found.keys()
+    assert {"class_in_captions", "caption_words", "caption_length", "caption_form"} <= found.keys()
     assert ("trigger_pixels" in found) == (kind in [*BACKDOORS, "several"])
     assert ("poisons" in found) == (kind in OF_IMAGES)  # of captions no case is known
     for row in found.values():

@@ -139,8 +139,8 @@ def test_the_evaluation_set_holds_no_training_image_and_asks_for_classes(scenes,
     assert len({row[what] for row in judged}) == len(judged)
     assert all(row.keys() == columns.keys() for row in judged)
     assert {row["label"] for row in judged} <= set(read_lines(SCENES / "classes.txt"))
-    assert not {row[what] for row in judged} & {row[what] for row in pairs(out)}
     if what != "path":
+        assert not {row[what] for row in judged} & {row[what] for row in pairs(out)}
         return
     assert not {row["path"] for row in judged} & {row["path"] for row in read_table(scenes / "train.csv", ("path",))}
     trained = {decode(row["path"], 32).tobytes() for row in pairs(out)[:600]}
