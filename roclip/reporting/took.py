@@ -67,7 +67,17 @@ def verdicts(measured: Sequence[Row], plan: Plan, classes: int, checks: Mapping[
             baseline.setdefault(row["attack"], {})[row["checkpoint"]] = row
     rows = [at(checkpoints, MAIN) for checkpoints in baseline.values()]
     judged = (row for row in rows if is_known(row, "attack_success") and has_learned(row, classes))
-    return [_row(row, verdict(row, classes), checks.get(row["attack"], ())) for row in judged]
+    harmless = no_cause(plan)
+    return [
+        _row(row, verdict(row, classes), [each for each in checks.get(row["attack"], ()) if each["finding"] not in harmless])
+        for row in judged
+    ]
+
+
+def no_cause(plan: Plan) -> set[str]:
+    """The findings that cannot be why an attack fails here: triggered images are no JPEGs, and few baselines make crops."""
+    crops = plan.defence.get(plan.baseline, {}).get("train", {}).get("augment_images", False)
+    return {"trigger_in_jpeg"} | (set() if crops else {"trigger_in_crops"})
 
 
 def _row(row: Row, took: str, checks: Iterable[Row]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tests.fixtures.plans import planned, point, runs_of
 from tests.fixtures.results import result, trained
 
 FINDINGS = [
-    {"severity": severity, "meaning": f"A {severity}.", "change": f"mend the {severity}"}
+    {"finding": "poisons", "severity": severity, "meaning": f"A {severity}.", "change": f"mend the {severity}"}
     for severity in ("fine", "doubt", "fault")
 ]
 
@@ -74,6 +74,22 @@ def test_the_worst_finding_is_the_reason():
     assert "100.0% [79.4, 100.0] of its evaluation set too" in row["reason"]
     (row,) = judged(result(hits=16, control=0), checks={"targeted": FINDINGS})
     assert (row["reason"], row["change"]) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("finding", "augment", "counts"),
+    [
+        ("trigger_in_crops", False, False),
+        ("trigger_in_crops", True, True),
+        ("trigger_in_jpeg", True, False),
+        ("poisons", False, True),
+    ],
+)
+def test_crops_are_a_reason_only_where_the_baseline_makes_them(finding, augment, counts):
+    recipes = {"clip": {"train": {"kind": "clip", "augment_images": augment}}}
+    checks = {"targeted": [{**FINDINGS[1], "finding": finding}]}
+    (row,) = judged(result(hits=1, control=0), checks=checks, defence=recipes)
+    assert (row["reason"] == "A doubt.") == counts
 
 
 def test_no_defence_is_judged_against_an_attack_that_did_not_take():
