@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 
 from attacks import ATTACKS
-from attacks.check import CheckOptions
 from roclip.core.errors import UserError
 from roclip.core.options import parse
 from roclip.data.download import DownloadOptions
@@ -275,30 +274,3 @@ def test_in_another_folder_the_workflows_own_files_are_found(tmp_path, monkeypat
     for odd in ({"train": 3}, {"data": None}, {"train": {"model": "x" * 9000}}, {"train": {"model": ["a\0b"]}}):
         with pytest.raises(UserError):
             check(read_config(ROOT, odd, []), ATTACKS)
-
-
-def test_captions_are_looked_up_among_test_images_and_pairs_among_themselves():
-    changes = {
-        "attacks": ["text_trigger", "patch"], "defences": ["clip"], "measures": ["retrieval"],
-        "attack": {"text_trigger": {"kind": "text_trigger"}},
-    }  # fmt: skip
-    told = targets(changes)
-    of = {tuple(Path(path).parts[-2:]) for path in told.measures_of("patch", "clip", 10)}
-    assert of >= {("pairs", "retrieval.json"), ("attack-text_trigger", "retrieval_success.json")}
-    assert of >= {("attack-patch", "attack_success.json"), ("own", "zero_shot.json")}
-    assert not [name for name, measure in of if name.startswith("attack-text") and measure != "retrieval_success.json"]
-    text, pairs = (job(set=name, defence="clip", seed="10") for name in ("attack-text_trigger", "pairs"))
-    tables = told.evaluation_set(text)
-    assert (tables["test"], tables["captions"]) == (
-        "results/x/data/test.csv", "results/x/attacks/text_trigger/seed10/targets.csv",
-    )  # fmt: skip
-    assert given(told.encode_flags(text))["captions"] == [tables["captions"]]
-    assert {told.evaluation_set(pairs)[name] for name in ("test", "captions")} == {"results/x/data/validation.csv"}
-    assert "captions" not in given(told.encode_flags(job(set="attack-patch", defence="clip", seed="10")))
-    assert "pairs" not in evaluation_sets(targets().plan, "patch", "clip", 3)
-
-
-def test_every_attack_is_looked_at_before_any_training(wanted):
-    assert len(wanted.checks) == len(wanted.attack_tables)
-    assert {Path(path).with_name("train.csv") for path in wanted.checks} == set(map(Path, wanted.attack_tables))
-    assert parse(CheckOptions, shlex.split(f"--train a --truth b --manifest c --templates d --out e {wanted.check_flags()}"))
