@@ -165,3 +165,9 @@ def test_fine_colours_are_lost_in_jpeg():
     assert kept["fine"] < 0.5
     (_, found, _) = findings.trigger([(smooth, fine)], 0.4, True)
     assert (found.finding, found.severity) == ("trigger_in_jpeg", DOUBT)
+
+
+@pytest.mark.parametrize(("hits", "n", "severity"), [(1, 2, FINE), (50, 100, DOUBT), (12, 100, FINE), (10, 100, FINE)])
+def test_a_share_of_few_captions_may_be_chance(hits, n, severity):
+    """Beside 10% of the clean ones: 1 of 2 is [1, 99], 12 of 100 [6, 20], 50 of 100 [40, 60]."""
+    assert findings.beside_clean("words", hits, n, 0.1, "are odd", "mend it").severity == severity
