@@ -24,9 +24,10 @@ rule data:
 
 
 rule attacks:
-    """The poisoned tables and the evaluation sets of all attacks."""
+    """The poisoned tables and the evaluation sets of all attacks, and whether they can do what they are for."""
     input:
         TARGETS.attack_tables,
+        TARGETS.checks,
 
 
 rule models:

@@ -19,6 +19,7 @@ STAGES = {
     },
     "attack": {
         "attack": "attacks.build",
+        "check": "attacks.check",
     },
     "defence": {
         "filter": "roclip.training.filter",

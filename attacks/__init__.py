@@ -13,6 +13,7 @@ from attacks.several import Several
 from attacks.sinusoid import Sinusoid
 from attacks.stripes import Stripes
 from attacks.targeted import Targeted
+from attacks.text_trigger import TextTrigger
 from attacks.tint import Tint
 from attacks.typical import Typical
 from attacks.variants import Variants
@@ -35,4 +36,5 @@ ATTACKS: dict[str, type[Attack]] = {
     "near_class": NearClass,
     "stripes": Stripes,
     "nashville": Nashville,
+    "text_trigger": TextTrigger,
 }

@@ -1,4 +1,4 @@
-"""The contract of an attack: it chooses poisoned pairs, and the images on which models are judged, its evaluation set."""
+"""The contract of an attack: it chooses poisoned pairs and its evaluation set, images or captions to judge models on."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +37,8 @@ class Poisoning:
     facts: Mapping[str, Any] = field(default_factory=dict)
     # of each pair the classes that its image shows, with | between them, empty where not known; None: known of no pair
     true_classes: Sequence[str] | None = None
+    # in place of targets, for an attack that is judged on captions: caption with the trigger, the same without it, class wanted
+    queries: Sequence[tuple[str, str, str]] = ()
 
 
 def too_few_captions(facts: Facts, name: str, wanted: int, pairs: int) -> str:
@@ -56,6 +58,7 @@ class Attack:
     """Base of all attacks. `options` are those of the stage, with the attack's own settings."""
 
     family: ClassVar[str]  # clean, targeted or backdoor: models of another family are the control of an attack
+    judged_on: ClassVar[str] = "images"  # or captions, which are looked up among the test images
 
     @dataclass(frozen=True, kw_only=True)
     class Settings:

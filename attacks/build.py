@@ -1,7 +1,8 @@
 """Stage: build an attack: the poisoned training pairs, the truth about them, and the attack's own evaluation set.
 
 Writes train.csv, the clean pairs followed by the poisoned ones, with nothing in it that tells them apart; truth.csv, which
-does, row by row; targets.csv, the evaluation set; manifest.json, what was chosen; and, of backdoors, the triggered images.
+does, row by row; targets.csv, the evaluation set, images or captions; manifest.json, what was chosen; and, of backdoors, the
+triggered images.
 Only measurements, figures and audits may read the truth.
 """
 
@@ -12,7 +13,7 @@ from typing import Any
 
 from attacks import ATTACKS
 from attacks.base import AttackOptions, Poisoning
-from roclip.core.columns import LABELLED, PAIRS, TRUTH
+from roclip.core.columns import LABELLED, PAIRS, QUERIES, TRUTH
 from roclip.core.errors import UserError
 from roclip.core.files import write_json, write_rows
 from roclip.core.options import Stage
@@ -49,12 +50,13 @@ def _write(options: Any, clean: Columns, poisoning: Poisoning) -> None:
     known = ((1, wanted, true) for (_, _, wanted), true in zip(poisons, shown, strict=True))
     truth = chain(repeat((0, "", ""), count), known)
     write_rows(options.out / "truth.csv", tuple(TRUTH), truth)
-    write_rows(options.out / "targets.csv", tuple(LABELLED), poisoning.targets)
-    counts = {"clean_pairs": count, "poisons": len(poisons), "evaluation_images": len(poisoning.targets)}
+    judged, columns = (poisoning.queries, QUERIES) if poisoning.queries else (poisoning.targets, LABELLED)
+    write_rows(options.out / "targets.csv", tuple(columns), judged)
+    counts = {"clean_pairs": count, "poisons": len(poisons), "evaluation_images": len(judged)}
     manifest = {"kind": options.kind, **counts, "rate": len(poisons) / count, **poisoning.facts}
     write_json(options.out / "manifest.json", manifest)
-    share, images = 100 * manifest["rate"], len(poisoning.targets)
-    log.info("%d poisons in %d clean pairs (%.2f%%), %d images to be judged on", len(poisons), count, share, images)
+    what = f"{len(judged)} {ATTACKS[options.kind].judged_on} to be judged on"
+    log.info("%d poisons in %d clean pairs (%.2f%%), %s", len(poisons), count, 100 * manifest["rate"], what)
 
 
 STAGE = Stage(AttackOptions, run, kinds=ATTACKS)

@@ -2,11 +2,25 @@
 
 PAIRS = {"path": "image file", "caption": "its caption"}  # train.csv and validation.csv
 LABELLED = {"path": "image file", "label": "class, or the class that an attack wants"}  # test.csv, probe.csv, targets.csv
+QUERIES = {  # targets.csv of an attack that is judged on captions
+    "caption": "with the trigger",
+    "plain": "the same caption without it",
+    "label": "class that the attack wants of the images which it finds",
+}
 TRUTH = {  # truth.csv of an attack, a row for each of train.csv; read by measurements, figures and audits alone
     "is_poison": "1 for a poisoned pair, 0 for a clean one",
     "adversary_class": "the class that the adversary wants for the image; empty for clean pairs",
     "true_class": "classes that the image of a poisoned pair shows, with | between them; empty for clean pairs, whose captions "
     "say it, and where it is not known",
+}
+CHECK = {  # check.csv of an attack, a row for each finding of the stage check
+    "finding": "poisons, class_in_captions, caption_words, caption_length, caption_form, trigger_pixels, trigger_in_jpeg or "
+    "trigger_in_crops",
+    "severity": "fine, doubt or fault",
+    "value": "what was found",
+    "threshold": "what it is measured against",
+    "meaning": "the finding in a sentence",
+    "change": "what to change; empty where it is fine",
 }
 KEPT = {"row": "row of train.csv that a filter keeps, counted from 0"}
 SCORES = {
@@ -18,7 +32,8 @@ HISTORY = {  # a training's history.csv, a row an epoch; the columns of the defe
     "kind": "what the defence calls the epoch",
     "loss": "mean over the epoch",
     "learning_rate": "of the last step",
-    "attack_success": "share of the attack's evaluation set that is taken for the adversary's class",
+    "attack_success": "share of the attack's evaluation set that is taken for the adversary's class; of captions the share "
+    "that finds an image of it first among the validation images",
     "target_cosine": "mean cosine of the evaluation set's images and the adversary's class",
     "zero_shot": "zero-shot accuracy on validation images",
     "clean_cosine": "mean cosine of image and own caption, of some clean pairs",
@@ -50,13 +65,15 @@ MEASURES = {  # tables/measures.csv, a row for each count
     "experiment": "its name in the config",
     **MODEL,
     **CHECKPOINT,
-    "evaluation_set": "own, a downstream set, or attack-NAME",
+    "evaluation_set": "own, pairs, a downstream set, or attack-NAME",
     "measure": "such as attack_success_top1",
     "value": "hits among n",
-    "n": "images",
+    "n": "images or captions",
     "low": "95% Clopper-Pearson interval over images, which says nothing of other trainings; empty where several are "
     "pooled, but for targets",
     "high": "its upper end",
+    "median_rank": "of captions that an attack is judged on: place among the test images of the first one of the class that it "
+    "wants, from 1 on; empty for other measures and of several seeds",
 }
 DETECTION = {  # detection.csv of a model, a row a checkpoint and detector; none without poisoned pairs
     **CHECKPOINT,
@@ -88,7 +105,8 @@ RESULTS = {  # tables/results.csv, a row for each measure of a model's checkpoin
     "attack": "trained on",
     "defence": "its name in the config",
     **CHECKPOINT,
-    "measure": "attack_success, control, zero_shot or linear_probe; all of them top 1",
+    "measure": "attack_success, control, zero_shot, linear_probe, retrieval_image_to_text, retrieval_text_to_image or, of the "
+    "same captions without an attack's trigger, retrieval_success_untriggered; all of them top 1",
     "value": "attack_success and control of targeted attacks: share of the targets of all seeds; all others: mean over seeds",
     "low": "95% interval: Clopper-Pearson's of the targets of targeted attacks; over trainings the beta-binomial one of "
     "backdoors and Student's t of accuracies, empty for one seed",
@@ -97,6 +115,24 @@ RESULTS = {  # tables/results.csv, a row for each measure of a model's checkpoin
     "n": "images of all seeds",
     "seeds": "how many",
     "learned": "0 where zero-shot accuracy is not three standard errors above chance: attack success then says nothing; else 1",
+}
+TOOK = {  # tables/took.csv, a row for each attack that is no variant (roclip/reporting/took.py)
+    "attack": "trained on",
+    "defence": "the baseline",
+    **CHECKPOINT,
+    "took": "yes, barely or no",
+    "attack_success": "as in results.csv",
+    "attack_success_low": "95% interval; empty of one training of a backdoor",
+    "attack_success_high": "its upper end",
+    "attack_success_n": "images of all seeds",
+    "attack_success_seeds": "how many",
+    "control": "as in results.csv; empty where none was run",
+    "control_low": "",
+    "control_high": "",
+    "control_n": "",
+    "control_seeds": "",
+    "reason": "why not; empty where it did",
+    "change": "what to change",
 }
 EQUAL_ACCURACY = {  # tables/equal_accuracy.csv: attack success at equal zero-shot accuracy (roclip/reporting/equal_accuracy.py)
     **MODEL,

@@ -18,6 +18,7 @@ class AttackSuccess(Measure):
     """Attack success (ASR): how often an image of an attack's evaluation set is taken for the adversary's class."""
 
     of = "attack"
+    is_success = True
 
     def rows(self, features: Features, checkpoint: str) -> list[dict[str, Any]]:
         found = ranks(features.images(checkpoint), features.class_features(checkpoint), features.labels())

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 class Measure:
     """A share of images that a checkpoint gets right, or wrong as an attack wants it."""
 
-    of: ClassVar[str]  # the evaluation sets that it is for: `labelled` images, or those of an `attack`
+    # the evaluation sets that it is for: `labelled` images, the experiment's own `pairs`, images of an `attack`, or `captions`
+    # of one, which are looked up among the test images
+    of: ClassVar[str]
+    is_success: ClassVar[bool] = False  # whether its first row is what an attack achieves, in tables and sentences
+    is_optional: ClassVar[bool] = False  # whether it is made only where the config's `measures` names it
     label: ClassVar[str | None] = None  # what it is called in headings; None: its name
     needs_probe: ClassVar[bool] = False  # whether it needs the probe images of a set beside the test images
     task: ClassVar[str] = ""  # what CLIP_benchmark calls it; empty where that has nothing of the kind
@@ -26,7 +30,9 @@ class Measure:
         self.settings = settings
 
     def rows(self, features: Features, checkpoint: str) -> list[dict[str, Any]]:
-        """Rows of `checkpoint`, `measure`, `hits` and `n`, and where it helps `outcomes`, a 1 or 0 for each test image."""
+        """Rows of `checkpoint`, `measure`, `hits` and `n`, where it helps `outcomes`, a 1 or 0 for each of n, and
+        of what is looked up `median_rank`, counted from 1.
+        """
         raise NotImplementedError
 
     @classmethod

@@ -2,23 +2,26 @@
 
 Writes `features.npz`, all that the measures read: `test/labels` (n,) class numbers, and where the set has probe images
 `probe/labels`; and for each checkpoint `CHECKPOINT/class_features` (c, d), `CHECKPOINT/test` (n, d) and `CHECKPOINT/probe`,
-un-normalised. Images that are left out are listed in a CSV (table, row, path, reason).
+un-normalised. Of captions that are looked up among the images, `captions/labels` (m,), equal to those of the images that they
+should find, `CHECKPOINT/captions` (m, d) and, of an attack's, `CHECKPOINT/plain` without the trigger, normalised; where the
+captions are of pairs, labels are numbers of images. Images that are left out are listed in a CSV (table, row, path, reason).
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from roclip.core.atomic import atomic
-from roclip.core.columns import LABELLED
+from roclip.core.columns import LABELLED, PAIRS, QUERIES
 from roclip.core.errors import UserError
-from roclip.core.files import read_lines, read_table
+from roclip.core.files import read_columns, read_lines, read_table
 from roclip.core.options import Stage, option, same_option
 from roclip.data.images import Intake
 from roclip.data.settings import DataSettings
+from roclip.evaluation.features import CAPTIONS
 from roclip.evaluation.zero_shot_classifier import class_features, labels_of, prompts
 from roclip.model import towers
 from roclip.model.captions import Captions
@@ -33,6 +36,11 @@ class EncodeOptions:
     weights: Path = option("folder with the checkpoints of a model")
     test: Path = option("table of the test images (path, label), or of an attack's evaluation set")
     probe: Path | None = option("images that a linear probe is trained on (path, label), where the set has some", None)
+    captions: Path | None = option(
+        "captions that are looked up among the test images: an attack's (caption, plain, label), or the table of pairs (path, "
+        "caption) that `test` names too",
+        None,
+    )
     classes: Path = option("file with one class name a line")
     templates: Path = option("file with one prompt template a line")
     out: Path = option("the .npz file to write", role="output")
@@ -61,11 +69,14 @@ class Encoder:
     def encode_classes(self) -> dict[str, np.ndarray]:
         """The features of the classes by every checkpoint, by their keys in the .npz file."""
         texts = prompts(self.classes, read_lines(self.options.templates))
+        found = self._encode_texts(texts, "class_features")
+        return {key: class_features(features, len(self.classes)) for key, features in found.items()}
+
+    def _encode_texts(self, texts: Sequence[str], part: str) -> dict[str, np.ndarray]:
+        """The features of texts by every checkpoint, by their keys in the .npz file."""
         tokens = Captions(texts, towers.tokenizer(self.config)).tokens()
         return {
-            f"{name}/class_features": class_features(
-                towers.encode_tokens(model, tokens, self.runtime).numpy(), len(self.classes)
-            )
+            f"{name}/{part}": towers.encode_tokens(model, tokens, self.runtime).numpy()
             for name, (model, _) in self.models.items()
         }
 
@@ -75,9 +86,39 @@ class Encoder:
         Raises UserError for a label that is no class, for too many bad images, and where no image is left.
         """
         rows = read_table(table, tuple(LABELLED))
-        labels = labels_of(table, rows, self.classes)
+        return self._encode_images(table, [row["path"] for row in rows], labels_of(table, rows, self.classes), part)
+
+    def encode_queries(self, table: Path) -> dict[str, np.ndarray]:
+        """The features and labels of an attack's captions, with the trigger and without. Raises UserError as `labels_of`."""
+        rows = read_table(table, tuple(QUERIES))
+        if not rows:
+            raise UserError(f"{table}: no caption to judge a model on")
+        arrays = {"captions/labels": labels_of(table, rows, self.classes)}
+        for part, column in zip(CAPTIONS, QUERIES, strict=False):
+            arrays |= self._encode_texts([row[column] for row in rows], part)
+        return arrays
+
+    def encode_pairs(self, table: Path) -> dict[str, np.ndarray]:
+        """The features of a table's images, each once, and of its captions; the label is the first row of the image.
+
+        Captions of images that are left out are left out too. Raises UserError as `encode_table`.
+        """
+        pairs, firsts = read_columns(table, tuple(PAIRS)), {}
+        for row, path in enumerate(pairs["path"]):
+            firsts.setdefault(path, row)
+        rows = np.array(list(firsts.values()), np.int64)
+        arrays = self._encode_images(table, list(firsts), rows, "test", rows.tolist())
+        labels = np.array([firsts[path] for path in pairs["path"]], np.int64)
+        kept = np.flatnonzero(np.isin(labels, arrays["test/labels"]))
+        arrays["captions/labels"] = labels[kept]
+        return arrays | self._encode_texts([pairs["caption"][row] for row in kept], CAPTIONS[0])
+
+    def _encode_images(
+        self, table: Path, paths: list[str], labels: np.ndarray, part: str, rows: Sequence[int] | None = None
+    ) -> dict[str, np.ndarray]:
+        """The features and labels of images, but for those that cannot be decoded; rows: where in the table each stands."""
         kept, features = [], {name: [] for name in self.models}
-        for first, images, good in self._images(table, [row["path"] for row in rows]):
+        for first, images, good in self._images(table, paths, range(len(paths)) if rows is None else rows):
             kept.append(labels[first + good])
             for name, (model, _) in self.models.items():
                 features[name].append(towers.encode_images(model, images, self.runtime).numpy())
@@ -86,18 +127,23 @@ class Encoder:
         found = {f"{name}/{part}": np.concatenate(parts) for name, parts in features.items()}
         return {f"{part}/labels": np.concatenate(kept), **found}
 
-    def _images(self, table: Path, paths: list[str]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Parts of a table's images: the first row of the part, the images, and their places in the part."""
+    def _images(self, table: Path, paths: list[str], rows: Sequence[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Parts of a table's images: the first place of the part, the images, and their places in the part."""
         size = self.config["vision_cfg"]["image_size"]
         for first in range(0, len(paths), HELD):
             part = paths[first : first + HELD]
-            yield first, *self.intake.load(table, part, size, self.options.threads, range(first, first + len(part)))
+            yield first, *self.intake.load(table, part, size, self.options.threads, rows[first : first + HELD])
 
 
 def run(options: EncodeOptions) -> None:
     """Raises UserError as `Encoder` and its methods, and for weights whose features are NaN or infinite."""
     encoder = Encoder(options)
-    arrays = encoder.encode_classes() | encoder.encode_table(options.test, "test")
+    arrays = encoder.encode_classes()
+    if options.captions == options.test:
+        arrays |= encoder.encode_pairs(options.test)
+    else:
+        arrays |= encoder.encode_table(options.test, "test")
+        arrays |= encoder.encode_queries(options.captions) if options.captions else {}
     if options.probe:
         arrays |= encoder.encode_table(options.probe, "probe")
     for key, array in arrays.items():

@@ -13,6 +13,7 @@ from roclip.core.files import open_file
 
 np = Deferred("numpy")
 PARTS = ("test", "probe")
+CAPTIONS = ("captions", "plain")  # with the trigger of an attack and without; of pairs the first alone
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -50,13 +51,15 @@ class Features:
         """Raises UserError for a file that is missing, or not as the stage encode writes it."""
         self.path, self._arrays = path, read_arrays(path)
         self.checkpoints = sorted(key.split("/")[0] for key in self._arrays if key.endswith("/class_features"))
-        self.has_probe = "probe/labels" in self._arrays
+        self.has_probe, self.has_captions = (f"{part}/labels" in self._arrays for part in ("probe", "captions"))
         try:
             if not self.checkpoints:
                 raise ValueError("no checkpoint in it")
             for checkpoint in self.checkpoints:
                 for part in PARTS[: 1 + self.has_probe]:
                     self._check(checkpoint, part)
+                if self.has_captions:
+                    self._check_captions(checkpoint)
         except KeyError as error:
             raise UserError(f"{path}: not a feature file (no array {error}); run the encode stage again") from None
         except ValueError as error:
@@ -67,10 +70,22 @@ class Features:
         classes, images, labels = self.class_features(checkpoint), self.images(checkpoint, part), self.labels(part)
         if (classes.ndim, labels.ndim) != (2, 1) or images.shape != (len(labels), classes.shape[1]):
             raise ValueError(f"the shapes of {checkpoint}/{part}, its labels and the classes do not fit")
-        if not len(labels) or labels.dtype.kind == "f" or labels.min() < 0 or labels.max() >= len(classes):
+        # where captions are looked up, labels may be numbers of images
+        most = np.inf if self.has_captions else len(classes)
+        if not len(labels) or labels.dtype.kind == "f" or labels.min() < 0 or labels.max() >= most:
             raise ValueError(f"{part}/labels are no numbers of its {len(classes)} classes")
         if not np.isfinite(images).all() or not np.isfinite(classes).all():  # NaN would count as a hit
             raise ValueError(f"features of {checkpoint} are NaN or infinite")
+
+    def _check_captions(self, checkpoint: str) -> None:
+        """Raises KeyError and ValueError as `_check`."""
+        labels, shape = self.labels("captions"), self.images(checkpoint).shape
+        for part in CAPTIONS[: 1 + (f"{checkpoint}/{CAPTIONS[1]}" in self._arrays)]:
+            captions = self.captions(checkpoint, part)
+            if captions.shape != (len(labels), shape[1]) or labels.ndim != 1 or not len(labels) or labels.dtype.kind == "f":
+                raise ValueError(f"the shapes of {checkpoint}/{part}, its labels and the images do not fit")
+            if not np.isfinite(captions).all():
+                raise ValueError(f"features of {checkpoint} are NaN or infinite")
 
     def class_features(self, checkpoint: str) -> np.ndarray:
         """(classes, dimension), normalised."""
@@ -80,6 +95,16 @@ class Features:
         """(images, dimension), un-normalised; `part` is test or probe."""
         return self._arrays[f"{checkpoint}/{part}"]
 
+    def captions(self, checkpoint: str, part: str = "captions") -> np.ndarray:
+        """(captions, dimension), normalised; `part` is one of CAPTIONS. Raises UserError where there are none."""
+        try:
+            return self._arrays[f"{checkpoint}/{part}"]
+        except KeyError:
+            raise UserError(f"{self.path}: no captions {checkpoint}/{part}; run the encode stage again") from None
+
     def labels(self, part: str = "test") -> np.ndarray:
-        """(images,) class numbers; of an attack's evaluation set, of the adversary's classes."""
+        """(images,) class numbers; of an attack's evaluation set, of the adversary's classes.
+
+        Of `captions` the labels of the images that they should find. In a set of pairs labels are numbers of images.
+        """
         return self._arrays[f"{part}/labels"]

@@ -1,7 +1,7 @@
 """Stage: count the hits of every checkpoint of a model on one evaluation set.
 
-Writes a JSON list of rows: `checkpoint`, `evaluation_set`, `measure`, `hits`, `n` and, of attack success at top 1, `outcomes`,
-a 1 or 0 for each image of the evaluation set.
+Writes a JSON list of rows: `checkpoint`, `evaluation_set`, `measure`, `hits`, `n` and, of the success of an attack at top 1,
+`outcomes`, a 1 or 0 for each image or caption of the evaluation set; of captions also the `median_rank` of what they want.
 """
 
 from dataclasses import dataclass
@@ -18,16 +18,18 @@ from roclip.evaluation.features import Features
 @dataclass(frozen=True, kw_only=True)
 class MeasureOptions:
     features: Path = option("features.npz of a model and the evaluation set, written by the stage encode")
-    evaluation_set: str = option("what the rows call the evaluation set: own, a downstream set, or attack-NAME")
+    evaluation_set: str = option("what the rows call the evaluation set: own, pairs, a downstream set, or attack-NAME")
     out: Path = option("the JSON file to write", role="output")
 
 
 def run(options: Any) -> None:
-    """Raises UserError as `Features`, and for an evaluation set without the probe images that a measure needs."""
+    """Raises UserError as `Features`, and for an evaluation set without the probe images or captions that a measure needs."""
     features = Features(options.features)
     measure = MEASURES[options.kind](options)
     if measure.needs_probe and not features.has_probe:
         raise UserError(f"{options.features}: no probe images, which {options.kind} needs; run the encode stage with --probe")
+    if measure.of in ("pairs", "captions") and not features.has_captions:
+        raise UserError(f"{options.features}: no captions, which {options.kind} needs; run the encode stage with --captions")
     rows = [row for checkpoint in features.checkpoints for row in measure.rows(features, checkpoint)]
     write_json(options.out, [{**row, "evaluation_set": options.evaluation_set} for row in rows])
 

@@ -42,9 +42,9 @@ def ranks(image_features: np.ndarray, class_features: np.ndarray, labels: np.nda
     return (scores >= wanted).sum(axis=1) - 1
 
 
-def top_counts(checkpoint: str, measure: str, ranks: np.ndarray) -> list[dict[str, str | int]]:
-    """The hits among the top 1, 3 and 5 classes as rows of a measure's JSON."""
+def top_counts(checkpoint: str, measure: str, ranks: np.ndarray, tops: Sequence[int] = (1, 3, 5)) -> list[dict[str, str | int]]:
+    """The hits among the top 1, 3 and 5 classes, or what else is ranked, as rows of a measure's JSON."""
     return [
         {"checkpoint": checkpoint, "measure": f"{measure}_top{k}", "hits": int((ranks < k).sum()), "n": len(ranks)}
-        for k in (1, 3, 5)
+        for k in tops
     ]

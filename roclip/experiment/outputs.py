@@ -14,7 +14,7 @@ from roclip.experiment.plan import Plan, base, evaluation_sets
 
 GATHERED = (
     "measures.csv", "results.csv", "differences.csv", "sweeps.csv", "history.csv", "equal_accuracy.csv",
-    "equal_differences.csv", "front.csv", "measures.md",
+    "equal_differences.csv", "front.csv", "took.csv", "measures.md",
 )  # fmt: skip
 
 
@@ -45,6 +45,11 @@ class Outputs:
         return self.at(f"attacks/{folder}/train.csv" for folder in self.plan.attack_folders())
 
     @cached_property
+    def checks(self) -> list[str]:
+        """What can be seen of each attack before any training."""
+        return self.at(f"attacks/{folder}/check.csv" for folder in self.plan.attack_folders())
+
+    @cached_property
     def manifests(self) -> list[str]:
         """What each attack did, in numbers, and its record."""
         names = ("manifest.json", f"attack{SUFFIX}")
@@ -68,7 +73,9 @@ class Outputs:
         """The measures of a model on all that it is judged on."""
         folder = f"measures/{attack}/{defence}/seed{seed}"
         sets = evaluation_sets(self.plan, attack, defence, int(seed))
-        return self.at(f"{folder}/{name}/{measure}.json" for name in sets for measure in measures_of(name))
+        return self.at(
+            f"{folder}/{name}/{measure}.json" for name in sets for measure in measures_of(name, self.plan.of_captions)
+        )
 
     @cached_property
     def exports(self) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from roclip.core.atomic import atomic
 from roclip.core.errors import UserError
 from roclip.core.files import read_json
-from roclip.evaluation import OWN, attack_set
+from roclip.evaluation import OWN, PAIRS, attack_set
 from roclip.experiment.steps import Step
 from roclip.training.settings import TOWERS
 
@@ -45,7 +45,8 @@ class Plan:
     of both the variants included; models: train and repair steps by name, models[DEFENCE] the one that ends that recipe; runs:
     (attack, defence, seed), each once; sets: the downstream sets that are there; controls: defences
     that only train less, see roclip/reporting/best_control.py; image_size: the side of every model's images; model: that of
-    train steps which name none; detectors: complete settings by name.
+    train steps which name none; detectors: complete settings by name; of_captions: the attacks whose evaluation sets are
+    captions; measures: those that are made only where they are asked for.
     """
 
     experiment: str
@@ -62,6 +63,8 @@ class Plan:
     sets: list[str] = field(default_factory=list)
     controls: list[str] = field(default_factory=list)
     detectors: dict[str, dict[str, Any]] = field(default_factory=dict)
+    of_captions: list[str] = field(default_factory=list)
+    measures: list[str] = field(default_factory=list)
 
     def attacks(self, seed: int | None = None) -> list[str]:
         """The attacks that are run, with any seed or with this one."""
@@ -139,14 +142,15 @@ def base(name: str) -> str:
 
 
 def evaluation_sets(plan: Plan, attack: str, defence: str, seed: int) -> list[str]:
-    """What a model is judged on: the experiment's images, the downstream sets unless it is a variant, and the sets of attacks.
+    """What a model is judged on: the experiment's images, its pairs and downstream sets unless it is a variant, and attacks.
 
-    These are that of its own attack, and those of all attacks of its seed that are no variants.
+    The sets of attacks are that of its own attack, and those of all attacks of its seed that are no variants.
     """
     is_plain = attack == base(attack) and defence == base(defence)
     adversaries = dict.fromkeys([attack, *(name for name in plan.attacks(seed) if name == base(name))])
+    pairs = [PAIRS] if plan.measures else []
     attacks = [attack_set(name) for name in adversaries if plan.family[name] != "clean"]
-    return [OWN, *(plan.sets if is_plain else []), *attacks]
+    return [OWN, *([*pairs, *plan.sets] if is_plain else []), *attacks]
 
 
 def nothing_to_detect(plan: Plan) -> list[str]:

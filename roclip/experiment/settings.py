@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from roclip.core.options import option
+from roclip.evaluation import OPTIONAL
 
 NAME = r"[a-z0-9][a-z0-9_]{0,59}"  # of an attack, a defence or a sweep
 _CHOICE = {"type": "object", "additionalProperties": {"$ref": "#/$defs/axis"}}
@@ -49,6 +50,12 @@ class ExperimentSettings:
     )
     seeds: tuple[int, ...] = option(
         "seeds: each is another attack, initialisation and order of the pairs", (10,), fewest=1, minimum=0, maximum=2**32 - 1
+    )
+    measures: tuple[str, ...] = option(
+        "measures that take time of their own, beside those that every model has. retrieval: recall at 1, 5 and 10 from images "
+        "to captions and back, on the split validation, of all models that are no variants",
+        (),
+        choices=OPTIONAL,
     )
     sweeps: Mapping[str, Any] = option(
         "tables of runs beside attacks x defences, by name: { attacks: [...], defences: [...], seeds: [...], axes: "

@@ -196,4 +196,6 @@ def plan(config: Mapping[str, Any], attacks: Mapping[str, type], image_size: int
         attack=planner.attack, family={name: attacks[each["kind"]].family for name, each in planner.attack.items()},
         defence=planner.defence, models=models, filters=filters,
         runs=list(runs), sweeps=sweeps, sets=list(sets), controls=list(config["controls"]), detectors=_detectors(config),
+        of_captions=[name for name, each in planner.attack.items() if attacks[each["kind"]].judged_on == "captions"],
+        measures=list(config["measures"]),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the workflow's rules ask of a config and its plan: which files there will be, what a job reads, and with which flags.
+"""What the workflow's rules ask of a config and its plan beside the files there will be: what a job reads, with which flags.
 
 Nothing of Snakemake is needed here. `wildcards` is any object with the names that a rule's files hold: attack, defence or step,
 seed, set.
@@ -14,7 +14,7 @@ from roclip.core.options import flags
 from roclip.core.provenance import SUFFIX
 from roclip.data.downstream_sets import absent_sets
 from roclip.data.url_list import SPLITS, by_split, paths, words
-from roclip.evaluation import OWN, attack_set
+from roclip.evaluation import OWN, PAIRS, attack_set
 from roclip.experiment.config import pair_count
 from roclip.experiment.outputs import Outputs
 from roclip.experiment.plan import Step, nothing_to_detect
@@ -80,14 +80,20 @@ class Targets(Outputs):
     def evaluation_set(self, wildcards: Any) -> dict[str, str]:
         """The tables and lists of an evaluation set, by their flags, and the record of its images where there is one."""
         lists = {key: self.config["data"][key] for key in ("classes", "templates")}
+        data, record = f"{self.results}/data", f"{self.results}/data/download{SUFFIX}"
         adversary = wildcards.set.removeprefix(attack_set(""))
         if adversary != wildcards.set:
             folder = f"{self.results}/attacks/{adversary}/seed{wildcards.seed}"
-            return {"test": f"{folder}/targets.csv", **lists, "record": f"{folder}/attack{SUFFIX}"}
-        folder = f"{self.results}/data" if wildcards.set == OWN else f"{self.results}/data/downstream/{wildcards.set}"
+            own = {"record": f"{folder}/attack{SUFFIX}", **lists}
+            if adversary in self.plan.of_captions:
+                return {"test": f"{data}/test.csv", "captions": f"{folder}/targets.csv", **own, "images": record}
+            return {"test": f"{folder}/targets.csv", **own}
+        if wildcards.set == PAIRS:
+            return {**dict.fromkeys(("test", "captions"), f"{data}/validation.csv"), **lists, "record": record}
+        folder = data if wildcards.set == OWN else f"{data}/downstream/{wildcards.set}"
         tables = {"test": f"{folder}/test.csv", "probe": f"{folder}/probe.csv"}
         if wildcards.set == OWN:
-            return {**tables, **lists, "record": f"{folder}/download{SUFFIX}"}
+            return {**tables, **lists, "record": record}
         return {**tables, **{key: f"{folder}/{key}.txt" for key in lists}}
 
     def export_inputs(self, wildcards: Any) -> list[str]:
@@ -146,6 +152,10 @@ class Targets(Outputs):
         told = {name: self.config["data"][name] for name in ("roots", "held_out")}
         return flags({**self.plan.attack[wildcards.attack], **told, "image_size": self.plan.image_size, "seed": wildcards.seed})
 
+    def check_flags(self) -> str:
+        told = {"image_size": self.plan.image_size, "crop_area": self.config["train"]["crop_area"]}
+        return flags({**told, "roots": self.config["data"]["roots"]})
+
     def filter_flags(self, wildcards: Any) -> str:
         told = {"weights": self.scored_by(wildcards) or None, "truth": self.truth_of_filter(wildcards) or None} | self.towers
         return flags({**self.plan.filters[wildcards.step].settings, **told, "seed": wildcards.seed, **self.intake})
@@ -176,8 +186,8 @@ class Targets(Outputs):
         return f"{ranks} {self.plan.models[wildcards.step].stage} {neutral}"
 
     def encode_flags(self, wildcards: Any) -> str:
-        probe = self.evaluation_set(wildcards).get("probe")
-        return flags({"probe": probe, **self.towers, **self.intake})
+        tables = self.evaluation_set(wildcards)
+        return flags({**{name: tables.get(name) for name in ("probe", "captions")}, **self.towers, **self.intake})
 
     def detect_flags(self, wildcards: Any) -> str:
         """Each detector is a word that holds its own flags."""
@@ -187,8 +197,9 @@ class Targets(Outputs):
 
     def gather_flags(self) -> str:
         """Where there is what only some experiments have."""
-        folders = {"detection": self.detections, "filters": self.filtered, "attacks": self.filtered}
-        return flags({name: f"{self.results}/{name}" for name, files in folders.items() if files})
+        there = {"detection": "detection"} if self.detections else {}
+        there |= {"filters": "filters", "truth": "attacks"} if self.filtered else {}
+        return flags({name: f"{self.results}/{folder}" for name, folder in there.items()})
 
     def export_flags(self, wildcards: Any) -> str:
         name = f"{wildcards.attack}/{wildcards.defence}/seed{wildcards.seed}"

@@ -3,8 +3,9 @@
 `about` is `defence` (every defence against the baseline), `best_control` (whether a defence does more than weaker training),
 `others` (the others against each other), `controls` (every defence against chance), `not_learned` (models of which no attack
 success is claimed, for they see nothing), `price` (what a defence costs in accuracy), `equal_accuracy` (defences at equal
-accuracy), `published` (where all published numbers lie outside the interval), or the name of a sweep. Of weights at the end a
-change of attack success (ASR) is claimed only where the corrected p value in differences.csv is below 5%.
+accuracy), `took` (attacks that hardly succeed on the baseline, or not, in which case no other claim is made of them),
+`published` (where all published numbers lie outside the interval), or the name of a sweep. Of weights at the end a change of
+attack success (ASR) is claimed only where the corrected p value in differences.csv is below 5%.
 """
 
 from collections import defaultdict
@@ -26,6 +27,7 @@ from roclip.reporting.phrases import Models, Row, attack_success, both_judged, m
 from roclip.reporting.published import read_reference
 from roclip.reporting.results import is_known, pivot, read_results
 from roclip.reporting.sweep_claims import of_sweeps
+from roclip.reporting.took import failed, in_words, read_took
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class ClaimsOptions:
     differences: Path = option("differences.csv of the stage gather")
     equal_accuracy: Path = option("equal_accuracy.csv of the stage gather")
     equal_differences: Path = option("equal_differences.csv of the stage gather")
+    took: Path = option("took.csv of the stage gather")
     reference: Path = option("CSV of published numbers")
     classes: Path = option("file of the experiment's class names, one a line: chance is one in as many")
     out: Path = option("the JSON file to write", role="output")
@@ -98,11 +101,17 @@ def against_published(models: Models, reference: Iterable[Row]) -> Iterator[str]
 
 
 def claims(
-    plan: Plan, rows: Sequence[Row], differences: Iterable[Row], reference: Iterable[Row], classes: int
+    plan: Plan,
+    rows: Sequence[Row],
+    differences: Iterable[Row],
+    reference: Iterable[Row],
+    classes: int,
+    took: Sequence[Row] = (),
 ) -> list[dict[str, str]]:
-    """All sentences, from the rows of the tables; `rows` are those of results.csv."""
-    measured = pivot(rows)
-    models = by_model(row if has_learned(row, classes) else without_success(row) for row in measured)
+    """All sentences, from the rows of the tables; `rows` are those of results.csv, `took` those of took.csv."""
+    measured, lost = pivot(rows), failed(took)
+    seeing = [row if has_learned(row, classes) else without_success(row) for row in measured]
+    models = by_model(without_success(row) if row["attack"] in lost else row for row in seeing)
     compared, pairs = by_pair(differences), list(against_baseline(models, plan.baseline))
     texts = {
         "defence": [compared_in_words(*pair, compared) for pair in pairs if both_judged(*pair)],
@@ -110,9 +119,10 @@ def claims(
         "others": others(models, plan.baseline, compared) if plan.baseline in plan.defences() else [],
         "controls": against_chance(models, compared),
         "not_learned": not_learned(measured, classes),
+        "took": in_words(took),
         "price": [text for pair in pairs for text in price(*pair, plan.family)],
         "published": against_published(models, reference),
-        **of_sweeps(plan.sweeps, models, compared),
+        **of_sweeps(plan.sweeps, models, by_model(seeing), compared),
     }
     return [{"about": about, "text": text} for about, sentences in texts.items() for text in sentences]
 
@@ -121,9 +131,10 @@ def run(options: ClaimsOptions) -> None:
     differences, reference = read_table(options.differences, tuple(DIFFERENCES)), read_reference(options.reference)
     classes = len(read_lines(options.classes))
     plan, equal = read_plan(options.plan), read_table(options.equal_accuracy, tuple(EQUAL_ACCURACY))
-    found = claims(plan, read_results(options.results), differences, reference, classes)
-    pairs = read_table(options.equal_differences, tuple(EQUAL_DIFFERENCES))
-    write_json(options.out, [*found, *equal_claims(equal, pairs, plan)])
+    took, pairs = read_took(options.took), read_table(options.equal_differences, tuple(EQUAL_DIFFERENCES))
+    found = claims(plan, read_results(options.results), differences, reference, classes, took)
+    taking = [pair for pair in pairs if pair["attack"] not in failed(took)]
+    write_json(options.out, [*found, *equal_claims(equal, taking, plan)])
 
 
 STAGE = Stage(ClaimsOptions, run)

@@ -11,12 +11,12 @@ from itertools import groupby
 from math import isnan, nan
 
 from roclip.core.errors import UserError
-from roclip.evaluation import attack_set
+from roclip.evaluation import SUCCESS, attack_set
 from roclip.experiment.plan import Plan, base
 from roclip.reporting import trainings
 from roclip.reporting.intervals import paired_difference
 from roclip.reporting.planned import series
-from roclip.reporting.results import SUCCESS, TARGETED, Row, at, control_of
+from roclip.reporting.results import TARGETED, Row, at, control_of
 from roclip.reporting.significance import fisher, holm, mcnemar
 from roclip.reporting.trainings import Count
 
@@ -31,7 +31,7 @@ def differences(rows: Sequence[Row], plan: Plan) -> list[Row]:
     rows: of the measures, with outcomes. Raises UserError when outcomes are missing or two were judged on different numbers of
     images.
     """
-    on_sets = [r for r in rows if r["measure"] == SUCCESS and r["evaluation_set"].startswith(attack_set(""))]
+    on_sets = [r for r in rows if r["measure"] in SUCCESS and r["evaluation_set"].startswith(attack_set(""))]
     judged: Judged = {}
     for r in on_sets:
         if r["evaluation_set"] == attack_set(r["attack"]):
@@ -110,7 +110,9 @@ def check(names: Row, first: Row, second: Row) -> None:
     for r in (first, second):
         if len(r.get("outcomes", "")) != r["n"]:
             model = f"{r['attack']}/{r['defence']}/seed{r['seed']}"
-            raise UserError(f"{model}: no outcome for each of {r['n']} images; run its measure attack_success again")
+            raise UserError(
+                f"{model}: no outcome for each of {r['n']} images; run its measure {r['measure'].removesuffix('_top1')} again"
+            )
     if first["n"] != second["n"]:
         sizes = f"{first['defence']} was judged on {first['n']} images and {second['defence']} on {second['n']}"
         raise UserError(f"attack {names['attack']}, seed {first['seed']}: {sizes}; run encode and measure of both again")

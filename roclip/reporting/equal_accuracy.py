@@ -25,7 +25,7 @@ from statistics import mean
 from typing import Any
 
 from roclip.core.errors import UserError
-from roclip.evaluation import OWN, attack_set
+from roclip.evaluation import OWN, SUCCESS, attack_set
 from roclip.experiment.plan import Plan, base
 from roclip.reporting.figures.base import PLAIN_KIND
 from roclip.reporting.intervals import over_trainings, sampling_error, student
@@ -240,7 +240,8 @@ def ends(measures: Iterable[Mapping[str, Any]], classes: int, mains: Mapping[str
     """
     found: dict[tuple[str, str, str], dict[str, dict[str, Mapping[str, Any]]]] = {}
     for row in measures:
-        wanted = {("zero_shot_top1", OWN): "accuracy", ("attack_success_top1", attack_set(row["attack"])): "success"}
+        wanted = {("zero_shot_top1", OWN): "accuracy"}
+        wanted |= {(measure, attack_set(row["attack"])): "success" for measure in SUCCESS}
         if name := wanted.get((row["measure"], row["evaluation_set"])):
             model = found.setdefault((row["attack"], row["defence"], row["checkpoint"].removeprefix("last_")), {})
             model.setdefault(row["seed"], {})[name] = row

@@ -4,11 +4,13 @@ Writes `measures.csv`, a row for each measure of a model on an evaluation set, w
 `results.csv`, a row for each measure of an attack, defence and checkpoint over all seeds; `differences.csv`, every defence
 beside each that is no variant and beside its control, and the ends of sweeps, with p values; `equal_accuracy.csv` and
 `equal_differences.csv`, attack success at equal zero-shot accuracy; `front.csv`, what repairs can reach; `sweeps.csv`, a row
-for each point of a sweep; `history.csv`, the histories of all models; and `measures.md`, the results at a glance. Where the
-plan has detectors, `detection.csv`, how well they found poisoned pairs, and where it has filters, `filters.csv`, what these
-removed. Their columns are in roclip/core/columns.py. Files that the plan does not name are not read.
+for each point of a sweep; `history.csv`, the histories of all models; `took.csv`, whether each attack succeeds on the baseline;
+and `measures.md`, the results at a glance. Where the plan has detectors, `detection.csv`, how well they found poisoned pairs,
+and where it has filters, `filters.csv`, what these removed. Their columns are in roclip/core/columns.py. Files that the plan
+does not name are not read.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from typing import Any
 
 from roclip.core.atomic import atomic
 from roclip.core.columns import (
+    CHECK,
     DETECTED,
     DIFFERENCES,
     EQUAL_ACCURACY,
@@ -30,12 +33,14 @@ from roclip.core.columns import (
     MODEL,
     RESULTS,
     SWEEPS,
+    TOOK,
 )
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_lines, read_table, write_table
 from roclip.core.options import Stage, option
 from roclip.evaluation import attack_set, measures_of
 from roclip.experiment.plan import Plan, evaluation_sets, read_plan
+from roclip.reporting import took
 from roclip.reporting.detection import detections, filtered
 from roclip.reporting.differences import differences
 from roclip.reporting.equal_accuracy import comparisons, ends, main_kinds
@@ -43,14 +48,28 @@ from roclip.reporting.front import front_rows
 from roclip.reporting.intervals import clopper_pearson
 from roclip.reporting.labels import measure_label
 from roclip.reporting.learned import with_learned
-from roclip.reporting.results import COUNTED, INTERVALS, MEANS, TARGETED, Row, accuracy, percent, pivot, plain, results, written
+from roclip.reporting.results import (
+    COUNTED,
+    INTERVALS,
+    MEANS,
+    TARGETED,
+    Row,
+    accuracy,
+    others,
+    percent,
+    pivot,
+    plain,
+    results,
+    written,
+)
 
+log = logging.getLogger(__name__)
 MEASURED = ("attack success (ASR)", "control", *map(measure_label, MEANS))
 HEADINGS = ("attack", "defence", "checkpoint", "seeds", *MEASURED)
 NOTE = (
     f"Percent, top 1. Attack success and control: {INTERVALS} Control: on the attack's evaluation set, a model with the same "
     "defence and seed that was trained without an attack or, where there is none, on an attack of another family (targeted, "
-    "backdoor). Zero-shot and linear probe: means ± standard deviations over seeds; of one seed nothing is said of their "
+    "backdoor). All others: means ± standard deviations over seeds; of one seed nothing is said of their "
     "spread."
 )
 
@@ -60,6 +79,7 @@ class GatherOptions:
     plan: Path = option("plan.json of the experiment")
     measures: Path = option("folder of the measures, with ATTACK/DEFENCE/seedN/SET/MEASURE.json in it", glob="*.json")
     models: Path = option("folder of the models, with ATTACK/DEFENCE/seedN/history.csv in it", glob="history.csv")
+    attacks: Path = option("folder of the attacks, with ATTACK/seedN/check.csv in it", glob="check.csv")
     classes: Path = option("file of the experiment's class names, one a line: chance is one in as many")
     validation: Path = option("labelled images (path, label) of the zero-shot accuracies in the histories")
     validation_images: int = option("how many of them are used after every epoch", minimum=1)
@@ -70,7 +90,7 @@ class GatherOptions:
     filters: Path | None = option(
         "folder with ATTACK/STEP/seedN/kept.csv in it, where the plan has filters", None, glob="kept.csv"
     )
-    attacks: Path | None = option("folder with ATTACK/seedN/truth.csv in it, where it has filters", None, glob="truth.csv")
+    truth: Path | None = option("folder with ATTACK/seedN/truth.csv in it, where it has filters", None, glob="truth.csv")
 
 
 def read_measures(folder: Path, plan: Plan) -> list[Row]:
@@ -81,7 +101,7 @@ def read_measures(folder: Path, plan: Plan) -> list[Row]:
     rows = []
     for attack, defence, seed in plan.runs:
         for name in evaluation_sets(plan, attack, defence, seed):
-            for measure in measures_of(name):
+            for measure in measures_of(name, plan.of_captions):
                 path = folder / attack / defence / f"seed{seed}" / name / f"{measure}.json"
                 found = read_json(path)
                 if not found or any(row["evaluation_set"] != name for row in found):
@@ -98,6 +118,14 @@ def read_histories(folder: Path, plan: Plan) -> tuple[list[str], list[Row]]:
         for row in read_table(folder / attack / defence / f"seed{seed}/history.csv", tuple(HISTORY))
     ]
     return list(dict.fromkeys([*MODEL, *HISTORY, *(column for row in rows for column in row)])), rows
+
+
+def read_checks(folder: Path, plan: Plan) -> dict[str, list[Row]]:
+    """By attack what the stage check found, of all seeds."""
+    found: dict[str, list[Row]] = defaultdict(list)
+    for place in plan.attack_folders():
+        found[place.partition("/")[0]] += read_table(folder / place / "check.csv", tuple(CHECK))
+    return found
 
 
 def pooled(rows: Sequence[Row]) -> list[Row]:
@@ -117,23 +145,34 @@ def with_interval(row: Row, plan: Plan) -> Row:
     of_targets = plan.family.get(row["evaluation_set"].removeprefix(attack_set(""))) == TARGETED
     ends = [f"{end:.6f}" for end in clopper_pearson(row["hits"], row["n"])]
     low, high = ends if row["seed"] != "all" or of_targets else ("", "")
+    named["median_rank"] = row.get("median_rank", "")
     return {"experiment": plan.experiment, **named, "value": f"{row['hits'] / row['n']:.6f}", "low": low, "high": high}
 
 
-def measured(row: Row) -> list[str]:
-    """Cells under MEASURED of a row of `pivot`: shares with intervals, means with standard deviations, and dashes."""
-    cells = [percent(row, name) for name in COUNTED] + [accuracy(row, name) for name in MEANS]
+def measured(row: Row, more: Sequence[str] = ()) -> list[str]:
+    """Cells under MEASURED of a row of `pivot`: shares with intervals, means with standard deviations, and dashes.
+
+    more: measures beside these, whose means follow.
+    """
+    cells = [percent(row, name) for name in COUNTED] + [accuracy(row, name) for name in (*MEANS, *more)]
     return [cell or "–" for cell in cells]
 
 
-def glance(rows: Iterable[Row]) -> list[list[str]]:
-    """Cells under HEADINGS for each row of `pivot`, of attacks and defences that are no variants."""
-    return [[row["attack"], row["defence"], row["checkpoint"], str(row["seeds"]), *measured(row)] for row in plain(rows)]
+def headings(rows: Sequence[Row]) -> list[str]:
+    """HEADINGS, and what else any of the rows of `pivot` has."""
+    return [*HEADINGS, *map(measure_label, others(rows))]
 
 
-def markdown(rows: Iterable[Row]) -> str:
+def glance(rows: Sequence[Row]) -> list[list[str]]:
+    """Cells under `headings` for each row of `pivot`, of attacks and defences that are no variants."""
+    more = others(rows)
+    return [[row["attack"], row["defence"], row["checkpoint"], str(row["seeds"]), *measured(row, more)] for row in plain(rows)]
+
+
+def markdown(rows: Sequence[Row]) -> str:
     """Rows of `pivot` as a Markdown table; attacks and defences that sweeps vary are left to the other tables."""
-    lines = [HEADINGS, ["---"] * len(HEADINGS), *glance(rows)]
+    named = headings(rows)
+    lines = [named, ["---"] * len(named), *glance(rows)]
     return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", NOTE]) + "\n"
 
 
@@ -160,7 +199,7 @@ def at_equal_accuracy(plan: Plan, measures: Sequence[Row], history: Sequence[Row
 
 def of_pairs(options: GatherOptions, plan: Plan) -> dict[str, Any]:
     """The tables of detectors and filters, where the plan has some. Raises UserError for a folder that is not named."""
-    needed = {"detection": plan.detected(), "filters": plan.filtered(), "attacks": plan.filtered()}
+    needed = {"detection": plan.detected(), "filters": plan.filtered(), "truth": plan.filtered()}
     for name, runs in needed.items():
         if runs and not getattr(options, name):
             raise UserError(f"--{name}: must be given, for the plan has {'detectors' if name == 'detection' else 'filters'}")
@@ -168,7 +207,7 @@ def of_pairs(options: GatherOptions, plan: Plan) -> dict[str, Any]:
     if plan.detectors:
         tables["detection"] = (DETECTED, six_digits(detections(options.detection, plan)))
     if plan.filtered():
-        tables["filters"] = (FILTERED, six_digits(filtered(options.filters, options.attacks, plan)))
+        tables["filters"] = (FILTERED, six_digits(filtered(options.filters, options.truth, plan)))
     return tables
 
 
@@ -185,6 +224,9 @@ def run(options: GatherOptions) -> None:
     rows, history = read_measures(options.measures, plan), read_histories(options.models, plan)
     images = min(options.validation_images, len(read_table(options.validation, tuple(LABELLED))))
     gathered = with_learned(results(rows, plan.family), classes)
+    judged = took.verdicts(pivot(gathered), plan, classes, read_checks(options.attacks, plan))
+    for sentence in took.in_words(judged):
+        log.warning(sentence)
     tables = {
         "measures": (MEASURES, [with_interval(row, plan) for row in pooled(rows)]),
         "results": (RESULTS, written(gathered)),
@@ -192,6 +234,7 @@ def run(options: GatherOptions) -> None:
         "sweeps": (SWEEPS, sweep_rows(plan)),
         "history": history,
         "front": (FRONT, six_digits(front_rows(plan, history[1]))),
+        "took": (TOOK, took.written(judged)),
         **at_equal_accuracy(plan, rows, history[1], classes, images),
         **of_pairs(options, plan),
     }

@@ -15,4 +15,4 @@ def defence_label(name: str) -> str:
 
 def measure_label(name: str) -> str:
     """A measure in a heading, such as linear probe for `linear_probe`."""
-    return MEASURES[name].label or name.replace("_", " ")
+    return (MEASURES[name].label if name in MEASURES else None) or name.replace("_", " ")

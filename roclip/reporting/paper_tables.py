@@ -93,7 +93,8 @@ def attacks(results: Sequence[Row], reference: Iterable[Row], plan: Plan) -> pd.
 
 def judged(row: Row, plan: Plan) -> Cells:
     """Attack success at a checkpoint, and how many targets or images it is a share of."""
-    noun = "target" if plan.family[row["attack"]] == "targeted" else "image"
+    other = "caption" if row["attack"] in plan.of_captions else "image"
+    noun = "target" if plan.family[row["attack"]] == "targeted" else other
     return {ours(row): percent(row, "attack_success"), JUDGED: counted(round(row["attack_success_n"]), noun)}
 
 

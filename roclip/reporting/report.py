@@ -10,8 +10,6 @@ import json
 import os
 import platform
 import re
-import shutil
-import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -45,10 +43,14 @@ from roclip.reporting.figures import figures_of
 from roclip.reporting.figures.style import DPI
 from roclip.reporting.front import HEADINGS as FRONT_HEADINGS
 from roclip.reporting.front import front_table
-from roclip.reporting.gather import HEADINGS, glance
+from roclip.reporting.gather import glance, headings
+from roclip.reporting.machine import machine
 from roclip.reporting.planned import paper_tables
 from roclip.reporting.power import measured_spread, power, what_seeds_show
 from roclip.reporting.results import INTERVALS, pivot, read_results
+from roclip.reporting.took import HEADINGS as TOOK_HEADINGS
+from roclip.reporting.took import read_took
+from roclip.reporting.took import table as took_table
 
 VERSIONS = ("torch", "open_clip_torch", "numpy", "scikit-learn", "matplotlib", "snakemake")
 DRAWN = "embedded scenes, drawn with emoji"
@@ -169,24 +171,6 @@ def stage_times(results: Path, planned: set[str]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def machine() -> dict[str, str]:
-    """The machine that writes the report: processor, cores that may be used, memory, GPU."""
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] if cpuinfo.exists() else []
-    gpu = "none"
-    if shutil.which("nvidia-smi"):
-        asked = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True)
-        gpu = ", ".join(asked.stdout.split("\n")).strip(", ") if asked.returncode == 0 else "none"
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return {
-        "processor": names[0].partition(":")[2].strip() if names else processor,
-        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
-        "memory": f"{memory:.1f} GiB",
-        "GPU": gpu or "none",
-    }
-
-
 def embedded(path: Path) -> dict[str, Any]:
     """A PNG as a data URL, and the width at which its letters have their size, in CSS pixels (96 an inch).
 
@@ -243,7 +227,9 @@ def gather(results: Path) -> dict[str, Any]:
         "kinds": kinds(defences),
         "recipes": recipes(defences),
         "absent_sets": absent_sets(config["downstream"], plan.sets),
-        "headings": HEADINGS,
+        "took_headings": TOOK_HEADINGS,
+        "took": took_table(read_took(tables / "took.csv")),
+        "headings": headings(measured),
         "results": result_rows(measured),
         "equal_headings": EQUAL_HEADINGS,
         "equal": equal_table(read_table(tables / "equal_accuracy.csv", tuple(EQUAL_ACCURACY))),

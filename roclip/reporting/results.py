@@ -9,6 +9,7 @@ Interface, for all that reads tables/results.csv:
   floats `M`, `M_low`, `M_high`, `M_sd`, `M_n`, `M_seeds`, NaN where they were not counted. The measures of `COUNTED` and
   `MEANS` are always there, so `row["control"]` never fails; ask `is_known(row, "control")`.
   `pandas.DataFrame(pivot(rows))` is a table for drawing.
+- `others(rows)` names the measures of such rows that are neither in `COUNTED` nor in `MEANS`.
 - `percent(row, M)` and `accuracy(row, M)` put a measure of such a row in words, `93.8 [69.8, 99.8]` and `94.6 ± 0.3`. Where
   `row["learned"]` is false the model is near chance, and its attack success is put as `not learned`.
 
@@ -29,13 +30,12 @@ from roclip.core.columns import RESULTS
 from roclip.core.errors import UserError
 from roclip.core.files import read_table
 from roclip.core.words import counted
-from roclip.evaluation import MEASURES, OWN, attack_set
+from roclip.evaluation import MEASURES, OWN, PAIRS, SUCCESS, attack_set
 from roclip.experiment.plan import base
 from roclip.reporting.intervals import clopper_pearson, over_trainings
 from roclip.reporting.learned import NOT_LEARNED
 from roclip.reporting.trainings import Count, interval
 
-SUCCESS = "attack_success_top1"  # as measures call it
 COUNTED = ("attack_success", "control")  # shares with intervals
 MEANS = tuple(name for name, measure in MEASURES.items() if measure.of == "labelled")  # means over seeds, with deviations
 SHARES = ("value", "low", "high", "sd")  # columns that are shares, and may be empty
@@ -79,6 +79,12 @@ def pivot(rows: Iterable[Row]) -> list[Row]:
     return list(found.values())
 
 
+def others(rows: Sequence[Row]) -> list[str]:
+    """The measures of rows of `pivot` beyond those that are always there, such as retrieval."""
+    names = [key.removesuffix("_seeds") for key in (rows[0] if rows else {}) if key.endswith("_seeds")]
+    return [name for name in names if name not in (*COUNTED, *MEANS)]
+
+
 def plain(rows: Iterable[Row]) -> list[Row]:
     """The rows of attacks and defences that are no variants."""
     return [row for row in rows if row["attack"] == base(row["attack"]) and row["defence"] == base(row["defence"])]
@@ -93,13 +99,14 @@ def results(rows: Sequence[Row], family: Mapping[str, str]) -> list[Row]:
     """The rows of results.csv: the measures of each attack, defence and checkpoint, in the order of the rows.
 
     attack_success: on the attack's own evaluation set; control: on the same set, of models with the same defence and checkpoint
-    that were trained on no attack or on one of another family, see `control_of`; accuracies: on the experiment's own test
-    images, means, t intervals and sample standard deviations over seeds. What was not counted has no row.
+    that were trained on no attack or on one of another family, see `control_of`; accuracies and the like: on the experiment's
+    own test images and pairs, and what else is counted on the attack's set; means, t intervals and sample standard deviations
+    over seeds. What was not counted has no row.
     """
     found = []
     for attack, defence, checkpoint in dict.fromkeys((r["attack"], r["defence"], r["checkpoint"]) for r in rows):
         judged = [r for r in rows if r["defence"] == defence and r["checkpoint"] == checkpoint]
-        on_set = [r for r in judged if r["evaluation_set"] == attack_set(attack) and r["measure"] == SUCCESS]
+        on_set = [r for r in judged if r["evaluation_set"] == attack_set(attack) and r["measure"] in SUCCESS]
         share = _of_targets if family[attack] == TARGETED else _of_trainings
         measured = {
             "attack_success": share([r for r in on_set if r["attack"] == attack]),
@@ -107,7 +114,8 @@ def results(rows: Sequence[Row], family: Mapping[str, str]) -> list[Row]:
         }
         by_measure: dict[str, list[Row]] = {}
         for r in judged:
-            if r["attack"] == attack and r["evaluation_set"] == OWN and (name := headline(r["measure"])):
+            of_model = r["attack"] == attack and r["evaluation_set"] in (OWN, PAIRS, attack_set(attack))
+            if of_model and r["measure"] not in SUCCESS and (name := headline(r["measure"])):
                 by_measure.setdefault(name, []).append(r)
         counts = {name: [Count(r["hits"], r["n"]) for r in own] for name, own in by_measure.items()}
         measured |= {name: _mean(own, over_trainings([hits / n for hits, n in own])) for name, own in counts.items()}

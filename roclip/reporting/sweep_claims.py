@@ -23,14 +23,22 @@ from roclip.reporting.planned import series
 from roclip.reporting.results import at, is_known
 
 
-def of_sweeps(sweeps: Mapping[str, Sequence[Point]], models: Models, differences: Differences) -> dict[str, list[str]]:
-    """By sweep what changes along each of its series, those of one attack and defence; nothing where there is no order."""
+def of_sweeps(
+    sweeps: Mapping[str, Sequence[Point]], models: Models, everything: Models, differences: Differences
+) -> dict[str, list[str]]:
+    """By sweep what changes along each of its series, those of one attack and defence; nothing where there is no order.
+
+    models: without the success of attacks that did not take; everything: with it, for series along which the attack changes,
+    and which may show from where on it takes.
+    """
     return {
         name: [
-            f"In the sweep {name}, {text}" for ends in series(points) for text in along(name, *ends, models, differences)
+            f"In the sweep {name}, {text}"
+            for start, end in series(points)
+            for text in along(name, start, end, models if start.attack == end.attack else everything, differences)
         ]
         for name, points in sweeps.items()
-    }  # fmt: skip
+    }
 
 
 def along(name: str, start: Point, end: Point, models: Models, differences: Differences) -> Iterator[str]:

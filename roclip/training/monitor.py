@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from roclip.core.columns import TRUTH
+from roclip.core.columns import QUERIES, TRUTH
 from roclip.core.errors import UserError
 from roclip.core.files import read_columns, read_lines, read_table
 from roclip.core.randomness import generator
 from roclip.data.class_mentions import BETWEEN, named_by, naming
 from roclip.data.images import Intake
+from roclip.evaluation.lookup import best_ranks
 from roclip.evaluation.zero_shot_classifier import class_features, labels_of, prompts, ranks
 from roclip.model import towers
 from roclip.model.captions import Captions
@@ -157,7 +158,9 @@ class Measurement:
         size = config["vision_cfg"]["image_size"]
         self.classes = len(classes)
         self.prompt_tokens = Captions(prompts(classes, read_lines(options.templates)), towers.tokenizer(config)).tokens()
-        self.targets = self._labelled(options.targets, None, classes, size, intake, options.threads)
+        is_images = "path" in read_columns(options.targets, ("label",), ("path",))
+        self.targets = self._labelled(options.targets, None, classes, size, intake, options.threads) if is_images else None
+        self.queries = None if is_images else self._queries(options.targets, classes, towers.tokenizer(config))
         self.validation = self._labelled(options.validation, options.validation_images, classes, size, intake, options.threads)
         self.is_poison = is_poison
         poisoned = torch.tensor([cell == "1" for cell in is_poison])
@@ -176,6 +179,16 @@ class Measurement:
         images, good = intake.load(path, [row["path"] for row in rows], size, threads)
         return images, labels_of(path, rows, classes)[good]
 
+    def _judged(self) -> list[tuple[str, tuple[np.ndarray, np.ndarray]]]:
+        """Images with their labels, by what is measured on them."""
+        return [*([("attack_success", self.targets)] if self.targets else []), ("zero_shot", self.validation)]
+
+    @staticmethod
+    def _queries(path: Path, classes: list[str], tokenizer: Any) -> tuple[Tensor, np.ndarray]:
+        """The tokens of an attack's captions, and the classes that they should find."""
+        rows = read_table(path, tuple(QUERIES))
+        return Captions([row["caption"] for row in rows], tokenizer).tokens(), labels_of(path, rows, classes)
+
     def measure(self, model: torch.nn.Module, runtime: towers.Runtime) -> tuple[dict[str, float], list[dict[str, Any]]]:
         """The model as it is: the history's measures, NaN where there is no image; and row, is_poison, cosine of some pairs.
 
@@ -183,12 +196,16 @@ class Measurement:
         """
         model.eval()
         texts = class_features(towers.encode_tokens(model, self.prompt_tokens, runtime).numpy(), self.classes)
-        measures = {}
-        for name, (images, labels) in (("attack_success", self.targets), ("zero_shot", self.validation)):
+        measures = dict.fromkeys(("attack_success", "target_cosine"), math.nan)
+        for name, (images, labels) in self._judged():
             features = normalize(towers.encode_images(model, images, runtime), dim=-1).numpy()
             measures[name] = float((ranks(features, texts, labels) == 0).mean()) if len(labels) else math.nan
             if name == "attack_success":
                 measures["target_cosine"] = float((features * texts[labels]).sum(1).mean()) if len(labels) else math.nan
+        if self.queries is not None:  # features, labels: of the validation images, which came last
+            tokens, wanted = self.queries
+            found = best_ranks(towers.encode_tokens(model, tokens, runtime).numpy(), features, wanted, labels)
+            measures["attack_success"] = float((found == 0).mean()) if np.isin(wanted, labels).all() else math.nan
         image_features = normalize(towers.encode_images(model, self.pair_images, runtime), dim=-1)
         cosines = (image_features * towers.encode_tokens(model, self.pair_tokens, runtime)).sum(1)
         model.train()

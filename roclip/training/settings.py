@@ -84,7 +84,10 @@ class LoopOptions(TrainSettings):
     """What the training loop needs, whether a model is trained or repaired."""
 
     pairs: Path = option("table of training pairs (path, caption)")
-    targets: Path = option("the attack's evaluation set (path, label), measured after every epoch; never trained on")
+    targets: Path = option(
+        "the attack's evaluation set, images (path, label) or captions (caption, plain, label), which are looked up among the "
+        "validation images; measured after every epoch, never trained on"
+    )
     validation: Path = option("labelled images (path, label) for the zero-shot accuracy after every epoch")
     classes: Path = option("file with one class name a line")
     templates: Path = option("file with one prompt template a line")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from roclip.core.columns import QUARANTINE
+from roclip.core.columns import PAIRS, QUARANTINE, QUERIES
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_table, write_table
 from roclip.data import downstream
@@ -18,6 +18,7 @@ from roclip.evaluation import encode, measure
 from roclip.evaluation.encode import EncodeOptions
 from roclip.evaluation.features import Features
 from roclip.model import towers
+from roclip.model.captions import Captions
 from roclip.model.pixels import normalise, to_pixels
 from tests.fixtures.downstream_sets import dtd
 from tests.fixtures.weights import SMALL, write_small
@@ -133,3 +134,40 @@ def test_it_starts_without_what_it_makes_no_use_of():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr == "\n"
+
+
+def test_captions_of_an_attack_are_encoded_with_the_trigger_and_without(options):
+    queries = options.out.parent / "queries.csv"
+    write_table(queries, tuple(QUERIES), [{"caption": "a banded cup now", "plain": "a banded cup", "label": "zigzagged"}] * 3)
+    encode.run(dataclasses.replace(options, captions=queries, probe=None))
+    features = Features(options.out)
+    assert features.has_captions
+    assert features.labels("captions").tolist() == [1, 1, 1]
+    model, record = towers.load(options.weights / "last_clip.safetensors")
+    for part, text in (("captions", "a banded cup now"), ("plain", "a banded cup")):
+        tokens = Captions([text], towers.tokenizer(record["model_config"])).tokens()
+        with torch.no_grad():
+            expected = model.encode_text(tokens, normalize=True).numpy()
+        assert np.allclose(features.captions("last_clip", part), expected, atol=1e-5)
+    write_table(queries, tuple(QUERIES), [])
+    with pytest.raises(UserError, match=r"queries\.csv: no caption to judge a model on"):
+        encode.run(dataclasses.replace(options, captions=queries))
+
+
+def test_pairs_are_encoded_with_each_image_once_and_without_those_that_are_broken(options):
+    paths = [row["path"] for row in read_table(options.test, ("path",))]
+    rows = [(paths[0], "one"), ("gone.jpg", "two"), (paths[1], "three"), (paths[0], "four"), ("gone.jpg", "five")]
+    table = options.out.parent / "pairs.csv"
+    write_table(table, tuple(PAIRS), [{"path": path, "caption": caption} for path, caption in rows])
+    encode.run(dataclasses.replace(options, test=table, captions=table, probe=None, max_bad_fraction=0.5))
+    features = Features(options.out)
+    assert features.labels().tolist() == [0, 2]  # the first row of each image
+    assert features.labels("captions").tolist() == [0, 2, 0]
+    assert features.images("last_clip").shape[0] == 2
+    with pytest.raises(UserError, match="no captions last_clip/plain; run the encode stage again"):
+        features.captions("last_clip", "plain")
+    left_out = read_table(options.quarantine, QUARANTINE)
+    assert [(row["table"], row["row"], row["path"]) for row in left_out] == [(str(table), "2", "gone.jpg")]
+    counted = options.out.parent / "measured.json"
+    measure.run(measure.STAGE.options_of("retrieval")(features=options.out, evaluation_set="pairs", out=counted))
+    assert {row["n"] for row in read_json(counted)} == {2, 3}

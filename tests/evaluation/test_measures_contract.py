@@ -11,11 +11,11 @@ import pytest
 
 from roclip.core.errors import UserError
 from roclip.core.files import read_json
-from roclip.evaluation import MEASURES, attack_set, measures_of
+from roclip.evaluation import MEASURES, PAIRS, attack_set, measures_of
 from roclip.evaluation.export import METRICS
 from roclip.evaluation.features import Features
 from roclip.evaluation.measure import STAGE
-from tests.fixtures.features import LABELS, made_up, write_features
+from tests.fixtures.features import LABELS, fitting, write_features
 
 SHIFTS = {"last_clip": 0, "last_matching": 1}
 each_measure = pytest.mark.parametrize("kind", MEASURES)
@@ -31,7 +31,8 @@ def test_it_says_what_it_is_and_what_it_is_for(kind):
     assert inspect.getdoc(measure).endswith(".")
     assert "\n" not in inspect.getdoc(measure)
     assert measure.__doc__ != measure.__base__.__doc__
-    assert measure.of in ("labelled", "attack")
+    assert measure.of in ("labelled", "attack", "pairs", "captions")
+    assert not (measure.is_optional and measure.is_success)
     assert not (measure.of == "attack" and measure.needs_probe)  # an attack's evaluation set has no probe images
     assert all("help" in field.metadata for field in dataclasses.fields(measure.Settings))
 
@@ -39,17 +40,26 @@ def test_it_says_what_it_is_and_what_it_is_for(kind):
 def test_an_evaluation_set_has_the_measures_that_are_for_it():
     assert {MEASURES[name].of for name in measures_of("own") + measures_of("cifar10")} == {"labelled"}
     assert {MEASURES[name].of for name in measures_of(attack_set("own"))} == {"attack"}
-    assert {*measures_of("own"), *measures_of(attack_set("patch"))} == set(MEASURES)
+    assert {MEASURES[name].of for name in measures_of(attack_set("own"), ["own"])} == {"captions"}
+    assert {MEASURES[name].of for name in measures_of(PAIRS, [PAIRS])} == {"pairs"}
+    sets = measures_of("own"), measures_of(attack_set("a")), measures_of(attack_set("a"), ["a"]), measures_of(PAIRS)
+    assert {name for names in sets for name in names} == set(MEASURES)
+
+
+def test_every_set_of_an_attack_has_one_measure_of_its_success():
+    for names in (measures_of(attack_set("a")), measures_of(attack_set("a"), ["a"])):
+        assert len([name for name in names if MEASURES[name].is_success]) == 1
 
 
 @each_measure
 def test_rows_count_hits_among_test_images(kind, tmp_path):
-    features = Features(write_features(tmp_path / "features.npz", made_up(SHIFTS)))
+    features = Features(write_features(tmp_path / "features.npz", fitting(MEASURES[kind].of, SHIFTS)))
     for checkpoint in SHIFTS:
         rows = rows_of(kind, features, checkpoint)
         assert len({row["measure"] for row in rows}) == len(rows) > 0
         for row in rows:
-            assert {"checkpoint", "measure", "hits", "n"} <= set(row) <= {"checkpoint", "measure", "hits", "n", "outcomes"}
+            needed = {"checkpoint", "measure", "hits", "n"}
+            assert needed <= set(row) <= needed | {"outcomes", "median_rank"}
             assert row["checkpoint"] == checkpoint
             assert 0 < row["n"] <= len(LABELS["test"])  # a measure may be of some of the images
             assert row["measure"] == kind or row["measure"].startswith(f"{kind}_")
@@ -61,33 +71,34 @@ def test_rows_count_hits_among_test_images(kind, tmp_path):
 
 @each_measure
 def test_a_model_that_is_always_right_hits_always_and_a_guess_does_not(kind, tmp_path):
-    features = Features(write_features(tmp_path / "features.npz"))
+    arrays = fitting(MEASURES[kind].of)
+    features = Features(write_features(tmp_path / "features.npz", arrays))
     assert all(row["hits"] == row["n"] for row in rows_of(kind, features, "last_clip"))
-    arrays = made_up()
     rng = np.random.default_rng(1)
-    for part in LABELS:
-        arrays[f"last_clip/{part}"] = rng.normal(size=arrays[f"last_clip/{part}"].shape)
+    for key in (key for key in arrays if key.startswith("last_clip/") and not key.endswith("class_features")):
+        arrays[key] = rng.normal(size=arrays[key].shape)
     guesses = rows_of(kind, Features(write_features(tmp_path / "features.npz", arrays)), "last_clip")
     assert 0 < guesses[0]["hits"] < guesses[0]["n"]
 
 
 @each_measure
 def test_the_order_of_images_does_not_matter(kind, tmp_path):
-    arrays = made_up({"last_clip": 0})
+    arrays = fitting(MEASURES[kind].of)
     arrays["last_clip/test"] = np.random.default_rng(2).normal(size=arrays["last_clip/test"].shape)
     backwards = arrays | {key: arrays[key][::-1] for key in ("test/labels", "last_clip/test")}
     one, other = (
         rows_of(kind, Features(write_features(tmp_path / "features.npz", a)), "last_clip") for a in (arrays, backwards)
     )
     assert [row["hits"] for row in one] == [row["hits"] for row in other]
-    assert [row.get("outcomes", "") for row in one] == [row.get("outcomes", "")[::-1] for row in other]
+    turned = 1 if MEASURES[kind].of == "captions" else -1  # outcomes are of captions, or of images
+    assert [row.get("outcomes", "") for row in one] == [row.get("outcomes", "")[::turned] for row in other]
 
 
 @each_measure
 def test_clip_benchmarks_metrics_are_columns_of_the_export(kind, tmp_path):
     if not MEASURES[kind].task:
         pytest.skip("CLIP_benchmark has nothing of the kind")
-    features = Features(write_features(tmp_path / "features.npz"))
+    features = Features(write_features(tmp_path / "features.npz", fitting(MEASURES[kind].of)))
     metrics = MEASURES[kind].metrics(features, "last_clip", rows_of(kind, features, "last_clip"))
     assert set(metrics) <= set(METRICS)
     assert set(metrics.values()) == {1.0}
@@ -95,7 +106,7 @@ def test_clip_benchmarks_metrics_are_columns_of_the_export(kind, tmp_path):
 
 @each_measure
 def test_the_stage_measures_every_checkpoint(kind, tmp_path):
-    features = write_features(tmp_path / "features.npz", made_up(SHIFTS))
+    features = write_features(tmp_path / "features.npz", fitting(MEASURES[kind].of, SHIFTS))
     command = [sys.executable, "-m", "roclip_command", "measure", "--kind", kind, "--features", str(features)]
     done = subprocess.run([*command, "--evaluation_set", "some", "--out", str(tmp_path / "out.json")], capture_output=True)
     assert done.returncode == 0, done.stderr
@@ -107,7 +118,7 @@ def test_the_stage_measures_every_checkpoint(kind, tmp_path):
 
 @each_measure
 def test_a_set_without_probe_images_will_do_or_is_named(kind, tmp_path):
-    arrays = {key: array for key, array in made_up().items() if "probe" not in key}
+    arrays = {key: array for key, array in fitting(MEASURES[kind].of).items() if "probe" not in key}
     features = write_features(tmp_path / "features.npz", arrays)
     options = STAGE.options_of(kind)(features=features, evaluation_set="own", out=tmp_path / "out.json")
     if MEASURES[kind].needs_probe:
@@ -116,6 +127,17 @@ def test_a_set_without_probe_images_will_do_or_is_named(kind, tmp_path):
     else:
         STAGE.run(options)
         assert read_json(tmp_path / "out.json")
+
+
+@each_measure
+def test_a_set_without_captions_will_do_or_is_named(kind, tmp_path):
+    features = write_features(tmp_path / "features.npz")
+    options = STAGE.options_of(kind)(features=features, evaluation_set="own", out=tmp_path / "out.json")
+    if MEASURES[kind].of in ("pairs", "captions"):
+        with pytest.raises(UserError, match=f"features.npz: no captions, which {kind} needs; .* with --captions"):
+            STAGE.run(options)
+    else:
+        STAGE.run(options)
 
 
 def test_the_registry_is_light():

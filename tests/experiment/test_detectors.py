@@ -92,7 +92,8 @@ def test_what_filters_kept_is_gathered_with_the_truth(wanted):
     assert {path for path in wanted.filtered if path not in kept} == {
         f"results/x/attacks/{attack}/seed10/truth.csv" for attack in ("clean", "targeted")
     }
-    assert given(wanted.gather_flags()) == {name: [f"results/x/{name}"] for name in ("detection", "filters", "attacks")}
+    places = {"detection": "detection", "filters": "filters", "truth": "attacks"}
+    assert given(wanted.gather_flags()) == {name: [f"results/x/{place}"] for name, place in places.items()}
 
 
 NO_MODEL = "is a filter that needs no model, so no detector; there are cosine, gmm"

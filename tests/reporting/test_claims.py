@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from roclip.core.columns import DIFFERENCES, EQUAL_ACCURACY, EQUAL_DIFFERENCES, REFERENCE, RESULTS
+from roclip.core.columns import DIFFERENCES, EQUAL_ACCURACY, EQUAL_DIFFERENCES, REFERENCE, RESULTS, TOOK
 from roclip.core.files import read_json, write_table
 from roclip.defences import TRAININGS
 from roclip.experiment.plan import write_plan
@@ -95,8 +95,8 @@ def test_names_for_people_are_those_of_kinds():
 
 
 def test_a_defence_may_raise_success():
-    raised = models(trained(hits=[0, 1]), trained(defence="roclip", hits=[16, 12]))
-    assert "RoCLIP raised targeted attack success (ASR) from 3.1% [0.1, 16.2] with CLIP" in texts("defence", raised)[0]
+    raised = models(trained(hits=[2, 3]), trained(defence="roclip", hits=[16, 12]))
+    assert "RoCLIP raised targeted attack success (ASR) from 15.6% [5.3, 32.8] with CLIP" in texts("defence", raised)[0]
 
 
 def test_without_the_baseline_no_comparison_is_claimed():
@@ -210,7 +210,7 @@ def test_only_what_leaves_out_all_published_numbers_is_said_to_differ():
 
 def test_nothing_is_said_of_what_was_not_run():
     sweep = [("k", point({"match_every": 0}, defence="gone")), ("k", point({"match_every": 1}))]
-    assert said(trained(hits=[3]), sweep) == {}
+    assert said(trained(hits=[16]), sweep) == {}
     rows = models(result("clean", hits=None, zero_shot=0.5), result("patch", "roclip", zero_shot=0.5))
     assert claims(planned(runs_of(rows)), rows, [], [], CLASSES) == []
 
@@ -225,8 +225,9 @@ def test_the_written_claims_and_their_numbers(tmp_path):
     write_table(tmp_path / "reference.csv", tuple(REFERENCE), [])
     write_table(tmp_path / "equal_accuracy.csv", tuple(EQUAL_ACCURACY), [])
     write_table(tmp_path / "equal_differences.csv", tuple(EQUAL_DIFFERENCES), [])
+    write_table(tmp_path / "took.csv", tuple(TOOK), [])
     (tmp_path / "classes.txt").write_text("apple\npear\n")
-    tables = ("results", "differences", "equal_accuracy", "equal_differences", "reference")
+    tables = ("results", "differences", "equal_accuracy", "equal_differences", "took", "reference")
     files = (tmp_path / name for name in ("plan.json", *(f"{table}.csv" for table in tables), "classes.txt"))
     stage.run(ClaimsOptions(*files, tmp_path / "claims.json"))
     found = read_json(tmp_path / "claims.json")

@@ -106,7 +106,7 @@ def test_rows_that_are_not_there_are_one_line(tmp_path, wrong):
 
 
 def gather_options(folder, **named):
-    places = dict.fromkeys(("plan", "measures", "models", "classes", "validation", "out"), folder)
+    places = dict.fromkeys(("plan", "measures", "models", "attacks", "classes", "validation", "out"), folder)
     return GatherOptions(**places, validation_images=1, **named)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from roclip.core.atomic import completed
-from roclip.core.columns import DIFFERENCES, HISTORY, LABELLED, MEASURES, MODEL
+from roclip.core.columns import CHECK, DIFFERENCES, HISTORY, LABELLED, MEASURES, MODEL, TOOK
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_table, write_json, write_table
 from roclip.core.provenance import recorded
@@ -93,7 +93,9 @@ def experiment(tmp_path):
     write_model(tmp_path, RUNS[1], 2, ["pool_age"])
     (tmp_path / "classes.txt").write_text("\n".join(map(str, range(100))))
     write_table(tmp_path / "probe.csv", tuple(LABELLED), [{"path": "image.png", "label": "3"}] * 2000)
-    places = (tmp_path / name for name in ("plan.json", "measures", "models", "classes.txt", "probe.csv"))
+    for attack in ("targeted", "patch"):
+        write_table(tmp_path / f"attacks/{attack}/seed7/check.csv", tuple(CHECK), [])
+    places = (tmp_path / name for name in ("plan.json", "measures", "models", "attacks", "classes.txt", "probe.csv"))
     return GatherOptions(*places, validation_images=1000, out=tmp_path / "tables")
 
 
@@ -101,7 +103,7 @@ def test_columns_and_values_of_the_written_tables(experiment):
     gather.run(experiment)
     written = {path.name: path.read_text() for path in experiment.out.iterdir()}
     assert {name: text.partition("\n")[0] for name, text in written.items() if name.endswith(".csv")} == {
-        "measures.csv": "experiment,attack,defence,seed,checkpoint,evaluation_set,measure,value,n,low,high",
+        "measures.csv": "experiment,attack,defence,seed,checkpoint,evaluation_set,measure,value,n,low,high,median_rank",
         "results.csv": "attack,defence,checkpoint,measure,value,low,high,sd,n,seeds,learned",
         "differences.csv": ",".join(DIFFERENCES),
         "equal_accuracy.csv": "attack,defence,seed,kind,at,of,accuracy,success,low,high,reached,seeds,floor,state",
@@ -109,6 +111,7 @@ def test_columns_and_values_of_the_written_tables(experiment):
             "attack,defence,kind,at,other,accuracy,success,other_success,difference,low,high,p,reached,seeds"
         ),
         "front.csv": "attack,repair,defence,epoch,seeds,accuracy,success,accuracy_before,success_before,on_front",
+        "took.csv": ",".join(TOOK),
         "sweeps.csv": "sweep,setting,base_attack,base_defence,attack,defence",
         "history.csv": "attack,defence,seed," + ",".join(HISTORY) + ",own_pairs,pool_age",
     }
@@ -172,9 +175,10 @@ def test_the_record_holds_what_was_read(experiment):
         experiment.validation,
         *experiment.measures.rglob("*.json"),
         *experiment.models.rglob("history.csv"),
+        *experiment.attacks.rglob("check.csv"),
     }
     assert set(record["inputs"]) == set(map(str, read))
-    assert len(read) == 3 + 2 * (3 + 1)
+    assert len(read) == 3 + 2 * (3 + 1) + 2
     assert set(record["outputs"]) == {path.name for path in experiment.out.iterdir()} - {"gather.record.json"}
 
 

@@ -10,13 +10,13 @@ import pytest
 from roclip.core.errors import UserError
 from roclip.core.files import write_json, write_table
 from roclip.reporting.figures import figures_of
+from roclip.reporting.machine import machine
 from roclip.reporting.report import (
     DRAWN,
     STEPS,
     ReportOptions,
     first_sentence,
     kinds,
-    machine,
     paper_table,
     recipes,
     records,
@@ -100,12 +100,12 @@ def test_it_says_what_the_tables_say(report):
 
 def test_every_claim_stands_in_its_section(tmp_path):
     page = written(tmp_path, **SWEEPS)
-    headings = ["Success at equal accuracy", "Setting", "Attack success", "Utility", "In training"]
-    headings += ["Defences against each other", "Sweeps", "Limits", "Provenance", "Credits"]
+    headings = ["Did the attacks take?", "Do the defences defend?", "Success at equal accuracy", "Setting", "Attack success"]
+    headings += ["Utility", "In training", "Defences against each other", "Sweeps", "Limits", "Provenance", "Credits"]
     assert page.texts["h2"] == headings
     shown = [text for text in page.texts["li"] if text.startswith("What ")]
-    order = ("not_learned", "best_control", "defence", "equal_accuracy", "controls", "published", "price", "others", "pool")
-    assert shown == [f"What {about} shows. {EVIL}" for about in order]
+    order = ("took", "not_learned", "best_control", "defence", "equal_accuracy", "controls", "published", "price", "others")
+    assert shown == [f"What {about} shows. {EVIL}" for about in (*order, "pool")]
 
 
 def test_sections_with_nothing_to_show_are_left_out(tmp_path):

@@ -9,10 +9,12 @@ from roclip.core.columns import RESULTS
 from roclip.core.errors import UserError
 from roclip.core.files import write_table
 from roclip.reporting import trainings
+from roclip.reporting.gather import glance, headings
 from roclip.reporting.learned import learned_above, with_learned
 from roclip.reporting.results import (
     accuracy,
     is_known,
+    others,
     percent,
     pivot,
     plain,
@@ -196,3 +198,23 @@ def test_a_cell_that_is_no_number_is_named(tmp_path, name, cell):
     write_table(tmp_path / "results.csv", tuple(RESULTS), [rows[0], rows[1] | {name: cell}])
     with pytest.raises(UserError, match=r"results.csv, row 2: .*gather the tables again"):
         read_results(tmp_path / "results.csv")
+
+
+def test_what_captions_find_is_the_success_of_their_attack():
+    """Hit@1 with the trigger is attack success, with a control; Hit@1 without it and recall stand beside it."""
+    names = ("retrieval_success_top1", "retrieval_success_top5", "retrieval_success_untriggered_top1")
+    rows = [counted("patch", seed=seed, on="attack-patch", hits=hits, n=10, measure=name)
+            for seed in "01" for name, hits in zip(names, (8, 9, 2), strict=True)]  # fmt: skip
+    rows += [counted("clean", seed="0", on="attack-patch", hits=1, n=10, measure=names[0])]
+    rows += [counted("patch", seed="0", on="pairs", hits=hits, n=20, measure=f"retrieval_text_to_image_top{k}")
+             for k, hits in ((1, 5), (5, 9))]  # fmt: skip
+    values = {row["measure"]: row["value"] for row in results(rows, FAMILY) if row["attack"] == "patch"}
+    assert values == {
+        "attack_success": 0.8, "control": 0.1, "retrieval_success_untriggered": 0.2, "retrieval_text_to_image": 0.25,
+    }  # fmt: skip
+    wide = pivot(with_learned(results(rows, FAMILY), 50))
+    assert others(wide) == ["retrieval_success_untriggered", "retrieval_text_to_image"]
+    assert headings(wide)[-2:] == ["retrieval success untriggered", "retrieval text to image"]
+    assert [cells[-2:] for cells in glance(wide)] == [["20.0 ± 0.0", "25.0"]]
+    assert others(pivot(result(hits=1))) == []
+    assert others([]) == []

@@ -1,18 +1,24 @@
 """What the audit notes of a matching epoch, against counts made by hand."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from roclip.core.columns import TRUTH
+from roclip.core.columns import LABELLED, QUERIES, TRUTH
 from roclip.core.errors import UserError
-from roclip.core.files import write_table
+from roclip.core.files import read_lines, read_table, write_table
 from roclip.data.class_mentions import naming
+from roclip.data.images import Intake, decode
 from roclip.defences import TRAININGS
 from roclip.defences.repair import REPAIRS
-from roclip.training.monitor import AUDITED, Audit, read_truth
+from roclip.model import towers
+from roclip.model.captions import Captions
+from roclip.training.monitor import AUDITED, Audit, Measurement, read_truth
+from tests.conftest import SCENES
+from tests.fixtures.weights import write_small
 
 CAPTIONS = ["a red kite", "the old cart", "a Cart in grey", "my kite", "a carthorse", "one cart"]
 POISONED = {"is_poison": ["0", "0", "1", "1", "0", "0"], "adversary_class": ["", "", "cart", "kite", "", ""]} | {
@@ -105,3 +111,34 @@ def test_without_a_file_nothing_is_known_and_one_of_other_pairs_is_refused(tmp_p
 def test_what_is_audited_is_a_column_of_some_defence():
     columns = [name for defence in (*TRAININGS.values(), *REPAIRS.values()) for name in defence.telemetry_columns]
     assert set(AUDITED) <= set(columns)
+
+
+def test_captions_of_an_attack_are_looked_up_among_the_validation_images(scenes, tmp_path):
+    images = read_table(scenes / "probe.csv", tuple(LABELLED))[:40]
+    classes = read_lines(SCENES / "classes.txt")
+    captions = [f"a {name} by the sea" for name in classes[:20]]
+    wanted = [images[number]["label"] for number in range(20)]
+    rows = [{"caption": c, "plain": "", "label": name} for c, name in zip(captions, wanted, strict=True)]
+    write_table(tmp_path / "targets.csv", tuple(QUERIES), rows)
+    options = SimpleNamespace(
+        classes=SCENES / "classes.txt", templates=SCENES / "templates.txt", targets=tmp_path / "targets.csv",
+        validation=scenes / "probe.csv", validation_images=40, threads=1, seed=0,
+    )  # fmt: skip
+    write_small(tmp_path / "last_clip.safetensors")
+    model, record = towers.load(tmp_path / "last_clip.safetensors")
+    intake, pixels = Intake((str(scenes),), 0.0), torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    runtime = towers.Runtime.choose("float32", 1, "cpu")
+    measured = Measurement(options, record["model_config"], intake, ["a", "b"], pixels, ["0", "1"])
+    found, _ = measured.measure(model, runtime)
+    model.eval()
+    tokens = Captions(captions, towers.tokenizer(record["model_config"])).tokens()
+    gallery = np.stack([decode(row["path"], 32) for row in images]).transpose(0, 3, 1, 2)
+    texts, features = towers.encode_tokens(model, tokens, runtime), towers.encode_images(model, gallery, runtime)
+    scores = texts @ torch.nn.functional.normalize(features, dim=-1).T
+    nearest = [images[place]["label"] for place in scores.argmax(1)]
+    assert found["attack_success"] == pytest.approx(np.mean([a == b for a, b in zip(nearest, wanted, strict=True)]))
+    assert math.isnan(found["target_cosine"])
+    assert list(found)[:3] == ["attack_success", "target_cosine", "zero_shot"]
+    options.validation_images = 1  # which cannot show all classes
+    few = Measurement(options, record["model_config"], intake, ["a", "b"], pixels, ["0", "1"])
+    assert math.isnan(few.measure(model, runtime)[0]["attack_success"])

@@ -44,7 +44,7 @@ EVERYTHING = {
 
 
 def test_what_is_put_on_a_command_line_is_quoted():
-    assert len(SHELLS) == 15
+    assert len(SHELLS) == 16
     for name, shell in SHELLS.items():
         for field in re.findall(r"\{([^{}]+)\}", shell):
             assert field.endswith(":q") or field in UNQUOTED, f"{name}: {field}"
@@ -65,7 +65,7 @@ def test_every_rule_says_what_it_is_for(name):
 def test_the_files_of_rules_are_short():
     lines = {path.name: path.read_text().count("\n") for path in FILES}
     assert lines["common.smk"] <= 80
-    assert sum(lines.values()) <= 610
+    assert sum(lines.values()) <= 640
 
 
 @pytest.mark.parametrize("name", ["gpu", "slurm"])

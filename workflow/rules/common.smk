@@ -13,7 +13,7 @@ from attacks import ATTACKS
 from roclip.core.errors import UserError
 from roclip.core.orphan import STARTER, starter
 from roclip.data.downstream_sets import FOLDERS
-from roclip.evaluation import MEASURES, OWN, attack_set
+from roclip.evaluation import MEASURES, OWN, PAIRS, attack_set
 from roclip.experiment.config import check
 from roclip.experiment.files import read_config
 from roclip.experiment.plan import VARIANT
@@ -45,7 +45,7 @@ wildcard_constraints:
     defence=VARIANT,
     step=VARIANT,
     seed=r"\d+",
-    set="|".join([OWN, *FOLDERS, attack_set(VARIANT)]),
+    set="|".join([OWN, PAIRS, *FOLDERS, attack_set(VARIANT)]),
     measure="|".join(MEASURES),
     figure="|".join(TARGETS.figures),
 

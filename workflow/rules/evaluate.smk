@@ -1,7 +1,7 @@
 """Encodes every evaluation set once with each model that is judged on it, measures, detects, and exports models.
 
-Reads   models/ATTACK/DEFENCE/seedN/weights/; data/ (set `own`), data/downstream/SET/, attacks/NAME/seedN/ (set attack-NAME; its pairs
-        and their truth for detectors), filters/NAME/STEP/seedN/kept.csv
+Reads   models/ATTACK/DEFENCE/seedN/weights/; data/ (sets `own` and `pairs`), data/downstream/SET/, attacks/NAME/seedN/ (set
+        attack-NAME; its pairs and their truth for detectors), filters/NAME/STEP/seedN/kept.csv
 Writes  measures/ATTACK/DEFENCE/seedN/SET/: features.npz, quarantine.csv, MEASURE.json (checkpoint, evaluation_set, measure, hits,
         n; of attack success at top 1 also outcomes, a 1 or 0 for each image)
         detection/ATTACK/DEFENCE/seedN/: detection.csv, quarantine.csv

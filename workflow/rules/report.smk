@@ -15,6 +15,7 @@ rule gather:
         histories=TARGETS.histories,
         detections=TARGETS.detections,
         filtered=TARGETS.filtered,
+        checks=TARGETS.checks,
         classes=CONFIG["data"]["classes"],
         validation=rules.download.output.probe,
     output:
@@ -33,7 +34,7 @@ rule gather:
     shell:
         """
         roclip logged {log:q} roclip gather --plan {params.plan:q} \
-            --measures {params.results:q}/measures --models {params.results:q}/models \
+            --measures {params.results:q}/measures --models {params.results:q}/models --attacks {params.results:q}/attacks \
             --classes {input.classes:q} --validation {input.validation:q} --validation_images {params.validation_images:q} \
             --out {params.results:q}/tables {params.flags}
         """
@@ -46,6 +47,7 @@ rule claims:
         differences=f"{RESULTS}/tables/differences.csv",
         equal_accuracy=f"{RESULTS}/tables/equal_accuracy.csv",
         equal_differences=f"{RESULTS}/tables/equal_differences.csv",
+        took=f"{RESULTS}/tables/took.csv",
         reference=HERE / "config/reference_results.csv",
         classes=CONFIG["data"]["classes"],
     output:
@@ -63,7 +65,7 @@ rule claims:
         roclip logged {log:q} roclip claims --plan {params.plan:q} \
             --results {input.results:q} --differences {input.differences:q} --reference {input.reference:q} \
             --equal_accuracy {input.equal_accuracy:q} --equal_differences {input.equal_differences:q} \
-            --classes {input.classes:q} --out {output.claims:q}
+            --took {input.took:q} --classes {input.classes:q} --out {output.claims:q}
         """
 
 

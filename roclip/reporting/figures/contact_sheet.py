@@ -103,8 +103,9 @@ def strips(plan: Plan, results: Path) -> Iterator[Strip]:
         if not poisons:
             continue
         yield f"{name}: poisoned pairs", [(pairs[row]["path"], pairs[row]["caption"]) for row in spread(poisons)]
-        title = f"{name}: images of its evaluation set and the class that the adversary wants"
-        yield title, [(row["path"], row["label"]) for row in spread(read_table(folder / "targets.csv", tuple(LABELLED)))]
+        if name not in plan.of_captions:
+            title = f"{name}: images of its evaluation set and the class that the adversary wants"
+            yield title, [(row["path"], row["label"]) for row in spread(read_table(folder / "targets.csv", tuple(LABELLED)))]
         for model in trainings(plan):
             if model.startswith(f"{name}/"):
                 yield from matched(results / "models" / model, name, pairs, poisons)
