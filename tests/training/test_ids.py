@@ -12,10 +12,10 @@ from roclip.core.files import read_columns, read_table, write_rows, write_table
 from roclip.defences.base import Defence
 from roclip.model import towers
 from roclip.training import train
-from roclip.training.monitor import AUDITED
+from roclip.training.monitor import MATCHED
 from tests.fixtures.trainings import options, outputs, training_of
 
-KNOWN = (*AUDITED, "poison_cosine")  # columns of the history that need the truth
+KNOWN = (*MATCHED, "poison_cosine")  # columns of the history that need the truth
 LEFT_OUT = 5  # the row of an image that cannot be read
 
 
@@ -48,7 +48,7 @@ def test_without_the_truth_the_training_is_the_same(few, scenes, tmp_path):
     told, untold = outputs(tmp_path / "with"), outputs(tmp_path / "without")
     for name in told.keys() - {"history.csv", "cosines.csv"}:
         assert told[name] == untold[name], name
-    columns = (*HISTORY, *AUDITED, "own_captions", "pool_age")
+    columns = (*HISTORY, *MATCHED, "own_captions", "pool_age")
     of_told, of_untold = (read_table(tmp_path / name / "history.csv", columns) for name in ("with", "without"))
     for first, second in zip(of_told, of_untold, strict=True):
         assert all(first[column] == second[column] for column in first.keys() - {*KNOWN, "clean_cosine"})
