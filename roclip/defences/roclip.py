@@ -46,6 +46,7 @@ class RoCLIP(Defence):
         "clean_own_class_by_chance": "the same for a random caption of the pool",
         "poison_own_class": "share of the poisoned images whose true class is known that drew a caption naming it",
         "poison_own_class_by_chance": "the same for a random caption of the pool",
+        "poison_neither": "share of the same images that drew a caption naming neither that class nor the adversary's",
         "poisons_in_pool": "share of the pool's captions that are of poisoned pairs",
         "pool_age": "mean age of the pool's captions in steps",
     }
@@ -63,6 +64,7 @@ class RoCLIP(Defence):
             "clean_own_class",
             "clean_own_class_by_chance",
         ),
+        "poisoned images that draw a caption\nof neither class (%)": ("poison_neither",),
         "images that draw their own caption (%)": ("own_captions",),
         "distinct captions drawn in a batch (%)": ("distinct_neighbours",),
         "mean age of a caption in the pool (steps)": ("pool_age",),

@@ -26,7 +26,7 @@ from roclip.training.settings import LoopOptions
 COSINE_PAIRS = 1000  # so many clean and at most so many poisoned pairs have their cosine taken after every epoch
 MATCHED = (
     "adversary_captions", "adversary_captions_by_chance", "poisons_in_pool", "clean_own_class", "clean_own_class_by_chance",
-    "poison_own_class", "poison_own_class_by_chance",
+    "poison_own_class", "poison_own_class_by_chance", "poison_neither",
 )  # fmt: skip
 TRUSTED = ("safe_pairs", "poisons_that_are_safe", "safe_that_are_poisons")
 AUDITED = (*MATCHED, *TRUSTED)
@@ -135,6 +135,7 @@ class Audit:
         for chosen in (known & ~self.is_poison[images], known & self.is_poison[images]):
             yield (right & chosen).sum(), chosen.sum()
             yield (chance * chosen).sum(), chosen.sum()
+        yield (chosen & ~right & ~self.adversary_captions(images, captions)).sum(), chosen.sum()
 
     def means(self) -> dict[str, float]:
         """NaN for what never happened, no image was paired, or no poisoned one; and for all, where the truth is not known."""

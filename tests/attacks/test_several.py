@@ -70,7 +70,8 @@ def test_label_consistent_poisons_keep_their_captions(scenes, tmp_path):
     ("changes", "problem"),
     [
         ({"triggers": ("tint", "targeted"), "target_classes": ("mushroom",)},
-         ("triggers", "'targeted' is no kind of backdoor; kinds are patch, blended, sinusoid, warped, tint, checkerboard, stripes, nashville")),
+         ("triggers", "'targeted' is no kind of backdoor; kinds are patch, blended, sinusoid, warped, tint, checkerboard, "
+                      "stripes, nashville")),
         ({"triggers": ("tint", "tint"), "target_classes": ("mushroom",)}, ("triggers", "a kind may stand there once only")),
         ({"target_classes": ("mushroom", "cactus")},
          ("target_classes", "2 for 3 triggers; give one for each, or one for all")),

@@ -70,7 +70,7 @@ def test_what_images_draw_of_their_own_class_is_as_counted_one_by_one(tmp_path):
         """The classes that a caption of this id names."""
         return {name for name in names if caption >= 0 and caption in naming(captions, name)}
 
-    found = {(column, bad): [] for column in ("drawn", "chance") for bad in (False, True)}
+    found = {(column, bad): [] for column in ("drawn", "chance", "neither") for bad in (False, True)}
     for _ in range(3):  # steps
         images, drawn, pool = rng.permutation(60)[:20], rng.integers(-1, 60, 20), rng.integers(-1, 60, 15)
         audit.note(*map(torch.tensor, (images, drawn, pool)))
@@ -78,11 +78,13 @@ def test_what_images_draw_of_their_own_class_is_as_counted_one_by_one(tmp_path):
             own = {*shown[image].split("|")} - {""} if poison[image] else named(image)
             if own:
                 found["drawn", poison[image]].append(bool(own & named(caption)))
+                found["neither", poison[image]].append(not named(caption) & {*own, "dog"})
                 found["chance", poison[image]].append(np.mean([bool(own & named(held)) for held in pool.tolist()]))
     means = audit.means()
     for bad, who in ((False, "clean"), (True, "poison")):
         assert means[f"{who}_own_class"] == pytest.approx(np.mean(found["drawn", bad]))
         assert means[f"{who}_own_class_by_chance"] == pytest.approx(np.mean(found["chance", bad]))
+    assert means["poison_neither"] == pytest.approx(np.mean(found["neither", True]))
 
 
 def test_without_the_truth_or_without_a_match_there_is_nothing():
