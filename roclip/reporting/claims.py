@@ -4,7 +4,7 @@
 `others` (the others against each other), `controls` (every defence against chance), `not_learned` (models of which no attack
 success is claimed, for they see nothing), `price` (what a defence costs in accuracy), `equal_accuracy` (defences at equal
 accuracy), `took` (attacks that hardly succeed on the baseline, or not, in which case no other claim is made of them),
-`published` (where all published numbers lie outside the interval), or the name of a sweep. Of weights at the end a change of
+`published` (where all published numbers lie outside the interval), or `sweep NAME`. Of weights at the end a change of
 attack success (ASR) is claimed only where the corrected p value in differences.csv is below 5%.
 """
 
@@ -122,7 +122,7 @@ def claims(
         "took": in_words(took),
         "price": [text for pair in pairs for text in price(*pair, plan.family)],
         "published": against_published(models, reference),
-        **of_sweeps(plan.sweeps, models, by_model(seeing), compared),
+        **{f"sweep {name}": texts for name, texts in of_sweeps(plan.sweeps, models, by_model(seeing), compared).items()},
     }
     return [{"about": about, "text": text} for about, sentences in texts.items() for text in sentences]
 

@@ -156,7 +156,7 @@ def test_of_a_model_that_learned_nothing_no_defence_is_claimed():
         trained(defence="roclip", checkpoint="last_matching", hits=[1], control=[0], zero_shot=[0.5]),
     )  # fmt: skip
     found = said(rows, sweep, [reference("62.5", defence="roclip")])
-    count = {"defence": 1, "best_control": 1, "controls": 2, "not_learned": 1, "price": 2, "published": 1, "k": 3}
+    count = {"defence": 1, "best_control": 1, "controls": 2, "not_learned": 1, "price": 2, "published": 1, "sweep k": 3}
     assert {about: len(sentences) for about, sentences in found.items()} == count
     assert found["not_learned"] == [
         "With RoCLIP, trained on targeted, nothing was learned at the last CLIP epoch: zero-shot accuracy, 2.5%, is not three "

@@ -105,7 +105,7 @@ def test_every_claim_stands_in_its_section(tmp_path):
     assert page.texts["h2"] == headings
     shown = [text for text in page.texts["li"] if text.startswith("What ")]
     order = ("took", "not_learned", "best_control", "defence", "equal_accuracy", "controls", "published", "price", "others")
-    assert shown == [f"What {about} shows. {EVIL}" for about in (*order, "pool")]
+    assert shown == [f"What {about} shows. {EVIL}" for about in (*order, "sweep pool")]
 
 
 def test_sections_with_nothing_to_show_are_left_out(tmp_path):

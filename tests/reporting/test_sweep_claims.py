@@ -36,7 +36,7 @@ def test_a_sweep_from_its_first_to_its_last_point():
         trained(variants[0], hits=[0]), trained(hits=[9]), trained(variants[1], hits=[16]),
         trained(variants[0], "roclip", hits=[0], zero_shot=[0.9]), trained(variants[1], "roclip", hits=[1], zero_shot=[0.8]),
     )  # fmt: skip
-    assert texts("poisons", rows, sweeps=sweep) == [
+    assert texts("sweep poisons", rows, sweeps=sweep) == [
         "In the sweep poisons, targeted attack success (ASR) with CLIP rises from 0.0% [0.0, 20.6] at captions_per_target 2 to "
         "100.0% [79.4, 100.0] at captions_per_target 25 at the last CLIP epoch (n = 16, 1 seed; p < 0.0001, Holm-corrected "
         "over 2 comparisons).",
@@ -52,7 +52,7 @@ def test_a_sweep_of_one_training_of_a_backdoor_each():
     ends = (("patch~poisons~5", 5, 100), ("patch", 90, 900))
     sweep = [("s", point({"poisons": n}, attack, "clip", "patch", "clip")) for attack, n, _ in ends]
     rows = models(*(trained(attack, hits=[hits], n=1000) for attack, _, hits in ends))
-    assert texts("s", rows, sweeps=sweep) == [
+    assert texts("sweep s", rows, sweeps=sweep) == [
         "In the sweep s, patch attack success (ASR) with CLIP is 10.0% (1 training) at poisons 5 and 90.0% (1 training) at "
         "poisons 90 at the last CLIP epoch (n = 1000, 1 seed); of so few trainings no difference is claimed."
     ]
@@ -67,7 +67,7 @@ def test_ends_of_a_sweep_without_a_common_checkpoint():
         ("k", point({"match_every": 0}, defence="clip_augmented")),
         ("k", point({"match_every": 1}, defence="roclip~match_every~1")),
     ]
-    assert texts("k", rows, sweeps=sweep) == [
+    assert texts("sweep k", rows, sweeps=sweep) == [
         "In the sweep k, targeted attack success (ASR) with RoCLIP falls from 100.0% [79.4, 100.0] at match_every 0 at the "
         "last CLIP epoch to 0.0% [0.0, 20.6] at match_every 1 at the last matching epoch (n = 16, 1 seed; p < 0.0001, "
         "Holm-corrected over 1 comparison)."
