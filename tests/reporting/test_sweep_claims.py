@@ -3,7 +3,7 @@
 import pytest
 
 from roclip.reporting.planned import ordered
-from tests.fixtures.claims import models, texts
+from tests.fixtures.claims import models, said, texts
 from tests.fixtures.plans import point
 from tests.fixtures.results import trained
 
@@ -56,6 +56,17 @@ def test_a_sweep_of_one_training_of_a_backdoor_each():
         "In the sweep s, patch attack success (ASR) with CLIP is 10.0% (1 training) at poisons 5 and 90.0% (1 training) at "
         "poisons 90 at the last CLIP epoch (n = 1000, 1 seed); of so few trainings no difference is claimed."
     ]
+
+
+@pytest.mark.parametrize("name", ["defence", "others", "controls", "took", "price", "equal_accuracy", "best_control"])
+def test_a_sweep_may_have_any_name(name):
+    """Its sentences stand beside those that are called so, and in the place of none."""
+    rows = models(trained(hits=[16]), trained(defence="roclip", hits=[0]), trained(defence="roclip~match_every~1", hits=[0]))
+    ends = [point({"match_every": 0}, defence="clip"), point({"match_every": 1}, defence="roclip~match_every~1")]
+    usual, found = said(rows, [("k", end) for end in ends]), said(rows, [(name, end) for end in ends])
+    assert set(found) - {f"sweep {name}"} == set(usual) - {"sweep k"}
+    assert all(found[about] == usual[about] for about in found if about != f"sweep {name}")
+    assert len(found[f"sweep {name}"]) == 1
 
 
 def test_ends_of_a_sweep_without_a_common_checkpoint():
