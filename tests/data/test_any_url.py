@@ -12,7 +12,8 @@ from roclip.data.safe_http import FetchError, Guard, fetch
 
 PARTS = st.sampled_from(
     ["http://", "https://", "file:", "file:///etc/passwd", "ftp://", "h", "[::1]", "[", "]", ":", ":80", ":99999", "@", "%00",
-     "%0d%0a", "\r\n", "\x1b[31m", "/", "?", "#", "\\", "é", "\u2028", "\ud800", "127.0.0.1", "0x7f.1", "a" * 70, ".", "xn--", " ", "\0"]
+     "%0d%0a", "\r\n", "\x1b[31m", "/",
+     "?", "#", "\\", "é", "\u2028", "\ud800", "127.0.0.1", "0x7f.1", "a" * 70, ".", "xn--", " ", "\0"]
 )  # fmt: skip
 URLS = st.one_of(st.text(max_size=20), st.lists(PARTS, max_size=6).map("".join))
 
@@ -53,7 +54,8 @@ class _Answer:
 
 LINES = st.sampled_from(
     [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200\r\n", b"HTTP/1.1 302 x\r\n", b"HTTP/1.1 100 x\r\n", b"HTTP/9.9 -1 x\r\n", b"\r\n",
-     b"0\r\n", b"-5\r\n", b"5\r\n12345\r\n", b"zz\r\n", b"9" * 5000 + b"\r\n", b"Content-Length: 5\r\n", b"Content-Length: -5\r\n",
+     b"0\r\n", b"-5\r\n", b"5\r\n12345\r\n", b"zz\r\n", b"9" * 5000 + b"\r\n", b"Content-Length: 5\r\n",
+     b"Content-Length: -5\r\n",
      b"Content-Length: " + b"9" * 5000 + b"\r\n", b"Content-Length: \xb2\r\n", b"Content-Length: 1\r\nContent-Length: 2\r\n",
      b"Transfer-Encoding: chunked\r\n", b"Location: //[\r\n", b"Location: \x1b[31m\r\n", b"Location: file:///etc/passwd\r\n",
      b"Content-Type: \xff\0\r\n", b": x\r\n", b" x\r\n", b"\0" * 9]
