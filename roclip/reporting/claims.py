@@ -22,7 +22,7 @@ from roclip.reporting.best_control import against_controls
 from roclip.reporting.comparisons import against_baseline, against_chance, by_pair, compared_in_words, others
 from roclip.reporting.equal_claims import equal_claims
 from roclip.reporting.labels import defence_label
-from roclip.reporting.learned import has_learned
+from roclip.reporting.learned import has_learned, useful_above
 from roclip.reporting.phrases import Models, Row, attack_success, both_judged, mean, moment, moments, points, seeds, shown
 from roclip.reporting.published import read_reference
 from roclip.reporting.results import is_known, pivot, read_results
@@ -56,13 +56,13 @@ def by_model(rows: Iterable[Row]) -> Models:
 
 
 def not_learned(rows: Iterable[Row], classes: int) -> Iterator[str]:
-    """The models that see no more than chance would, on all attacks, variants included."""
+    """The models that see hardly more than chance would, on all attacks, variants included."""
     for row in rows:
         if not has_learned(row, classes):
             yield (
-                f"With {defence_label(row['defence'])}, trained on {row['attack']}, nothing was learned {moment(row)}: "
-                f"zero-shot accuracy, {mean(row, 'zero_shot')}, is not three standard errors above chance, "
-                f"{100 / classes:.1f}%. No attack success (ASR) and no defence is claimed of this model."
+                f"With {defence_label(row['defence'])}, trained on {row['attack']}, too little was learned {moment(row)}: "
+                f"zero-shot accuracy, {mean(row, 'zero_shot')}, is not above "
+                f"{100 * useful_above(classes, row['zero_shot_n']):.1f}%, and chance is {100 / classes:.1f}%. No attack success (ASR) and no defence is claimed of this model."
             )
 
 
