@@ -114,7 +114,7 @@ RESULTS = {  # tables/results.csv, a row for each measure of a model's checkpoin
     "sd": "standard deviation over seeds, where there are several; not of targeted attacks",
     "n": "images of all seeds",
     "seeds": "how many",
-    "learned": "0 where zero-shot accuracy is hardly above chance (docs/statistics.md): attack success then says nothing; else 1",
+    "learned": "0 where zero-shot accuracy is hardly above chance: attack success then says nothing; else 1",
 }
 TOOK = {  # tables/took.csv, a row for each attack that is no variant (roclip/reporting/took.py)
     "attack": "trained on",

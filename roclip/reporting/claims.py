@@ -62,7 +62,8 @@ def not_learned(rows: Iterable[Row], classes: int) -> Iterator[str]:
             yield (
                 f"With {defence_label(row['defence'])}, trained on {row['attack']}, too little was learned {moment(row)}: "
                 f"zero-shot accuracy, {mean(row, 'zero_shot')}, is not above "
-                f"{100 * useful_above(classes, row['zero_shot_n']):.1f}%, and chance is {100 / classes:.1f}%. No attack success (ASR) and no defence is claimed of this model."
+                f"{100 * useful_above(classes, row['zero_shot_n']):.1f}%, and chance is {100 / classes:.1f}%. "
+                f"No attack success (ASR) and no defence is claimed of this model."
             )
 
 
