@@ -11,6 +11,7 @@ from pathlib import Path
 from roclip.core.errors import UserError
 
 UNFINISHED = re.compile(r"\..+\.\d+\.part(\.[^.]+)?")  # the name of a temporary file
+NO_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system that has no such thing
 completed: list[Path] = []  # the files, and folders of images, that this process has written
 
 
@@ -51,13 +52,13 @@ def is_disk_full(error: Exception) -> bool:
 def _flush(path: Path) -> None:
     """Wait until what was written to a file, or the names in a folder, are on the disk.
 
-    Some file systems (CIFS, vboxsf) refuse that for a folder, and keep names without it.
+    Some file systems (CIFS, vboxsf) refuse that for a folder, some (of FUSE) for files too, and keep them without it.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL or not path.is_dir():
+        if error.errno not in NO_FLUSH:
             raise
     finally:
         os.close(descriptor)

@@ -114,7 +114,7 @@ RESULTS = {  # tables/results.csv, a row for each measure of a model's checkpoin
     "sd": "standard deviation over seeds, where there are several; not of targeted attacks",
     "n": "images of all seeds",
     "seeds": "how many",
-    "learned": "0 where zero-shot accuracy is not three standard errors above chance: attack success then says nothing; else 1",
+    "learned": "0 where zero-shot accuracy is hardly above chance: attack success then says nothing; else 1",
 }
 TOOK = {  # tables/took.csv, a row for each attack that is no variant (roclip/reporting/took.py)
     "attack": "trained on",
@@ -231,7 +231,7 @@ LEADERBOARD = {  # results/leaderboard/NAME.csv, a row for each attack and each 
     "equal_success": "attack success when training first had it",
     "equal_success_low": "95% t interval over trainings",
     "equal_success_high": "its upper end",
-    "learned": "0 where clean accuracy is not three standard errors above chance: it is no defence then; else 1",
+    "learned": "0 where clean accuracy is hardly above chance: it is no defence then; else 1",
     "cost": "of all trainings and repairs of the recipe, in epochs of the baseline",
     "cost_from": "measured (seconds of pace.csv), counted (epochs, each as one) or empty",
     "curve_kinds": "what the defence calls its epochs, in their order, with blanks between them",

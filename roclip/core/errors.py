@@ -1,6 +1,7 @@
 """What ends a stage with a line in place of a traceback."""
 
 import errno
+import logging
 
 # what errors of PyTorch say that have no class of their own, of CUDA, cuBLAS and cuDNN, and of the CPU's memory
 OUT_OF_MEMORY = ("out of memory", "_STATUS_ALLOC_FAILED", "can't allocate memory")
@@ -9,6 +10,13 @@ OUT_OF_MEMORY = ("out of memory", "_STATUS_ALLOC_FAILED", "can't allocate memory
 def one_line(text: str) -> str:
     """A text from data as it is shown: line breaks and what else a terminal would act on are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class OneLine(logging.Formatter):
+    """A message of the log is one line: what stands in data forges none, and nothing that a terminal would act on."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return one_line(super().formatMessage(record))
 
 
 class UserError(Exception):

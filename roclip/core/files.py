@@ -203,12 +203,12 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
     write_rows(path, columns, map(cells, rows))
 
 
-def _text(path: Path) -> str:
-    """A whole file. Raises UserError for one that is missing, too long or not UTF-8."""
+def read_text(path: Path, most: int = FILE) -> str:
+    """A whole file. Raises UserError for one that is missing, longer than so many bytes or not UTF-8."""
     try:
         with open_file(path, "r", encoding="utf-8-sig") as file:
-            if os.fstat(file.fileno()).st_size > FILE:
-                raise UserError(f"{path}: more than {FILE} bytes; is it the right file?")
+            if os.fstat(file.fileno()).st_size > most:
+                raise UserError(f"{path}: more than {most} bytes; is it the right file?")
             return file.read()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror.lower()}") from None
@@ -218,7 +218,7 @@ def _text(path: Path) -> str:
 
 def read_lines(path: Path) -> list[str]:
     """The non-empty lines of a text file. Raises UserError when it is missing, empty or not UTF-8."""
-    lines = [line.strip() for line in _text(path).split("\n")]
+    lines = [line.strip() for line in read_text(path).split("\n")]
     lines = [line for line in lines if line]
     if not lines:
         raise UserError(f"{path}: the file is empty")
@@ -232,7 +232,7 @@ def _no_number(word: str) -> None:
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises UserError when it is missing or broken."""
     try:
-        return json.loads(_text(path), parse_constant=_no_number)
+        return json.loads(read_text(path), parse_constant=_no_number)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
     except RecursionError:

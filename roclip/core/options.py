@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from roclip.core.atomic import is_disk_full
-from roclip.core.errors import ComeBack, UserError, is_out_of_memory
+from roclip.core.errors import ComeBack, OneLine, UserError, is_out_of_memory
 from roclip.core.orphan import end_with_starter
 from roclip.core.provenance import recorded
 
@@ -253,7 +253,9 @@ def run_stage(name: str, stage: Stage, description: str | None, argv: Sequence[s
 
     A user's mistake, a full disk and memory that does not suffice are shown as one line, with exit status 1.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    shown = logging.StreamHandler(sys.stderr)
+    shown.setFormatter(OneLine("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[shown])
     end_with_starter()
     command = f"roclip {name}"
     kind = _kind(stage, command, argv)

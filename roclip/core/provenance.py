@@ -22,28 +22,38 @@ from typing import Any
 
 from roclip.core.atomic import atomic, completed
 from roclip.core.errors import UserError
-from roclip.core.files import sha256
+from roclip.core.files import open_file, sha256
 
 SUFFIX = ".record.json"
 SEAL = b',\n  "sha256": "'
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "open_clip_torch", "safetensors", "scikit-learn")
+FILES = ("inputs", "outputs")
+RECORD = {"stage": str, "commit": str, "versions": dict, "options": dict} | dict.fromkeys(FILES, dict)
+LONGEST = 1 << 30  # bytes of a record that are read: of a million images 150 MB
 TIMES = "pace.csv"  # how long a training took; no two runs agree in it
 
 
 @cache
 def commit() -> str:
-    """The git commit of the code, with `-dirty` after it when files differ from it; `unknown` outside a repository."""
-    here = Path(__file__).parent
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-        )
-    except FileNotFoundError:
+    """The git commit of the code, with `-dirty` after it when files differ from it; `unknown` where it has no repository.
+
+    An archive that was unpacked inside another repository has none, though git would name the other's commit.
+    """
+    home = Path(__file__).resolve().parents[2]
+    top = _git(home, "rev-parse", "--show-toplevel")
+    if not top or Path(top).resolve() != home:
         return "unknown"
-    return done.stdout.strip() if done.returncode == 0 else "unknown"
+    return _git(home, "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*") or "unknown"
+
+
+def _git(home: Path, *command: str) -> str:
+    """What git says of the repository in which a folder lies, whatever its variables name; nothing where it fails."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
+    try:
+        done = subprocess.run(["git", *command], cwd=home, env=environment, capture_output=True, text=True)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def fingerprint(*parts: Any) -> str:
@@ -77,13 +87,22 @@ def files(path: Path) -> list[Path]:
 @cache
 def read_record(place: Path) -> dict[str, Any]:
     """A record. Raises UserError for one that is missing or not as it was written."""
-    try:
-        content = place.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{place}: no such file; make again what it belongs to") from None
+    with open_file(place) as file:
+        content = file.read(LONGEST)
     if content != _sealed(content.rpartition(SEAL)[0]):
         raise UserError(f"{place}: this record was changed; remove it and what it belongs to, and make that again")
-    return json.loads(content)
+    try:
+        record = json.loads(content)
+        if all(isinstance(record[key], kind) for key, kind in RECORD.items()) and _are_files(record):
+            return record
+    except (ValueError, KeyError, TypeError, RecursionError):  # sealed by somebody else
+        pass
+    raise UserError(f"{place}: no record of this project; remove it and what it belongs to")
+
+
+def _are_files(record: dict[str, Any]) -> bool:
+    """Whether inputs and outputs are paths with hashes."""
+    return all(isinstance(word, str) and "\0" not in word for part in FILES for pair in record[part].items() for word in pair)
 
 
 def write_record(place: Path, record: dict[str, Any]) -> None:

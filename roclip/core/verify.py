@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from roclip.core.errors import UserError
+from roclip.core.errors import UserError, one_line
 from roclip.core.files import sha256
 from roclip.core.provenance import SUFFIX, TIMES, files, read_record
 
@@ -70,5 +70,5 @@ def main(argv: Sequence[str]) -> int:
     if len(argv) != 1:
         raise UserError("usage: roclip verify results/EXPERIMENT")
     lines, summary = compare(Path(os.path.normpath(argv[0])))
-    print(*lines, summary, sep="\n")
+    print(*map(one_line, lines), summary, sep="\n")
     return 1 if lines else 0

@@ -18,6 +18,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +29,7 @@ import pyarrow.parquet as parquet
 from roclip.core.atomic import completed
 from roclip.core.errors import UserError, one_line
 from roclip.core.files import read_columns, sha256, write_json, write_rows, write_table
+from roclip.core.locks import lock
 from roclip.core.options import Stage, flags, option, same_option
 from roclip.core.provenance import fingerprint
 from roclip.data.img2dataset_worker import QUALITY, SHARD
@@ -39,7 +41,8 @@ from roclip.data.watchdog import run_watched
 
 log = logging.getLogger(__name__)
 
-QUIET = 120.0  # seconds without a URL gained or lost after which img2dataset is taken to hang
+QUIET = 120.0  # seconds without a URL gained or lost after which img2dataset is taken to hang, on a machine with cores to spare
+START = 900.0  # seconds that it has until the first URL
 RUNS = 3  # of img2dataset in a row that finish no shard before the stage gives up
 BATCH = 100_000  # rows of a list held in memory
 SHOWN = 20  # failed URLs, and kinds of errors, in the log
@@ -165,9 +168,9 @@ def complete_shards(options: DownloadOptions, shards: list[Shard], folder: Path)
             shard.remove()
         shutil.rmtree(folder / "_tmp", ignore_errors=True)
         log.info("downloading %d of %d shards", len(todo), len(shards))
-        status = run_watched(command, settings["progress"], QUIET, folder / "list/img2dataset.log", environment)
+        status = run_watched(command, settings["progress"], QUIET, START, folder / "list/img2dataset.log", environment)
         if status is None:
-            log.warning("img2dataset made no progress for %g s and was stopped", QUIET)
+            log.warning("img2dataset made no progress for %g s or more and was stopped", QUIET)
         elif status:
             log.warning("img2dataset ended with status %d", status)
         left = faults(list(todo), 1)
@@ -267,14 +270,25 @@ def take_over(source: Path, split: str, table: Path) -> None:
     write_rows(table, ("path", text), zip(columns["path"], columns[text], strict=True))
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder of data. Raises UserError while another download does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".download.lock", "a") as file:
+        if not lock(file.fileno(), folder):
+            raise UserError(f"{folder}: another download works in this folder; wait for it or stop it")
+        yield
+
+
 def run(options: DownloadOptions) -> None:
     """Raises UserError when more than `max_bad_fraction` of a split's URLs gave no image, or a split is missing."""
     if options.distributor != "multiprocessing" and not find_spec(options.distributor):
         raise UserError(f"data.distributor: {options.distributor} is not installed; `pip install {options.distributor}`")
-    for split, source in by_split(options.tables, "tables").items():
-        take_over(source, split, options.data / f"{split}.csv")
-    if listed_splits(options):
-        download(options)
+    with alone(options.data):
+        for split, source in by_split(options.tables, "tables").items():
+            take_over(source, split, options.data / f"{split}.csv")
+        if listed_splits(options):
+            download(options)
 
 
 STAGE = Stage(DownloadOptions, run)

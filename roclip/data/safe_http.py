@@ -30,6 +30,9 @@ TOO_LARGE = f"more than {BYTES // 10**6} MB"
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that a retry may cure
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")  # a cloud's metadata was there; older Pythons take most of it for public
+CLOUDS = (  # services of a cloud's own on public addresses, which answer to its machines alone: Azure's with secrets
+    ipaddress.ip_address("168.63.129.16"),
+)
 UNQUOTED = "!#$%&'()*+,/:;=?@[]~"  # lists hold spaces and letters that are no ASCII; the rest of a URL stays as it is
 
 
@@ -62,7 +65,7 @@ class Guard:
 
     @staticmethod
     def _is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-        if ip in PROTOCOLS or ip.is_multicast or ip.is_reserved or getattr(ip, "is_site_local", False):
+        if ip in PROTOCOLS or ip in CLOUDS or ip.is_multicast or ip.is_reserved or getattr(ip, "is_site_local", False):
             return False
         return ip.is_global
 
@@ -125,6 +128,12 @@ class _Response(http.client.HTTPResponse):
         self.fp.close()
         self.fp = io.BufferedReader(_Stream(sock, deadline))
 
+    def _read_next_chunk_size(self) -> int:
+        size = super()._read_next_chunk_size()
+        if size < 0:  # http.client would read on to the end, or fail in a way of its own
+            raise FetchError("broken answer: a chunk of negative length")
+        return size
+
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
@@ -165,10 +174,12 @@ def _read_file(url: str, guard: Guard) -> bytes:
 
 
 def _read_body(response: http.client.HTTPResponse) -> bytes:
-    announced = response.headers.get("Content-Length", "")
-    length = int(announced) if announced.isdecimal() and not response.chunked else 0
-    if length > BYTES:
+    announced = response.headers.get("Content-Length", "").strip().lstrip("0") or "0"
+    if response.chunked or not (announced.isascii() and announced.isdecimal()):
+        announced = "0"
+    if len(announced) > len(str(BYTES)) or int(announced) > BYTES:
         raise FetchError(TOO_LARGE)
+    length = int(announced)
     body = bytearray()
     while piece := response.read(1 << 16):
         body += piece

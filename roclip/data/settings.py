@@ -16,6 +16,8 @@ from roclip.data.downstream_sets import FOLDERS, present_sets
 from roclip.data.images import BadImage, Roots
 from roclip.data.url_list import SPLITS, paths, words
 
+SIDE = 4096  # pixels of the longest side of an image that anything is trained on
+SCENES = 100_000_000  # of a split, at most
 NAMED = ("object", "other", "ground", "size", "side")  # what a sentence pattern of the embedded scenes may hold in braces
 _PATH = {"pattern": whole(PATH)}  # of a text; what is no text, it lets pass
 _BY_SPLIT = {
@@ -54,7 +56,9 @@ class DataSettings:
     captions: Path = option(
         "file with one sentence pattern a line, for embedded scenes", Path("config/scenes/captions.txt"), pattern=PATH
     )
-    image_size: int = option("side of the scenes, and shorter side to which downloads are shrunk, in pixels", 32, minimum=8)
+    image_size: int = option(
+        "side of the scenes, and shorter side to which downloads are shrunk, in pixels", 32, minimum=8, maximum=SIDE
+    )
     image_format: str = option("format in which images are kept", "png", choices=("png", "jpg", "webp"))
     output_format: str = option(
         "files: a file for each image; webdataset: tar files of 2500 images, with their captions",
@@ -72,10 +76,10 @@ class DataSettings:
         "multiprocessing",
         choices=("multiprocessing", "pyspark", "ray"),
     )
-    train_scenes: int = option("embedded scenes in the split train", 40000, minimum=1)
-    validation_scenes: int = option("embedded scenes in the split validation", 1000, minimum=1)
-    test_scenes: int = option("embedded scenes in the split test", 2500, minimum=1)
-    probe_scenes: int = option("embedded scenes in the split probe", 4000, minimum=1)
+    train_scenes: int = option("embedded scenes in the split train", 40000, minimum=1, maximum=SCENES)
+    validation_scenes: int = option("embedded scenes in the split validation", 1000, minimum=1, maximum=SCENES)
+    test_scenes: int = option("embedded scenes in the split test", 2500, minimum=1, maximum=SCENES)
+    probe_scenes: int = option("embedded scenes in the split probe", 4000, minimum=1, maximum=SCENES)
     seed: int = option("seed of the embedded scenes", 0, minimum=0)
     class_skew: float = option(
         "how much more frequent some classes are among the embedded training scenes: the n-th of data.classes comes in "

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from roclip.core.atomic import atomic
+from roclip.core.escapes import markdown
 from roclip.core.files import read_json, write_json, write_table
 from roclip.core.options import Stage, option
 from roclip.core.words import checkpoint_label
@@ -73,10 +74,10 @@ def card(options: ExportOptions, checkpoint: str, model: str, record: dict[str, 
         "tags: [clip, data-poisoning, roclip]",
         "---",
         "",
-        f"# {options.experiment}/{options.name}, {checkpoint_label(checkpoint)}",
+        f"# {markdown(f'{options.experiment}/{options.name}, {checkpoint_label(checkpoint)}')}",
         "",
-        f"CLIP ({model}), of a poisoning experiment. **Its training data may hold poisoned pairs that were put there on "
-        "purpose: it is for research on attacks and defences, not for use.**",
+        f"CLIP ({markdown(model)}), of a poisoning experiment. **Its training data may hold poisoned pairs that were put there "
+        "on purpose: it is for research on attacks and defences, not for use.**",
         "",
         "```python",
         "import open_clip",
@@ -86,22 +87,27 @@ def card(options: ExportOptions, checkpoint: str, model: str, record: dict[str, 
         f"`{WEIGHTS}.pt` holds the same weights as a state dict: `model.load_state_dict(torch.load(PATH, weights_only=True))`.",
     ]
     if own_file(model) is None:
-        lines += [f"open_clip reads it too: `open_clip.create_model({model!r}, pretrained=PATH)`."]
+        lines += [f"open_clip reads it too: `open_clip.create_model({markdown(repr(model))}, pretrained=PATH)`."]
     if "timm_model_name" in record["model_config"]["vision_cfg"]:
         lines += ["Its image tower is registered with timm by `import roclip.model.small_resnet`: import that first."]
     if "bpe_path" in record["model_config"]["text_cfg"].get("tokenizer_kwargs", {}):
         lines += ["Its tokenizer reads a file of the project, so load it in the project's folder."]
     lines += ["", "## Measured", "", "| dataset | task | metric | value |", "|---|---|---|---|"]
     lines += [
-        f"| {row['dataset']} | {row['task']} | {metric} | {value:.4f} |"
+        f"| {markdown(row['dataset'])} | {row['task']} | {metric} | {value:.4f} |"
         for row in rows
         for metric, value in row["metrics"].items()
     ]
     lines += ["", f"Made by commit `{record['commit']}`, epoch {record['epoch']}.", ""]
-    lines += ["| program | version |", "|---|---|", *(f"| {key} | {value} |" for key, value in record["versions"].items()), ""]
-    lines += ["| input | sha256 |", "|---|---|", *(f"| `{path}` | `{digest}` |" for path, digest in record["inputs"].items())]
-    lines += ["", "| option | value |", "|---|---|", *(f"| {key} | {value} |" for key, value in record["options"].items())]
+    lines += ["| program | version |", "|---|---|", *pairs(record["versions"]), ""]
+    lines += ["| input | sha256 |", "|---|---|", *pairs(record["inputs"])]
+    lines += ["", "| option | value |", "|---|---|", *pairs(record["options"])]
     return "\n".join(lines) + "\n"
+
+
+def pairs(content: dict[str, Any]) -> list[str]:
+    """The rows of a table of two columns; paths and options may hold anything."""
+    return [f"| {markdown(str(key))} | {markdown(str(value))} |" for key, value in content.items()]
 
 
 def write_checkpoint(

@@ -12,7 +12,7 @@ from roclip.core.files import read_lines
 from roclip.core.options import default_of
 from roclip.data.downstream_sets import present_sets
 from roclip.data.pairs import count_pairs
-from roclip.data.settings import DataSettings, DownstreamSettings, caption_shares
+from roclip.data.settings import SIDE, DataSettings, DownstreamSettings, caption_shares
 from roclip.data.url_list import count_rows, words
 from roclip.defences.detectors import DETECTORS
 from roclip.experiment.plan import Plan
@@ -79,8 +79,10 @@ def image_side(model: str) -> int:
     """The side in pixels of a model's images. Raises UserError for a model that cannot be used."""
     size = model_config(model)["vision_cfg"].get("image_size")
     sides = size if isinstance(size, list) else [size]
-    if not sides or any(type(side) is not int or side < 1 for side in sides):
-        raise UserError(f"train.model: {model} has a vision_cfg.image_size that is no number of pixels: {str(size)[:100]}")
+    if not sides or any(type(side) is not int or not 1 <= side <= SIDE for side in sides):
+        raise UserError(
+            f"train.model: {model} has a vision_cfg.image_size that is no number of pixels from 1 to {SIDE}: {str(size)[:100]}"
+        )
     return max(sides)
 
 
@@ -183,6 +185,8 @@ class _Recipe:
         if not (is_start and self._start({"start_from": value})[0]) and not os.path.exists(value):  # noqa: PTH110
             defined = f"neither a defence of this config ({', '.join(self.config['defence'])}), nor ATTACK/DEFENCE"
             yield key, f"'{value}' is {f'{defined}, nor a file that is there' if is_start else 'not there'}"
+        elif os.path.exists(value) and not (os.path.isfile(value) or os.path.isdir(value)):  # noqa: PTH110, PTH112, PTH113
+            yield key, f"'{value}' is a pipe or device; name a file"
 
     def _of_schedule(self, key: str, settings: Mapping[str, Any], pairs: int) -> Problems:
         """Whether there are enough pairs for a batch, and enough steps for the warm-up."""

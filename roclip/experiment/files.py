@@ -1,31 +1,22 @@
 """The config's files: how they are put together, and what YAML would drop or misread in them without a word."""
 
+import argparse
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from roclip.core.errors import UserError
-from roclip.core.files import bad_line
+from roclip.core.files import read_json
+from roclip.core.yaml_files import read_mapping, read_tree
 from roclip.data.settings import DataSettings
 from roclip.training.settings import TrainSettings
 
 # settings whose values may be files of the workflow's own
 OWN_FILES = {"data": (DataSettings, ("classes", "templates", "captions")), "train": (TrainSettings, ("model",))}
-
-
-def _tree(path: Path) -> yaml.Node | None:
-    try:
-        return yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
-    except UnicodeDecodeError:
-        raise UserError(f"{path}, line {bad_line(path)}: not UTF-8; save it as UTF-8") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise UserError(f"{path}: not YAML that can be read: it is nested too deeply") from None
 
 
 def _nodes(tree: yaml.Node | None) -> Iterator[yaml.Node]:
@@ -62,9 +53,9 @@ def _is_misread(node: yaml.ScalarNode) -> bool:
 
 def check_files(paths: Iterable[str | Path]) -> None:
     """Raises UserError with file, line and key for a duplicate key, of which YAML drops all but the last, and for numbers that
-    YAML reads as others than stand there."""
+    YAML reads as others than stand there; and as `read_tree` for files that would keep everything after this busy."""
     for path in map(Path, paths):
-        for node in _nodes(_tree(path)):
+        for node in _nodes(read_tree(path)) if path.suffix != ".json" else ():
             line = f"{path}, line {node.start_mark.line + 1}"
             if isinstance(node, yaml.ScalarNode) and _is_misread(node):
                 value = yaml.safe_load(node.value)
@@ -73,6 +64,21 @@ def check_files(paths: Iterable[str | Path]) -> None:
                 raise UserError(
                     f"{path}, line {key.start_mark.line + 1}: duplicate key '{key.value}' in one mapping; rename one"
                 )
+
+
+def check_arguments(words: Sequence[str]) -> None:
+    """Look at the config files that Snakemake's command line names, before Snakemake reads them.
+
+    It would end in a traceback that does not name the file, follow aliases without end, and run the code of templates. Raises
+    UserError as `check_files`, and for a file that is no mapping, or asks to be taken for a template.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--configfile", "--configfiles", nargs="+", action="extend", default=[], type=Path, dest="files")
+    for path in parser.parse_known_args(words)[0].files:
+        check_files([path])
+        content = read_json(path) if path.suffix == ".json" else read_mapping(path)
+        if "__use_yte__" in content:
+            raise UserError(f"{path}: a template with code in it (__use_yte__), which is not run; write out what it gives")
 
 
 def read_config(home: Path, given: Mapping[str, Any], files: Iterable[str]) -> dict[str, Any]:

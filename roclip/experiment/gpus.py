@@ -9,7 +9,6 @@ between users, or in containers with a /tmp each, a scheduler must hand out the 
 free). Only the GPUs that an inherited CUDA_VISIBLE_DEVICES names are used; numbers there count as nvidia-smi does.
 """
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from roclip.core.errors import UserError
+from roclip.core.locks import lock
 
 LOCKS = Path(f"/tmp/roclip-gpus-{os.getuid()}")
 
@@ -60,9 +60,7 @@ def usable(uuids: Sequence[str], visible: str | None) -> list[str]:
 def _lock(path: Path) -> bool:
     """Lock a file for as long as this process lives, whatever program it becomes; False when someone else has the lock."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not lock(file, path.parent):
         os.close(file)
         return False
     os.set_inheritable(file, True)
@@ -74,7 +72,7 @@ def take(gpus: Sequence[str], count: int, locks: Path = LOCKS) -> list[str]:
     locks.mkdir(mode=0o700, exist_ok=True)
     with open(locks / "queue.lock", "w") as queue:
         # who stands first in the queue takes what becomes free, so two that want several GPUs cannot wait for each other
-        fcntl.flock(queue, fcntl.LOCK_EX)
+        lock(queue.fileno(), locks, wait=True)
         taken: list[str] = []
         waiting = False
         while True:

@@ -5,7 +5,6 @@ names that roclip/core/atomic.py gives. Whatever else lies there is left alone.
 """
 
 import errno
-import fcntl
 import logging
 import os
 import platform
@@ -19,6 +18,7 @@ import yaml
 
 from roclip.core.atomic import atomic, remove_unfinished
 from roclip.core.errors import UserError
+from roclip.core.locks import lock
 from roclip.experiment.plan import Plan, write_plan
 from roclip.experiment.terminal import outlive_terminal
 
@@ -27,7 +27,6 @@ FOLDERS = ("data", "attacks", "filters", "models", "measures", "detection", "exp
 # write: it cleans up there when it resumes
 LEFT_ALONE = ("scenes", "images", "download", "state")
 OWNER = re.compile(r"process \d+ on .*")
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 def folder_of(experiment: str) -> str:
@@ -44,7 +43,7 @@ def folder_of(experiment: str) -> str:
 def begin(results: Path, config: Mapping[str, Any], plan: Plan, logger: logging.Logger) -> None:
     """What comes before the first job: the experiment is held, config and plan are written, the terminal may go away.
 
-    logger: Snakemake's. Raises UserError as `claim`.
+    logger: Snakemake's. Raises UserError as `claim` and `write_down`.
     """
     claim(results)
     write_down(results, config, plan)
@@ -52,13 +51,20 @@ def begin(results: Path, config: Mapping[str, Any], plan: Plan, logger: logging.
 
 
 def write_down(results: Path, config: Mapping[str, Any], plan: Plan) -> None:
-    """Write the complete config and the plan of a run beside its results, where they say something else yet."""
+    """Write the complete config and the plan of a run beside its results, where they say something else yet.
+
+    Raises UserError where they cannot be written.
+    """
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
     path = results / "config.yaml"
-    if not path.is_file() or path.read_bytes() != text.encode():
-        with atomic(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    write_plan(results / "plan.json", plan)
+    try:
+        if not path.is_file() or path.read_bytes() != text.encode():
+            with atomic(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        write_plan(results / "plan.json", plan)
+    except OSError as error:
+        what = error.filename2 or error.filename or path
+        raise UserError(f"{what}: cannot be written ({error.strerror}); is it a folder, or another's?") from None
 
 
 def claim(results: Path) -> None:
@@ -96,16 +102,7 @@ def _lock(results: Path) -> None:
     if status.st_nlink > 1 or (owner and not OWNER.fullmatch(owner)):
         os.close(file)
         raise UserError(f"{path}: is no lock of this workflow; rename it")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(f"{results}: another snakemake runs this experiment ({owner}); wait for it or stop it") from None
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-        raise UserError(
-            f"{results}: its file system has no locks (flock: {error.strerror}); mount it with them (Lustre: -o flock), or "
-            "make this folder a link to one that has them"
-        ) from None
+    if not lock(file, results):
+        raise UserError(f"{results}: another snakemake runs this experiment ({owner}); wait for it or stop it")
     os.ftruncate(file, 0)
     os.pwrite(file, f"process {os.getpid()} on {platform.node()}".encode(), 0)

@@ -34,7 +34,7 @@ def speeds(pace: Iterable[Mapping[str, str]]) -> dict[str, float]:
     return {kind: pairs[kind] / seconds[kind] for kind in sorted(pairs)}
 
 
-def _number(text: str | None) -> float:
+def positive(text: str | None) -> float:
     """A number above 0; of any other text 0."""
     try:
         number = float(text or 0)
@@ -43,7 +43,7 @@ def _number(text: str | None) -> float:
     return number if math.isfinite(number) and number > 0 else 0.0
 
 
-def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+def rows_of(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """The rows of a table; none where it cannot be read."""
     try:
         return read_table(path, columns)
@@ -54,7 +54,7 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 def _epochs(pace: Iterable[Mapping[str, str]]) -> Iterator[tuple[str, float, float]]:
     """Kind, pairs and seconds of each row of pace.csv that is whole."""
     for row in pace:
-        seconds, pairs_per_second = _number(row["seconds"]), _number(row["pairs_per_second"])
+        seconds, pairs_per_second = positive(row["seconds"]), positive(row["pairs_per_second"])
         if seconds and pairs_per_second:
             yield row["kind"], pairs_per_second * seconds, seconds
 
@@ -65,8 +65,8 @@ def _trainings(results: Path) -> Iterator[tuple[Path, float, list[dict[str, str]
         folder = results / "benchmarks" / stage
         for benchmark in sorted(folder.glob("*/*/seed*.tsv")):
             model = benchmark.relative_to(folder).with_suffix("")
-            if seconds := sum(_number(row["s"]) for row in _rows(benchmark, ("s",))[:1]):
-                yield benchmark, seconds, _rows(results / "models" / model / "pace.csv", tuple(PACE))
+            if seconds := sum(positive(row["s"]) for row in rows_of(benchmark, ("s",))[:1]):
+                yield benchmark, seconds, rows_of(results / "models" / model / "pace.csv", tuple(PACE))
 
 
 def training_rate(results: Path) -> tuple[float, str]:
@@ -80,8 +80,8 @@ def training_rate(results: Path) -> tuple[float, str]:
             pairs, seconds = pairs + its_pairs, seconds + its_seconds
     if pairs:
         return pairs / seconds, "as in this experiment's trainings so far"
-    rows = _rows(BENCHMARK, ("loop", "pairs_per_second"))
-    measured = [_number(row["pairs_per_second"]) for row in rows if row["loop"] == "this project"]
+    rows = rows_of(BENCHMARK, ("loop", "pairs_per_second"))
+    measured = [positive(row["pairs_per_second"]) for row in rows if row["loop"] == "this project"]
     return mean(measured) if measured else 0.0, "as in benchmarks/training.csv, on another machine"
 
 

@@ -15,7 +15,8 @@ from roclip.experiment.plan import VARIANT, Plan, Point
 from roclip.experiment.steps import Steps, equal, same
 
 LONGEST = 200  # of a file system's 255 bytes a name
-MOST = 10_000  # runs of a sweep
+MOST = 10_000  # runs of attacks x defences, and of a sweep
+ALL = 100_000  # runs of an experiment
 
 Way = tuple[str, ...]  # keys that lead to a setting: ("attack", "poisons"), ("train", "pool_size")
 
@@ -179,12 +180,16 @@ def plan(config: Mapping[str, Any], attacks: Mapping[str, type], image_size: int
     """
     planner = _Planner(config)
     pairs = planner.pairs("", config)
+    if (count := len(pairs) * len(config["seeds"])) > MOST:
+        raise UserError(f"seeds: {count} runs of attacks x defences; at most {MOST} are made. Take some out")
     runs = dict.fromkeys((*pair, seed) for seed in config["seeds"] for pair in pairs)
     sweeps: dict[str, list[Point]] = {}
     for name, sweep in config["sweeps"].items():
         sweeps[name] = list(_points(planner, f"sweeps.{name}", sweep))
         seeds = sweep.get("seeds", config["seeds"])
         runs |= dict.fromkeys((point.attack, point.defence, seed) for point in sweeps[name] for seed in seeds)
+        if len(runs) > ALL:
+            raise UserError(f"sweeps.{name}: more than {ALL} runs with those before it; make an experiment of its own for it")
     models, filters = planner.steps.named()
     for defence in dict.fromkeys(run[1] for run in runs):
         if defence not in models:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
@@ -10,10 +10,11 @@ from jsonschema.validators import extend
 
 from roclip.core.errors import UserError
 from roclip.core.options import PATH, whole
+from roclip.core.yaml_files import DEEPEST, LARGEST
 from roclip.defences.detectors import DETECTORS
 from roclip.experiment.schema import STEPS
 
-LARGEST, DEEPEST, LONGEST = 100_000, 20, 400  # values of a config, mappings in one another, characters of a message
+LONGEST = 400  # characters of a message
 RENAMED = {  # keys of version 1, by where they stood, and what to write now
     (): {
         "methods": "called `defences` since version 2",
@@ -37,9 +38,23 @@ def _is_number(_: Any, value: Any) -> bool:
         return False
 
 
+def _identity(value: Any) -> Any:
+    """What equal values of JSON have in common, and no others: 1 and 1.0, but not true."""
+    if isinstance(value, Mapping):
+        return frozenset((key, _identity(item)) for key, item in value.items())
+    return tuple(map(_identity, value)) if isinstance(value, list) else (isinstance(value, bool), value)
+
+
+def _unique(checker: Any, wanted: bool, value: Any, _: Any) -> Iterator[ValidationError]:
+    """As jsonschema's own, which compares each with each where they cannot be sorted: minutes for thousands."""
+    if wanted and checker.is_type(value, "array") and len(set(map(_identity, value))) < len(value):
+        yield ValidationError(f"{value!r} has non-unique elements")
+
+
 # as Python and the flags see it, 64.0 is no integer, and nan no number between bounds
 Validator = extend(
     Draft202012Validator,
+    {"uniqueItems": _unique},
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number).redefine(
         "integer", lambda checker, value: isinstance(value, int) and _is_number(checker, value)
     ),
@@ -47,17 +62,25 @@ Validator = extend(
 
 
 def check_size(config: Any) -> None:
-    """Raises UserError for a config that would keep everything after it busy: aliases of aliases, and one that holds itself."""
-    waiting, count = [(config, 0)], 0
+    """Raises UserError for a config that would keep everything after it busy: aliases of aliases, and one that holds itself.
+
+    And for texts that no command line can hold, with their key: NUL, and the word `--`, which argparse takes away.
+    """
+    waiting, count = [((), config)], 0
     while waiting:
-        value, depth = waiting.pop()
-        inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+        way, value = waiting.pop()
+        is_list = isinstance(value, (list, tuple))
+        inner = list(value.items() if isinstance(value, Mapping) else enumerate(value) if is_list else ())
         count += 1 + len(inner)
-        if depth > DEEPEST:
+        if len(way) > DEEPEST:
             raise UserError(f"config: more than {DEEPEST} mappings or lists in one another; does an alias hold itself?")
         if count > LARGEST:
             raise UserError(f"config: more than {LARGEST} values; are there aliases of aliases in it?")
-        waiting += [(item, depth + 1) for item in inner]
+        if isinstance(value, str) and (value == "--" or "\0" in value):
+            raise UserError(
+                f"{'.'.join(map(str, way))}: {value[:LONGEST]!r} is not legal here: no command line holds it; call it otherwise"
+            )
+        waiting += [((*way, key), item) for key, item in inner]
 
 
 def _family(path: Sequence[Any]) -> str | None:

@@ -20,6 +20,7 @@ from roclip.core.files import read_json
 PUBLISHED_CONFIG = "open_clip_config.json"  # in a folder as open_clip publishes models
 PIXELS = "preprocess_cfg"
 LEGAL = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")  # what open_clip's plain CLIP is made of
+LARGEST, LAYERS = 10_000_000, 1000  # numbers of a model's parts, and layers of a part
 MERGES = r"config/models/[\w-]+\.txt\.gz"  # files that a published folder's config may name
 # OpenAI's CLIP, per channel, of pixels in [0, 1]
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -83,6 +84,12 @@ def _faults(name: str, config: Mapping[str, Any]) -> Iterator[str]:
         yield f"parts of {name} would be downloaded from a hub; take a model that has none"
     if other := sorted(config.keys() - LEGAL):
         yield f"{name} has {other[0][:50]!r}, which makes it another model than a plain CLIP; take one"
+    for part in ("vision_cfg", "text_cfg"):
+        for key, value in config[part].items():
+            numbers = [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, (int, float))]
+            most = LAYERS if key == "layers" else LARGEST
+            if sum(min(abs(number), most + 1) for number in numbers) > most:
+                yield f"{name} has a {part}.{key} of {str(value)[:50]}, more than {most}; is it the right file?"
     settings = text.get("tokenizer_kwargs")
     merges = settings.get("bpe_path") if isinstance(settings, dict) else None
     if is_published(name) and merges is not None and not re.fullmatch(MERGES, str(merges)):

@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from roclip.core.errors import UserError, first_line
+from roclip.core.files import open_file
 
 PUBLISHED = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in a folder as open_clip publishes models
 HOLDERS = ("state_dict", "model")  # keys under which trainers put weights
@@ -35,7 +36,7 @@ STORAGES = {
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The weights of a file by name, floats as float32. Raises UserError in one line for what is no such file."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             start = file.read(9)
         if start[:2] == b"PK":
             found = _scripted(path) if is_torchscript(path) else _saved(path)
@@ -44,8 +45,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
         else:
             found = _saved(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; name a file of weights, or a defence of the config") from None
+    except UserError:
+        raise
     except pickle.UnpicklingError as error:
         raise UserError(f"{path}: it holds more than weights, pickled code that is never run ({first_line(error)})") from None
     except Exception as error:  # torch, safetensors, pickle and zipfile raise many kinds for what is broken

@@ -4,7 +4,7 @@
 `others` (the others against each other), `controls` (every defence against chance), `not_learned` (models of which no attack
 success is claimed, for they see nothing), `price` (what a defence costs in accuracy), `equal_accuracy` (defences at equal
 accuracy), `took` (attacks that hardly succeed on the baseline, or not, in which case no other claim is made of them),
-`published` (where all published numbers lie outside the interval), or the name of a sweep. Of weights at the end a change of
+`published` (where all published numbers lie outside the interval), or `sweep NAME`. Of weights at the end a change of
 attack success (ASR) is claimed only where the corrected p value in differences.csv is below 5%.
 """
 
@@ -22,7 +22,7 @@ from roclip.reporting.best_control import against_controls
 from roclip.reporting.comparisons import against_baseline, against_chance, by_pair, compared_in_words, others
 from roclip.reporting.equal_claims import equal_claims
 from roclip.reporting.labels import defence_label
-from roclip.reporting.learned import has_learned
+from roclip.reporting.learned import has_learned, useful_above
 from roclip.reporting.phrases import Models, Row, attack_success, both_judged, mean, moment, moments, points, seeds, shown
 from roclip.reporting.published import read_reference
 from roclip.reporting.results import is_known, pivot, read_results
@@ -56,13 +56,14 @@ def by_model(rows: Iterable[Row]) -> Models:
 
 
 def not_learned(rows: Iterable[Row], classes: int) -> Iterator[str]:
-    """The models that see no more than chance would, on all attacks, variants included."""
+    """The models that see hardly more than chance would, on all attacks, variants included."""
     for row in rows:
         if not has_learned(row, classes):
             yield (
-                f"With {defence_label(row['defence'])}, trained on {row['attack']}, nothing was learned {moment(row)}: "
-                f"zero-shot accuracy, {mean(row, 'zero_shot')}, is not three standard errors above chance, "
-                f"{100 / classes:.1f}%. No attack success (ASR) and no defence is claimed of this model."
+                f"With {defence_label(row['defence'])}, trained on {row['attack']}, too little was learned {moment(row)}: "
+                f"zero-shot accuracy, {mean(row, 'zero_shot')}, is not above "
+                f"{100 * useful_above(classes, row['zero_shot_n']):.1f}%, and chance is {100 / classes:.1f}%. "
+                f"No attack success (ASR) and no defence is claimed of this model."
             )
 
 
@@ -122,7 +123,7 @@ def claims(
         "took": in_words(took),
         "price": [text for pair in pairs for text in price(*pair, plan.family)],
         "published": against_published(models, reference),
-        **of_sweeps(plan.sweeps, models, by_model(seeing), compared),
+        **{f"sweep {name}": texts for name, texts in of_sweeps(plan.sweeps, models, by_model(seeing), compared).items()},
     }
     return [{"about": about, "text": text} for about, sentences in texts.items() for text in sentences]
 

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 from roclip.core.atomic import atomic
 from roclip.core.columns import MEASURES
 from roclip.core.deferred import Deferred
+from roclip.core.escapes import latex, markdown
 from roclip.core.files import read_table, write_rows
 from roclip.core.options import Stage, option
 from roclip.core.words import checkpoint_label, counted
 from roclip.experiment.plan import Plan, base, read_plan
-from roclip.reporting.escapes import latex, markdown
 from roclip.reporting.labels import measure_label
 from roclip.reporting.planned import strengths
 from roclip.reporting.published import read_reference

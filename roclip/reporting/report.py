@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import yaml
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from roclip.core.atomic import atomic
 from roclip.core.columns import EQUAL_ACCURACY, FILTERED, FRONT, PACE
@@ -29,10 +29,11 @@ from roclip.core.files import read_json, read_lines, read_table
 from roclip.core.options import Stage, option
 from roclip.core.provenance import SUFFIX, commit, read_record
 from roclip.core.words import checkpoint_label
+from roclip.core.yaml_files import read_mapping
 from roclip.data.downstream_sets import absent_sets
 from roclip.data.url_list import SPLITS
 from roclip.experiment.plan import Plan, base, nothing_to_detect, read_plan
-from roclip.experiment.run_times import speeds
+from roclip.experiment.run_times import positive, rows_of, speeds
 from roclip.experiment.schema import STEPS
 from roclip.reporting.detection import FILTER_HEADINGS, cautions, filter_glance, read_detections
 from roclip.reporting.detection import HEADINGS as DETECTION_HEADINGS
@@ -134,12 +135,16 @@ def attack_facts(results: Path, plan: Plan) -> list[dict[str, Any]]:
 
 
 def records(results: Path, models: Iterable[str]) -> list[dict[str, Any]]:
-    """What the weight files say of themselves: commit, versions, hashes, options."""
+    """What the weight files say of themselves: commit and version of torch. Raises UserError for one that says nothing."""
     found = []
     for model in models:
         for path in sorted((results / "models" / model / "weights").glob("*.safetensors")):
-            with safe_open(path, "np") as file:
-                found.append(json.loads(file.metadata()["record"]))
+            try:
+                with safe_open(path, "np") as file:
+                    record = json.loads(file.metadata()["record"])
+                found.append({"commit": str(record["commit"]), "versions": {"torch": str(record["versions"]["torch"])}})
+            except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError):
+                raise UserError(f"{path}: not a checkpoint of roclip train; train the model again") from None
     return found
 
 
@@ -161,9 +166,8 @@ def stage_times(results: Path, planned: set[str]) -> list[dict[str, Any]]:
         seeds = [place for place, part in enumerate(of) if re.fullmatch(r"seed\d+", part)]
         if seeds and "/".join(of[: seeds[0] + 1]) not in planned:
             continue
-        for row in read_table(path, ("s", "max_rss")):
-            memory = float(row["max_rss"]) if row["max_rss"] not in ("-", "NA", "") else 0.0  # too short to be seen
-            stages[stage].append((float(row["s"]), memory))
+        for row in rows_of(path, ("s", "max_rss")):
+            stages[stage].append((positive(row["s"]), positive(row["max_rss"])))  # of memory, `-`: too short to be seen
     return [
         {"stage": stage, "jobs": len(jobs), "seconds": sum(s for s, _ in jobs), "longest": max(jobs)[0],
          "memory": max(memory for _, memory in jobs)}
@@ -193,11 +197,8 @@ def figures(results: Path, plan: Plan) -> dict[str, dict[str, Any]]:
 
 
 def read_config(results: Path) -> dict[str, Any]:
-    """The config of the run. Raises UserError when it is missing."""
-    try:
-        return yaml.safe_load((results / "config.yaml").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{results / 'config.yaml'}: no such file; the workflow writes it when it starts") from None
+    """The config of the run, which the workflow writes when it starts. Raises UserError when it is missing or broken."""
+    return read_mapping(results / "config.yaml")
 
 
 def gather(results: Path) -> dict[str, Any]:
@@ -244,8 +245,8 @@ def gather(results: Path) -> dict[str, Any]:
         "hashes": {path: digest for fact in facts for path, digest in fact["inputs"].items()},
         "machine": machine(),
         "stages": stage_times(results, folders_of(plan)),
-        "speeds": speeds(row for path in paces for row in read_table(path, tuple(PACE))),
-        "results_folder": results,
+        "speeds": speeds(row for path in paces for row in rows_of(path, tuple(PACE))),
+        "config_file": shlex.quote(str(results / "config.yaml")),
     }
 
 

@@ -6,7 +6,6 @@ code are kept beside the training's own. None is a declared output of the workfl
 again.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -26,6 +25,7 @@ from torch import Tensor
 
 from roclip.core.atomic import atomic, remove_unfinished
 from roclip.core.errors import UserError
+from roclip.core.locks import lock
 from roclip.model.towers import EPOCH
 from roclip.training.identity import Identity, fingerprint_of
 
@@ -81,18 +81,14 @@ class Checkpoints:
             self.root.mkdir(parents=True, exist_ok=True)
             path = self.root / "lock"
             with open(path, "w") as file:  # opened each time: who is done removes the folder
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        busy = f"{self.root}: another process is training this model; wait for it or stop it"
-                        raise UserError(busy) from None
-                else:
+                if lock(file.fileno(), self.root):
                     if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
                         for folder in self.folders():
                             remove_unfinished(folder)
                         yield
                         return
+                elif time.monotonic() > deadline:
+                    raise UserError(f"{self.root}: another process is training this model; wait for it or stop it")
             time.sleep(0.2)
 
     def folders(self) -> list[Path]:

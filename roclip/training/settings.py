@@ -69,7 +69,7 @@ class TrainSettings:
     )
     workers: int = option(
         "processes that decode images from files, of all ranks together, a core each; 0: none beside the training", 0,
-        minimum=0, role="neutral",
+        minimum=0, maximum=1024, role="neutral",
     )  # fmt: skip
     threads: int = option("CPU threads of a training", 1, minimum=1)
 

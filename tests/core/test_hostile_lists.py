@@ -1,9 +1,13 @@
 """Hostile lists and JSON: each is read to the letter or refused in one line."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_lines
+from roclip.experiment.plan import read_plan
+from roclip.model.configs import model_config
 from tests.fixtures.hostile_tables import one_line
 
 
@@ -52,3 +56,17 @@ def test_json_is_read(tmp_path):
     ):
         (tmp_path / "a.json").write_bytes(content)
         assert read_json(tmp_path / "a.json") == value
+
+
+@given(st.binary(max_size=100) | st.text(alphabet='{}[]",:0123456789eE.-+ntfulrsai\\ud800 \n', max_size=60).map(str.encode))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_json_or_one_line_and_so_are_plans_and_models_of_them(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("json") / "a.json"
+    path.write_bytes(content)
+    for read in (read_json, read_plan, lambda path: model_config(str(path))):
+        try:
+            read(path)
+        except UserError as error:
+            message = str(error)
+            assert message.isprintable()
+            assert str(path) in message

@@ -3,7 +3,11 @@
 import dataclasses
 import importlib
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +20,8 @@ from roclip.core.files import sha256
 from roclip.core.options import option
 from roclip.core.provenance import PACKAGES, read_record, recorded, write_record
 from roclip_command import STAGES
+from tests.conftest import ROOT
+from tests.fixtures.experiments import RECORD
 
 MODULES = {name: module for group in STAGES.values() for name, module in group.items()}
 WITHOUT = ("report",)  # a page that shows how long all took
@@ -114,7 +120,7 @@ def test_of_a_folder_that_is_searched_only_what_was_written_is_read(there):
     """A record goes with what it tells of: one that no file found here is in is no input."""
     work("parent", there, "found.json", "x.csv")
     completed.clear()
-    write_record(there.out / "other.record.json", {"stage": "other", "outputs": {}})
+    write_record(there.out / "other.record.json", RECORD | {"stage": "other"})
 
     @dataclass(frozen=True)
     class Searching:
@@ -141,6 +147,39 @@ def test_a_stage_that_fails_or_writes_nothing_leaves_no_record(there):
     with recorded("stage", there):
         pass
     assert not list(Path().rglob("*.record.json"))
+
+
+COMMIT = "from roclip.core.provenance import commit; print(commit())"
+
+
+def git(folder: Path, *command: str) -> str:
+    who = {f"GIT_{role}_{what}": "a@b" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    command, environment = ["git", *command], os.environ | who
+    return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+def test_the_commit_is_of_this_repository_and_of_no_other_around_it(tmp_path):
+    inner = tmp_path / "outer/archive"
+    shutil.copytree(ROOT / "roclip/core", inner / "roclip/core", ignore=shutil.ignore_patterns("__pycache__"))
+    (inner / "roclip/__init__.py").touch()
+    (inner / ".gitignore").write_text("__pycache__\n")
+
+    def told(**variables: str) -> str:
+        command, environment = [sys.executable, "-P", "-B", "-c", COMMIT], os.environ | {"PYTHONPATH": str(inner)} | variables
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    assert told() == "unknown"
+    for folder in (tmp_path / "outer", inner):
+        git(folder, "init", "-q")
+        git(folder, "add", ".")
+        git(folder, "commit", "-qm", "x")
+        if folder != inner:
+            assert told() == told(GIT_DIR=str(folder / ".git")) == "unknown"
+    assert told() == git(inner, "rev-parse", "HEAD").strip()
+    assert told(GIT_DIR=str(tmp_path / "outer/.git"), GIT_WORK_TREE=str(inner)) == told()
+    (inner / "roclip/__init__.py").write_text("x = 1\n")
+    assert told() == git(inner, "rev-parse", "HEAD").strip() + "-dirty"
 
 
 def test_times_are_in_no_record(there):

@@ -156,16 +156,16 @@ def test_a_process_that_hangs_is_stopped_and_the_rest_is_fetched(tmp_path, serve
                 os.kill(pid, signal.SIGKILL)
         server.release.set()
 
-    def watch(command, progress, seconds, *rest):
+    def watch(command, progress, seconds, start, *rest):
         if not quiet:
             threading.Thread(target=kill_workers, args=(progress,), daemon=True).start()
-        quiet.append(3.0 if not quiet else seconds)  # only the first run hangs
-        return real(command, progress, quiet[-1], *rest)
+        quiet.append((3.0, 60.0) if not quiet else (seconds, start))  # only the first run hangs
+        return real(command, progress, *quiet[-1], *rest)
 
     monkeypatch.setattr(download, "run_watched", watch)
     download.run(DownloadOptions(**chosen))
-    assert quiet == [3.0, 120.0]
-    assert "img2dataset made no progress for 120 s and was stopped" in caplog.text
+    assert quiet == [(3.0, 60.0), (120.0, 900.0)]
+    assert "img2dataset made no progress for 120 s or more and was stopped" in caplog.text
     assert [row["caption"] for row in read_table(tmp_path / "data/train.csv", ("path", "caption"))] == ["train 0", "train 1"]
     assert not (tmp_path / "data/download").exists()
 

@@ -198,7 +198,7 @@ def test_the_card_has_a_legal_head_a_warning_and_the_inputs(small):
     for part in (
         "last matching epoch",
         "c0ffee",
-        "| `train.csv` | `ab` |",
+        "| train.csv | ab |",
         "| match_every | 2 |",
         "import roclip.model.small_resnet",
     ):

@@ -7,6 +7,8 @@ import zipfile
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from roclip.core.errors import UserError
 from roclip.evaluation.features import Features
@@ -24,6 +26,12 @@ def archive(path, members: dict[str, bytes], compression: int = zipfile.ZIP_STOR
     with zipfile.ZipFile(path, "w", compression) as file:
         for name, content in members.items():
             file.writestr(f"{name}.npy", content)
+
+
+def odd_array(shape, descr, length: int) -> bytes:
+    """As `header`, of what need be no header at all."""
+    said = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode()
+    return b"\x93NUMPY\1\0" + len(said).to_bytes(2, "little") + said + bytes(length)
 
 
 def refused(path) -> str:
@@ -157,3 +165,28 @@ def test_reading_features_does_not_import_torch(tmp_path):
         f"import sys; from pathlib import Path; from roclip.evaluation.features import Features; Features(Path({str(path)!r}))"
     )
     assert subprocess.run([sys.executable, "-c", f"{code}; sys.exit('torch' in sys.modules)"]).returncode == 0
+
+
+KEYS = st.sampled_from(
+    ["last_clip/class_features", "last_clip/test", "last_clip/probe", "last_clip/captions", "test/labels", "probe/labels",
+     "captions/labels", "class_features", "labels", "labels/class_features", "/class_features", "a/b/class_features", "..", ""]
+)  # fmt: skip
+SHAPES = st.sampled_from(
+    [(), (0,), (2,), (2, 1), (0, 0), (2, 2**50), (2**32, 2**32), (-1, 2), (2, 1, 1), (True, 2), ("x",), None]
+)
+TYPES = st.sampled_from(["<f8", "<f2", ">f4", "<i8", "|u1", "|O", "<c16", "|S5", "<U2", "<M8[D]", "|b1", "V3", "x", ["a"]])
+
+
+@given(
+    st.dictionaries(KEYS, st.builds(odd_array, SHAPES, TYPES, st.sampled_from([0, 8, 16])) | st.binary(max_size=20), max_size=5)
+)
+@settings(max_examples=200, deadline=None)
+def test_any_arrays_are_features_or_one_line(tmp_path_factory, members):
+    path = tmp_path_factory.mktemp("features") / "features.npz"
+    archive(path, members)
+    try:
+        Features(path)
+    except UserError as error:
+        message = str(error)
+        assert message.startswith(f"{path}: ")
+        assert message.isprintable()

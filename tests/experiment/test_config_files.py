@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from attacks import ATTACKS
 from roclip.core.errors import UserError
 from roclip.experiment.config import check
-from roclip.experiment.files import check_files
+from roclip.experiment.files import check_arguments, check_files
 from roclip.experiment.plan import Plan
 from tests.conftest import ROOT
 from tests.fixtures.configs import COMPLETE, CONFIG
@@ -62,7 +62,9 @@ def test_aliases_of_aliases_and_one_that_holds_itself_do_not_hang(tmp_path):
     (tmp_path / "bomb.yaml").write_text(BOMB)
     (tmp_path / "self.yaml").write_text("a: &a [*a]\nb: &b {c: *b}\n")
     start = time.monotonic()
-    check_files(tmp_path.glob("*.yaml"))
+    for path in tmp_path.glob("*.yaml"):
+        with pytest.raises(UserError, match=r"aliases of aliases|an alias holds itself"):
+            check_files([path])
     for name, message in (("bomb", "more than 100000 values"), ("self", "more than 20 .* does an alias hold itself")):
         content = yaml.safe_load((tmp_path / f"{name}.yaml").read_text())
         with pytest.raises(UserError, match=f"^config: {message}"):
@@ -70,6 +72,48 @@ def test_aliases_of_aliases_and_one_that_holds_itself_do_not_hang(tmp_path):
         with pytest.raises(UserError, match=f"^config: {message}"):
             check(CONFIG | {"sweeps": content}, ATTACKS)
     assert time.monotonic() - start < 5
+
+
+ARGUMENTS = {  # a file's content, and what is said of it before Snakemake reads it
+    "latin-1": ("a: 1\nb: é\n".encode("latin-1"), "line 2: not UTF-8; save it as UTF-8"),
+    "utf-16": ("a: 1\n".encode("utf-16"), "line 1: not UTF-8"),
+    "a bomb": (BOMB.encode(), "more than 100000 values"),
+    "a loop": (b"a: &a [*a]\n", "an alias holds itself"),
+    "a list": (b"- a\n", "holds no keys with values"),
+    "nothing": (b"", "holds no keys with values"),
+    "tabs": (b"a:\n\tb: 1\n", "not YAML"),
+    "a template": (b"__use_yte__: true\n__definitions__: ['import os']\na: ?os.getcwd()\n", "a template with code in it"),
+    "octal": (b"seeds: [010]\n", "line 1: YAML reads 010 as 8"),
+}
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "--configfile PATH",
+        "--configfiles ok.yaml PATH --cores 2",
+        "-n --configfile=PATH",
+        "--configfile ok.yaml --configfile PATH",
+    ],
+)
+@pytest.mark.parametrize("case", ARGUMENTS)
+def test_config_files_are_looked_at_before_snakemake_reads_them(tmp_path, monkeypatch, case, form):
+    content, message = ARGUMENTS[case]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_bytes(content)
+    (tmp_path / "ok.yaml").write_text("seeds: [1]\n")
+    with pytest.raises(UserError, match=rf"^mine\.yaml.*{message}") as caught:
+        check_arguments([word.replace("PATH", "mine.yaml") for word in form.split()])
+    assert "\n" not in str(caught.value)
+
+
+def test_other_arguments_and_json_pass(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.json").write_text('{\n\t"seeds": [1]\n}\n')
+    check_arguments(["-n", "--config", "seeds=[1]", "x=y", "--configfile", "mine.json", "--", "results/x"])
+    check_arguments(["--cores", "all", "target"])
+    with pytest.raises(UserError, match=r"absent\.yaml: no such file"):
+        check_arguments(["--configfile", "absent.yaml"])
 
 
 def ways_of(node, way=()) -> list[tuple]:

@@ -1,7 +1,6 @@
 """An experiment is held until its holder ends; what a killed run left half-written goes, and nothing else."""
 
 import errno
-import fcntl
 import os
 import re
 import subprocess
@@ -119,13 +118,11 @@ def test_a_link_to_a_folder_is_a_folder(tmp_path):
     assert "another snakemake" in refused(tmp_path / "scratch")
 
 
-@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch, number):
-    def flock(*_):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    assert f"its file system has no locks (flock: {os.strerror(number)})" in refused(tmp_path)
+@pytest.mark.parametrize("name", ["config.yaml", "plan.json"])
+def test_a_folder_in_the_place_of_config_or_plan_is_one_line(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=f"{name}: cannot be written"):
+        write_down(tmp_path, {}, planned([("patch", "clip", 1)]))
 
 
 def test_config_and_plan_are_written_only_when_they_say_something_else(tmp_path):
@@ -143,12 +140,14 @@ def test_config_and_plan_are_written_only_when_they_say_something_else(tmp_path)
     assert read_plan(files[1]).runs == [("patch", "clip", 2)]
 
 
-def test_a_file_system_that_does_not_flush_folders_is_written_to(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("of_files", [False, True])
+def test_a_file_system_that_does_not_flush_is_written_to(tmp_path, monkeypatch, number, of_files):
     flush = os.fsync
 
     def fsync(descriptor):
-        if os.path.isdir(f"/proc/self/fd/{descriptor}"):  # noqa: PTH112
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if os.path.isdir(f"/proc/self/fd/{descriptor}") or of_files:  # noqa: PTH112
+            raise OSError(number, os.strerror(number))
         flush(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)

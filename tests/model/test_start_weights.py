@@ -154,5 +154,5 @@ def test_what_is_no_file_of_weights_is_one_line(tmp_path, model, content):
 
 
 def test_a_file_that_is_not_there_is_one_line(tmp_path, model):
-    with pytest.raises(UserError, match=r"gone: no such file; name a file of weights, or a defence of the config$"):
+    with pytest.raises(UserError, match=r"gone: no such file or directory$"):
         read_weights(tmp_path / "gone", model)

@@ -143,10 +143,26 @@ def test_a_control_has_its_own_number_of_seeds():
 @pytest.mark.parametrize(
     ("zero_shot", "n", "learned"),
     # the standard error of a share of 2% among 2500 is 0.28 points, among 100 it is 1.4
-    [(0.0284, 2500, False), (0.0285, 2500, True), (0.061, 100, False), (0.063, 100, True), (0.001, 2500, False)],
+    # and 2% of 50 classes and five points are less than five times it
+    [
+        (0.0284, 2500, False),
+        (0.0699, 2500, False),
+        (0.0701, 2500, True),
+        (0.001, 2500, False),
+        (0.1, 25, False),
+        (0.105, 25, True),
+    ],
 )
-def test_a_model_has_learned_when_it_is_three_standard_errors_above_chance(zero_shot, n, learned):
+def test_a_model_has_learned_when_it_is_well_above_chance(zero_shot, n, learned):
     assert has_learned({"zero_shot": zero_shot, "zero_shot_n": n}, CLASSES) == learned
+
+
+@pytest.mark.parametrize(
+    ("classes", "zero_shot", "learned"), [(100, 0.03, False), (100, 0.051, True), (1000, 0.0055, True), (20, 0.2, True)]
+)
+def test_three_percent_of_a_hundred_classes_are_nothing_however_many_images(classes, zero_shot, learned):
+    """And models of many classes, or of few, are not asked for more than they can."""
+    assert has_learned({"zero_shot": zero_shot, "zero_shot_n": 10**6}, classes) == learned
 
 
 def test_of_a_model_that_learned_nothing_no_defence_is_claimed():
@@ -156,11 +172,11 @@ def test_of_a_model_that_learned_nothing_no_defence_is_claimed():
         trained(defence="roclip", checkpoint="last_matching", hits=[1], control=[0], zero_shot=[0.5]),
     )  # fmt: skip
     found = said(rows, sweep, [reference("62.5", defence="roclip")])
-    count = {"defence": 1, "best_control": 1, "controls": 2, "not_learned": 1, "price": 2, "published": 1, "k": 3}
+    count = {"defence": 1, "best_control": 1, "controls": 2, "not_learned": 1, "price": 2, "published": 1, "sweep k": 3}
     assert {about: len(sentences) for about, sentences in found.items()} == count
     assert found["not_learned"] == [
-        "With RoCLIP, trained on targeted, nothing was learned at the last CLIP epoch: zero-shot accuracy, 2.5%, is not three "
-        "standard errors above chance, 2.0%. No attack success (ASR) and no defence is claimed of this model."
+        "With RoCLIP, trained on targeted, too little was learned at the last CLIP epoch: zero-shot accuracy, 2.5%, is "
+        "not above 7.0%, and chance is 2.0%. No attack success (ASR) and no defence is claimed of this model."
     ]
     assert "at the last matching epoch" in found["defence"][0]
     assert "last matching epoch" in found["published"][0]

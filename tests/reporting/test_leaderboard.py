@@ -19,6 +19,7 @@ from roclip.reporting.board.entries import read_entries
 from roclip.reporting.leaderboard import main
 from tests.conftest import ROOT, SCENES
 from tests.fixtures.experiment import EPOCHS, NOTING, history_rows, kind_of, made_up, made_up_plan, point
+from tests.fixtures.experiments import RECORD
 
 pytestmark = pytest.mark.usefixtures("noting")
 
@@ -43,7 +44,7 @@ def finished(folder, drawn=True):
         write_table(of / "history.csv", tuple(HISTORY), [{name: row[name] for name in HISTORY} for row in its])
         pace = [{"epoch": r["epoch"], "kind": r["kind"], "pairs_per_second": 9, "seconds": SECONDS[r["kind"]]} for r in its]
         write_table(of / "pace.csv", tuple(PACE), pace)
-        write_record(of / "train.record.json", {"commit": f"c0ffee{seed}"})
+        write_record(of / "train.record.json", RECORD | {"commit": f"c0ffee{seed}"})
     return folder
 
 

@@ -8,10 +8,10 @@ import subprocess
 import pytest
 
 from roclip.core.columns import MEASURES, REFERENCE, RESULTS
+from roclip.core.escapes import markdown
 from roclip.core.files import read_table, write_table
 from roclip.experiment.plan import write_plan
 from roclip.reporting import paper_tables
-from roclip.reporting.escapes import markdown
 from roclip.reporting.paper_tables import PaperTablesOptions, attacks, downstream, notes, strong_attack, utility
 from roclip.reporting.planned import paper_tables as planned_tables
 from roclip.reporting.results import pivot, written

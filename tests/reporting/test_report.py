@@ -105,7 +105,7 @@ def test_every_claim_stands_in_its_section(tmp_path):
     assert page.texts["h2"] == headings
     shown = [text for text in page.texts["li"] if text.startswith("What ")]
     order = ("took", "not_learned", "best_control", "defence", "equal_accuracy", "controls", "published", "price", "others")
-    assert shown == [f"What {about} shows. {EVIL}" for about in (*order, "pool")]
+    assert shown == [f"What {about} shows. {EVIL}" for about in (*order, "sweep pool")]
 
 
 def test_sections_with_nothing_to_show_are_left_out(tmp_path):
@@ -228,13 +228,36 @@ def test_times_are_of_what_the_plan_names_only(tmp_path):
     assert found["scenes"]["memory"] == 0
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"s\th:m:s\n", b"s\tmax_rss\n", b"\xff\0", b"s\tmax_rss\nx\ty\n", b"s\tmax_rss\n-1\n"]
+)
+def test_times_that_are_broken_are_left_out(tmp_path, content):
+    made_up(tmp_path)
+    write_table(tmp_path / "benchmarks/train/a/m/seed1.tsv", ("s", "max_rss"), [{"s": 7, "max_rss": 3}])
+    usual = stage_times(tmp_path, {"a/m/seed1"})
+    (tmp_path / "benchmarks/scenes.tsv").write_bytes(content)
+    (pace,) = list(tmp_path.rglob("pace.csv"))[:1]
+    pace.write_bytes(content)
+    assert [row for row in stage_times(tmp_path, {"a/m/seed1"}) if row["stage"] != "scenes"] == usual
+    run(ReportOptions(tmp_path, TEMPLATE, tmp_path / "report.html"))
+
+
+def test_weights_that_say_nothing_of_themselves_are_named(tmp_path):
+    path = tmp_path / "models/a/m/seed1/weights/last_clip.safetensors"
+    path.parent.mkdir(parents=True)
+    for content in (b"", b"garbage", b"\2\0\0\0\0\0\0\0{}", b'\x21\0\0\0\0\0\0\0{"__metadata__":{"record":"[1,2]"}}'):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"last_clip\.safetensors: not a checkpoint of roclip train"):
+            records(tmp_path, ["a/m/seed1"])
+
+
 def test_records_are_those_of_the_weights(tmp_path):
     torch = pytest.importorskip("torch")
     from roclip.model.towers import save as save_weights
 
     record = {"commit": "abc", "versions": {"torch": "9"}}
     save_weights(torch.nn.Linear(2, 2), tmp_path / "models/a/m/seed1/weights/last_clip.safetensors", record)
-    save_weights(torch.nn.Linear(2, 2), tmp_path / "models/b/m/seed1/weights/last_clip.safetensors", {})
+    save_weights(torch.nn.Linear(2, 2), tmp_path / "models/b/m/seed1/weights/last_clip.safetensors", {})  # not asked for
     assert records(tmp_path, ["a/m/seed1", "a/m/seed2"]) == [record]
 
 

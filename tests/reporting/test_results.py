@@ -164,11 +164,11 @@ def test_a_row_for_each_checkpoint_with_measures_as_columns():
 
 
 def test_success_of_a_model_that_has_not_learned_is_not_shown():
-    near, above = ({**row, "defence": d} for d, share in (("blind", 0.03), ("clip", 0.032)) for row in result(zero_shot=share))
+    near, above = ({**row, "defence": d} for d, share in (("blind", 0.071), ("clip", 0.072)) for row in result(zero_shot=share))
     rows = with_learned([*result(defence="blind", hits=0, control=1), near, above, *result(hits=9)], 50)
     assert learned_above(50, 2500) == pytest.approx(0.0284)
     assert [row["learned"] for row in rows] == [1, 1, 1, 1, 1]
-    rows = with_learned([*result(defence="blind", hits=0, control=1), near | {"value": 0.028}, above, *result(hits=9)], 50)
+    rows = with_learned([*result(defence="blind", hits=0, control=1), near | {"value": 0.069}, above, *result(hits=9)], 50)
     assert [row["learned"] for row in rows] == [0, 0, 0, 1, 1]
     blind, clip = pivot(rows)
     assert (percent(blind, "attack_success"), percent(blind, "control")) == ("not learned", "6.2 [0.2, 30.2]")

@@ -124,8 +124,8 @@ def test_a_sweep_of_attacks_is_told_and_one_of_defences_is_not():
     ]
     pools = [("p", point({"pool_size": 1})), ("p", point({"pool_size": 9}, defence="roclip~pool_size~9"))]
     found = said(rows, [*attacks, *pools])
-    assert "rises from 0.0%" in found["n"][0] or "0.0% [0.0, 20.6] at" in found["n"][0]
-    assert "p" not in found
+    assert "rises from 0.0%" in found["sweep n"][0] or "0.0% [0.0, 20.6] at" in found["sweep n"][0]
+    assert "sweep p" not in found
 
 
 def test_the_table_is_read_as_it_was_written(tmp_path):

@@ -25,6 +25,8 @@ from roclip.reporting.planned import paper_tables
 from roclip.reporting.power import power
 
 STARTED = time.time()
+if set("{}:") & set(str(HOME)):
+    sys.exit(f"error: {HOME}: the folder of this workflow may hold no braces and no colon; rename it")
 HERE = Path() if HOME == Path.cwd() else HOME  # how the paths of the workflow's own files begin
 try:
     CONFIG, PLAN = check(read_config(HERE, config, workflow.configfiles), ATTACKS)

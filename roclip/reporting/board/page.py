@@ -101,9 +101,7 @@ def details(row: Row) -> list[tuple[str, str]]:
         "Commit": row["commit"],
     }
     if not row["learned"]:
-        facts["Attack success"] = (
-            f"{NOT_LEARNED}: clean accuracy is within three standard errors of chance, so this is no defence"
-        )
+        facts["Attack success"] = f"{NOT_LEARNED}: clean accuracy is hardly above chance, so this is no defence"
     return [(name, text) for name, text in facts.items() if text]
 
 

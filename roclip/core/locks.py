@@ -1,0 +1,28 @@
+"""Locks on files, which end with the process that holds them, however that ends."""
+
+import errno
+import fcntl
+from pathlib import Path
+
+from roclip.core.errors import UserError
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+def lock(file: int, folder: Path, wait: bool = False) -> bool:
+    """Lock an open file, by its descriptor; False while another process holds it, unless that is waited for.
+
+    Raises UserError that names the folder where its file system has no locks.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise UserError(
+            f"{folder}: its file system has no locks (flock: {error.strerror}); mount it with them (Lustre: -o flock), or "
+            "make this folder a link to one that has them"
+        ) from None
+    return True

@@ -1,0 +1,66 @@
+"""Locks: one holder at a time, and one line where a file system has none, wherever they are asked for."""
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+
+import pytest
+
+from roclip.core.errors import UserError
+from roclip.core.locks import lock
+from roclip.data.download import alone
+from roclip.experiment.gpus import take
+from roclip.experiment.run_lock import claim
+from roclip.training.resume import Checkpoints
+
+
+def enter(context):
+    with context:
+        pass
+
+
+HOLDERS = {
+    "a run": claim,
+    "a download": lambda folder: enter(alone(folder)),
+    "a training": lambda folder: enter(Checkpoints(folder, {}).locked()),
+    "a GPU": lambda folder: take(["GPU-a"], 1, folder),
+}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_file_system_without_locks_is_one_line_that_names_the_folder(tmp_path, monkeypatch, holder, number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(UserError) as caught:
+        HOLDERS[holder](tmp_path / "here")
+    assert str(caught.value).startswith(f"{tmp_path}/here: its file system has no locks (flock: {os.strerror(number)})")
+
+
+def test_what_else_is_wrong_with_a_lock_is_no_mistake_of_the_user(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with open(tmp_path / "a", "w") as file, pytest.raises(OSError, match="broken"):
+        lock(file.fileno(), tmp_path)
+
+
+def test_one_process_holds_a_lock_and_it_ends_with_it(tmp_path):
+    code = "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); print(); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(tmp_path / "a")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other, open(tmp_path / "a", "a") as file:
+        other.stdout.readline()
+        assert not lock(file.fileno(), tmp_path)
+        other.kill()
+        assert lock(file.fileno(), tmp_path, wait=True)
+
+
+def test_two_downloads_in_one_folder_are_one_line(tmp_path):
+    with alone(tmp_path / "data"), pytest.raises(UserError, match=r"data: another download works in this folder; wait for it"):
+        enter(alone(tmp_path / "data"))
+    enter(alone(tmp_path / "data"))
