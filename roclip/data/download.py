@@ -109,6 +109,7 @@ def identity(options: DownloadOptions) -> dict[str, str | int]:
         "image_size": options.image_size,
         "image_format": options.image_format,
         "quality": QUALITY[options.image_format],
+        "decoder": "upright, on white, 8 bits",
     }
     splits = " ".join(listed_splits(options))
     allowed = " ".join(sorted(options.allow))
