@@ -196,7 +196,7 @@ def judge(options: DownloadOptions, shards: list[Shard]) -> int:
         bad = [outcome for outcome in outcomes if outcome["status"] != "success"]
         # an error may have no text, such as Python's MemoryError
         reasons = ((outcome["error_message"] or "no reason given").splitlines()[0] for outcome in bad)
-        errors.update(re.sub(r"'.*'", "'...'", reason) for reason in reasons)
+        errors.update(re.sub(r"(?<=').*(?=')|(?<=\().*(?=\))", "...", reason) for reason in reasons)
         lost = shard.rows - len(outcomes)
         if lost:
             errors["lost by img2dataset"] += lost

@@ -12,7 +12,7 @@ SEGMENTS = 1000  # of a JPEG before its picture; one of 64 KB holds what most fi
 PARSED = 1_000_000  # bytes of those that Pillow takes apart: EXIF data, Photoshop's, frames and quantization tables
 JUNK = 100_000  # bytes between segments
 CHUNKS = 100_000  # of a PNG; its picture comes in chunks of 8 KB or more
-REMARKS = 500  # chunks of a PNG beside its picture and frames; a colour profile in each may unpack to 1 MB
+REMARKS = 500  # chunks of a PNG beside its picture and frames
 PARTS = 10_000  # of a WebP: frames of an animation
 COPIES = 64_000_000  # bytes that the entries of a folder of EXIF data may name
 _ORDERS = {b"II": "<", b"MM": ">"}
@@ -72,11 +72,12 @@ def _look_at_jpeg(content: bytes) -> None:
 
 
 def _look_at_png(content: bytes) -> None:
-    at, chunks, remarks = 8, 0, 0
+    at, chunks, remarks, profiles = 8, 0, 0, 0
     while at + 8 <= len(content) and (kind := content[at + 4 : at + 8]) != b"IEND":
         chunks += 1
         remarks += kind not in (b"IDAT", b"fdAT", b"fcTL")
-        if chunks > CHUNKS or remarks > REMARKS:
+        profiles += kind == b"iCCP"  # each may unpack to 1 MB, and there is to be one
+        if chunks > CHUNKS or remarks > REMARKS or profiles > 1:
             raise BadImage("a PNG of too many chunks")
         at += 12 + int.from_bytes(content[at : at + 4])
 
