@@ -1,8 +1,9 @@
 """Stage: download the images of a URL list with img2dataset and write the tables that all other stages read.
 
 Reads a list of URLs (see roclip.data.url_list), and tables or shards of splits that are on this disk. Writes the images, and
-`train.csv`, `validation.csv` (path, caption), `test.csv`, `probe.csv` (path, label) in the order of the list. All data sets
-take this way, the embedded one too: its list has file: URLs relative to the list's folder, which are followed inside it only.
+`train.csv`, `validation.csv` (path, caption), `test.csv`, `probe.csv` (path, label) in the order of the list; where splits are
+on this disk also `quarantine.csv`, the files of their shards that are not read. All data sets take this way, the embedded one
+too: its list has file: URLs relative to the list's folder, which are followed inside it only.
 
 img2dataset works in a separate process (roclip.data.img2dataset_worker), through a guard (roclip.data.safe_http), in shards. A
 shard that is whole stays when the stage is stopped or killed, and a later run with the same list and settings resumes after it.
@@ -26,14 +27,16 @@ import pyarrow
 import pyarrow.parquet as parquet
 
 from roclip.core.atomic import completed
+from roclip.core.columns import QUARANTINE
 from roclip.core.errors import UserError, one_line
-from roclip.core.files import read_columns, sha256, write_json, write_rows, write_table
+from roclip.core.files import sha256, write_json, write_rows, write_table
 from roclip.core.options import Stage, flags, option, same_option
 from roclip.core.provenance import fingerprint
+from roclip.data.images import Roots
 from roclip.data.img2dataset_worker import QUALITY, SHARD
-from roclip.data.pairs import read_pairs
 from roclip.data.settings import DataSettings
 from roclip.data.shards import UNFINISHED, Shard
+from roclip.data.take_over import take_over
 from roclip.data.url_list import SPLITS, TEXT, by_split, paths, read_entries
 from roclip.data.watchdog import run_watched
 
@@ -59,6 +62,7 @@ class DownloadOptions:
     image_size: int = same_option(DataSettings, "image_size")
     image_format: str = same_option(DataSettings, "image_format")
     output_format: str = same_option(DataSettings, "output_format")
+    roots: tuple[str, ...] = same_option(DataSettings, "roots")
     max_bad_fraction: float = same_option(DataSettings, "max_bad_fraction")
     allow: tuple[str, ...] = same_option(DataSettings, "allow")
     distributor: str = same_option(DataSettings, "distributor")
@@ -259,21 +263,15 @@ def download(options: DownloadOptions) -> None:
     log.info("kept %d of %d images", kept, sum(shard.rows for shard in shards))
 
 
-def take_over(source: Path, split: str, table: Path) -> None:
-    """Write the table of a split that is on this disk. Raises UserError for a source that is none, or has no rows."""
-    text = TEXT[split]
-    columns = read_pairs(source) if text == "caption" else read_columns(source, ("path", text))
-    if not columns["path"]:
-        raise UserError(f"{source}: no rows; the split '{split}' needs some")
-    write_rows(table, ("path", text), zip(columns["path"], columns[text], strict=True))
-
-
 def run(options: DownloadOptions) -> None:
     """Raises UserError when more than `max_bad_fraction` of a split's URLs gave no image, or a split is missing."""
     if options.distributor != "multiprocessing" and not find_spec(options.distributor):
         raise UserError(f"data.distributor: {options.distributor} is not installed; `pip install {options.distributor}`")
+    left_out, roots = [], Roots(options.roots)
     for split, source in by_split(options.tables, "tables").items():
-        take_over(source, split, options.data / f"{split}.csv")
+        left_out += take_over(source, split, options.data / f"{split}.csv", roots, options.max_bad_fraction)
+    if options.tables:
+        write_rows(options.data / "quarantine.csv", QUARANTINE, left_out)
     if listed_splits(options):
         download(options)
 
