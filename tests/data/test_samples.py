@@ -2,7 +2,6 @@
 
 import logging
 import tarfile
-from io import BytesIO
 
 import pytest
 import webdataset
@@ -12,26 +11,7 @@ from roclip.data import pairs as pairs_module
 from roclip.data.images import decode
 from roclip.data.pairs import count_pairs, read_pairs
 from roclip.data.samples import split_name
-from tests.fixtures.webserver import picture
-
-
-def add(tar: tarfile.TarFile, name: str, content: bytes = b"", **header) -> None:
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    for field, value in header.items():
-        setattr(member, field, value)
-    tar.addfile(member, BytesIO(content))
-
-
-def write_tar(path, files: list[tuple]) -> None:
-    """Of (name, content) or (name, content, fields of the header)."""
-    with tarfile.open(path, "w") as tar:
-        for name, content, *header in files:
-            add(tar, name, content, **(header[0] if header else {}))
-
-
-def jpeg(n: int) -> bytes:
-    return picture(n, "jpeg", (32, 32))
+from tests.fixtures.shards import jpeg, write_tar
 
 
 def red(path: str) -> int:

@@ -12,8 +12,8 @@ from roclip.data.download import DownloadOptions
 from roclip.data.images import Roots
 from roclip.data.take_over import take_over
 from roclip.data.url_list import SPLITS, TEXT
-from tests.data.test_samples import jpeg, write_tar
 from tests.fixtures.downloads import settings
+from tests.fixtures.shards import jpeg, write_tar
 
 
 def table(folder, paths: list[str], text: str = "caption"):
