@@ -1,8 +1,9 @@
 """Stage: download the images of a URL list with img2dataset and write the tables that all other stages read.
 
 Reads a list of URLs (see roclip.data.url_list), and tables or shards of splits that are on this disk. Writes the images, and
-`train.csv`, `validation.csv` (path, caption), `test.csv`, `probe.csv` (path, label) in the order of the list. All data sets
-take this way, the embedded one too: its list has file: URLs relative to the list's folder, which are followed inside it only.
+`train.csv`, `validation.csv` (path, caption), `test.csv`, `probe.csv` (path, label) in the order of the list; where splits are
+on this disk also `quarantine.csv`, the files of their shards that are not read. All data sets take this way, the embedded one
+too: its list has file: URLs relative to the list's folder, which are followed inside it only.
 
 img2dataset works in a separate process (roclip.data.img2dataset_worker), through a guard (roclip.data.safe_http), in shards. A
 shard that is whole stays when the stage is stopped or killed, and a later run with the same list and settings resumes after it.
@@ -27,15 +28,17 @@ import pyarrow
 import pyarrow.parquet as parquet
 
 from roclip.core.atomic import completed
+from roclip.core.columns import QUARANTINE
 from roclip.core.errors import UserError, one_line
-from roclip.core.files import read_columns, sha256, write_json, write_rows, write_table
+from roclip.core.files import sha256, write_json, write_rows, write_table
 from roclip.core.locks import lock
 from roclip.core.options import Stage, flags, option, same_option
 from roclip.core.provenance import fingerprint
+from roclip.data.images import Roots
 from roclip.data.img2dataset_worker import QUALITY, SHARD
-from roclip.data.pairs import read_pairs
 from roclip.data.settings import DataSettings
 from roclip.data.shards import UNFINISHED, Shard
+from roclip.data.take_over import take_over
 from roclip.data.url_list import SPLITS, TEXT, by_split, paths, read_entries
 from roclip.data.watchdog import run_watched
 
@@ -62,6 +65,7 @@ class DownloadOptions:
     image_size: int = same_option(DataSettings, "image_size")
     image_format: str = same_option(DataSettings, "image_format")
     output_format: str = same_option(DataSettings, "output_format")
+    roots: tuple[str, ...] = same_option(DataSettings, "roots")
     max_bad_fraction: float = same_option(DataSettings, "max_bad_fraction")
     allow: tuple[str, ...] = same_option(DataSettings, "allow")
     distributor: str = same_option(DataSettings, "distributor")
@@ -112,6 +116,7 @@ def identity(options: DownloadOptions) -> dict[str, str | int]:
         "image_size": options.image_size,
         "image_format": options.image_format,
         "quality": QUALITY[options.image_format],
+        "decoder": "upright, on white, 8 bits",
     }
     splits = " ".join(listed_splits(options))
     allowed = " ".join(sorted(options.allow))
@@ -198,7 +203,7 @@ def judge(options: DownloadOptions, shards: list[Shard]) -> int:
         bad = [outcome for outcome in outcomes if outcome["status"] != "success"]
         # an error may have no text, such as Python's MemoryError
         reasons = ((outcome["error_message"] or "no reason given").splitlines()[0] for outcome in bad)
-        errors.update(re.sub(r"'.*'", "'...'", reason) for reason in reasons)
+        errors.update(re.sub(r"(?<=').*(?=')|(?<=\().*(?=\))", "...", reason) for reason in reasons)
         lost = shard.rows - len(outcomes)
         if lost:
             errors["lost by img2dataset"] += lost
@@ -261,15 +266,6 @@ def download(options: DownloadOptions) -> None:
     log.info("kept %d of %d images", kept, sum(shard.rows for shard in shards))
 
 
-def take_over(source: Path, split: str, table: Path) -> None:
-    """Write the table of a split that is on this disk. Raises UserError for a source that is none, or has no rows."""
-    text = TEXT[split]
-    columns = read_pairs(source) if text == "caption" else read_columns(source, ("path", text))
-    if not columns["path"]:
-        raise UserError(f"{source}: no rows; the split '{split}' needs some")
-    write_rows(table, ("path", text), zip(columns["path"], columns[text], strict=True))
-
-
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Hold a folder of data. Raises UserError while another download does."""
@@ -285,8 +281,11 @@ def run(options: DownloadOptions) -> None:
     if options.distributor != "multiprocessing" and not find_spec(options.distributor):
         raise UserError(f"data.distributor: {options.distributor} is not installed; `pip install {options.distributor}`")
     with alone(options.data):
+        left_out, roots = [], Roots(options.roots)
         for split, source in by_split(options.tables, "tables").items():
-            take_over(source, split, options.data / f"{split}.csv")
+            left_out += take_over(source, split, options.data / f"{split}.csv", roots, options.max_bad_fraction)
+        if options.tables:
+            write_rows(options.data / "quarantine.csv", QUARANTINE, left_out)
         if listed_splits(options):
             download(options)
 

@@ -1,7 +1,8 @@
 """Decoding images into uint8 arrays; the files and the tables that name them are untrusted.
 
-JPEG, PNG and WebP only, of animations the first picture, turned as the EXIF data say; transparency is dropped. A file is
-refused before it is decoded when it lies outside the data roots, is no regular file, or would take too much memory or time.
+Every way in takes this decoder: tables, folders, members of tars, downloads, bytes out of a Parquet file. JPEG, PNG and WebP
+only, of animations the first picture, turned as the EXIF data say, what is transparent on white, of 16 bits the upper 8. A file
+is refused before it is decoded when it lies outside data.roots, is no regular file, or would take too much memory or time.
 """
 
 import logging
@@ -9,9 +10,10 @@ import math
 import os
 import re
 import stat
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from tarfile import TarInfo
@@ -23,8 +25,10 @@ from roclip.core.columns import QUARANTINE
 from roclip.core.errors import UserError, one_line
 from roclip.core.files import write_rows
 from roclip.data.crops import FLIP_P, crop_box
+from roclip.data.image_bounds import BadImage, exif_orientation, look
 
 log = logging.getLogger(__name__)
+warnings.filterwarnings("ignore", module=r"PIL\.")  # a broken file could fill the log with thousands of them
 
 MEMBER = re.compile(r"(.+\.tar)/.+@(\d+)\+(\d+)")
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -33,16 +37,13 @@ PIXELS = 40_000_000  # of the largest image, as of downloads: each that is decod
 WEBP_PIXELS = 20_000_000  # of the largest WebP, which takes up to 16
 # of the largest image; a smaller JPEG may have more, it has about 10. Each goes over all pixels and may be a few bytes
 SCANS = 100
-ORIENTATION = 0x0112  # in EXIF data
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 SIDEWAYS = (5, 6, 7, 8)  # width and height change places
-
-
-class BadImage(Exception):
-    """An image that is not opened or decoded; its message is the reason."""
+IN_XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
+DEPTH = 24  # where in a PNG the bits of a channel stand
 
 
 def member_path(tar: Path, member: TarInfo) -> str:
@@ -66,9 +67,9 @@ def _content(path: Path | str) -> bytes:
 
 
 @contextmanager
-def _opened(path: Path | str) -> Iterator[Image.Image]:
+def _opened(content: bytes) -> Iterator[Image.Image]:
     """An image of which the header has been read. Raises BadImage, OSError or what else Pillow raises on a broken file."""
-    content = _content(path)
+    look(content)
     try:
         image = Image.open(BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
@@ -81,39 +82,88 @@ def _opened(path: Path | str) -> Iterator[Image.Image]:
         many = pixels * len(content) // 10 > PIXELS * SCANS and image.format not in ("PNG", "WEBP")
         if many and pixels * content.count(b"\xff\xda") > PIXELS * SCANS:
             raise BadImage("a JPEG of too many scans")
+        if image.format == "PNG" and "transparency" in image.info:
+            _scale_key(image, content[DEPTH])
         yield image
 
 
+def _scale_key(image: Image.Image, bits: int) -> None:
+    """Scale the value that is transparent as Pillow scales the pixels, which it leaves out."""
+    if image.mode == "RGB" and bits == 16:  # Pillow keeps 8, by which other colours would be transparent too
+        raise BadImage("a transparent colour of 16 bits")
+    if image.mode == "L" and bits < 8:
+        image.info["transparency"] *= 255 // (2**bits - 1)
+
+
 def _orientation(image: Image.Image) -> int:
-    """As in EXIF, 1 to 8; 1, upright, where the data are broken or say nothing of it."""
+    """As in EXIF or XMP data, 1 to 8; 1, upright, where they are broken or say nothing of it."""
     if image.format == "PNG":
-        image.load()  # the data may stand behind the picture; what is wrong with that must not be lost below
-    try:
-        found = image.getexif().get(ORIENTATION)
-    except Exception:  # Pillow raises many kinds; the picture may be whole all the same
-        return 1
+        image.load()  # the data may stand behind the picture
+    info, found = image.info, None
+    if isinstance(exif := info.get("exif"), bytes):
+        found = exif_orientation(exif)
+    elif isinstance(profile := info.get("Raw profile type exif"), str):  # as ImageMagick wrote it
+        with suppress(ValueError):
+            found = exif_orientation(bytes.fromhex("".join(profile.split("\n")[3:])))
+    if found is None and isinstance(xmp := info.get("xmp"), bytes) and (said := IN_XMP.search(xmp)):
+        found = int(said[1])
     return found if found in TURNS else 1
 
 
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    """The whole image in RGB, the right way up."""
+def _on_white(image: Image.Image) -> Image.Image:
+    """The image in RGB, what is transparent on white."""
+    clear = image.info.get("transparency")
+    if isinstance(clear, str):  # Pillow keeps texts in the same place as what the format says
+        raise BadImage("a text in place of its transparency")
     if image.mode == "I;16":  # Pillow would clip it to 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode != "RGB":
-        image = image.convert("RGB")
+        values = np.asarray(image)
+        grey = (values >> 8).astype(np.uint8)
+        if clear is not None:
+            grey[values == clear] = 255
+        return Image.fromarray(grey).convert("RGB")
+    if not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    image = image if image.mode == "RGBA" else image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=image)
+    return white
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    """The whole image in RGB, on white, the right way up."""
+    image = _on_white(image)
     return image.transpose(TURNS[orientation]) if orientation > 1 else image
+
+
+def decode_whole(content: bytes) -> Image.Image:
+    """The whole image of a file's bytes: RGB, upright, on white. Raises as `decode`."""
+    with _opened(content) as image:
+        upright = _upright(image, _orientation(image))
+        upright.load()
+        return upright
+
+
+def decode_bytes(content: bytes, size: int) -> np.ndarray:
+    """`decode` of a file's bytes."""
+    with _opened(content) as image:
+        image = _upright(image, _orientation(image))
+        if image.size != (size, size):
+            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+        return np.asarray(image)
 
 
 def decode(path: Path | str, size: int) -> np.ndarray:
     """One image as uint8 (size, size, 3): shorter side resized to `size` (bicubic), centre square, RGB.
 
-    Raises BadImage, OSError or what else Pillow raises on a broken file.
+    Raises BadImage, OSError or what else Pillow raises on a broken file; `fault` makes a reason of it.
     """
-    with _opened(path) as image:
-        image = _upright(image, _orientation(image))
-        if image.size != (size, size):
-            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-        return np.asarray(image)
+    return decode_bytes(_content(path), size)
+
+
+def fault(error: Exception) -> str:
+    """Why an image could not be decoded, in a line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, BadImage) else f"{type(error).__name__}: {text}"
 
 
 def decode_crop(path: Path | str, size: int, draws: Sequence[float], min_area: float) -> np.ndarray:
@@ -130,7 +180,7 @@ def decode_views(path: Path | str, size: int, views: Sequence[Sequence[float] | 
     whole = [draws is None for draws in views]
     if whole == [True]:
         return [decode(path, size)]
-    with _opened(path) as image:
+    with _opened(_content(path)) as image:
         orientation = _orientation(image)
         width, height = image.size[::-1] if orientation in SIDEWAYS else image.size
         boxes = [(0, 0, width, height) if draws is None else crop_box(width, height, draws, min_area) for draws in views]
@@ -206,7 +256,7 @@ class Intake:
         """
 
         def look(row: int) -> None:
-            with _opened(paths[row]) as image:
+            with _opened(_content(paths[row])) as image:
                 image.draft("RGB", (1, 1))
                 _upright(image, 1).load()
 
@@ -218,19 +268,17 @@ class Intake:
         """The places for which `read` raises nothing."""
         rows = range(len(paths)) if rows is None else rows
 
-        def fault(place: int) -> str | None:
+        def reason(place: int) -> str | None:
             try:
                 self.roots.check(paths[place])
                 read(place)
-            except BadImage as error:
-                return str(error)
             except Exception as error:  # Pillow raises many kinds; each of them is a bad image
-                return f"{type(error).__name__}: {' '.join(str(error).split())}"
+                return fault(error)
             return None
 
         chunks = [range(start, min(start + 1000, len(paths))) for start in range(0, len(paths), 1000)]
         with ThreadPoolExecutor(threads) as pool:  # Pillow decodes without holding the interpreter's lock
-            faults = [found for part in pool.map(lambda chunk: [fault(place) for place in chunk], chunks) for found in part]
+            faults = [found for part in pool.map(lambda chunk: [reason(place) for place in chunk], chunks) for found in part]
         bad = sorted((int(rows[place]) + 1, place) for place, found in enumerate(faults) if found)
         for row, place in bad[:20]:
             log.warning("%s, row %d: left out %s: %s", table, row, one_line(paths[place]), faults[place])

@@ -18,7 +18,6 @@ from roclip.data.safe_http import Guard
 QUALITY = {"png": 1, "jpg": 95, "webp": 95}  # for png, how hard to compress
 SHARD = 2500  # images a shard, the unit of work
 THREADS = 32  # of a process; they mostly wait for servers
-PIXELS = 40_000_000  # of the largest image that is decoded: with transparency, it takes 73 bytes a pixel to flatten
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,10 @@ def die_with_parent() -> None:
 def run(options: WorkerOptions) -> None:
     """Download every shard that has no `_stats.json` yet.
 
-    Every image is encoded again, small ones of the right format too, because OpenCV reads files that Pillow does not.
+    Every image is encoded again, small ones of the right format too: it has been turned upright, and put on white.
     """
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(PIXELS)
-    from roclip.data.safe_downloader import GuardedDownloader  # slow to import, and what it imports reads the variables above
+    from roclip.data.safe_downloader import GuardedDownloader  # slow to import, and what it imports reads the variable above
 
     img2dataset = import_module("img2dataset.main")  # the package has a function of the same name
     guard = Guard(options.loopback, tuple(map(Path, options.roots)))

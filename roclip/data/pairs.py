@@ -5,7 +5,7 @@ Which kind it is shows in the header or the folder, and is said in the log:
     RoCLIP's tables      path, caption
     CleanCLIP's          image, caption; images relative to the table's folder
     open_clip's          filepath, title; by default separated by tabs, whatever the file's suffix
-    webdataset shards    a folder with 00000.tar, ...: 000000000.jpg and .txt inside
+    webdataset shards    a folder with 00000.tar, ...: 000000000.jpg and .txt inside (roclip.data.samples)
     shards of files      a folder with 00000/, ...: 000000000.jpg and .txt inside
 
 The image of a webdataset shard has the path `00000.tar/000000000.jpg@OFFSET+SIZE` (`roclip.data.images.member_path`).
@@ -14,31 +14,30 @@ The image of a webdataset shard has the path `00000.tar/000000000.jpg@OFFSET+SIZ
 import csv
 import logging
 import os
-import tarfile
-from collections.abc import Iterator
-from itertools import groupby
+from collections import Counter
 from pathlib import Path
 
 from roclip.core.errors import UserError
-from roclip.core.files import CELL, HEADER, count_lines, open_file, read_columns, read_json
-from roclip.data.images import member_path
+from roclip.core.files import HEADER, count_lines, open_file, read_columns, read_json
+from roclip.data.samples import LeftOut, samples_of, shards_of
 
 log = logging.getLogger(__name__)
 
 Columns = dict[str, list[str]]  # the cells of a table by column, all of one length
 
 DIALECTS = (("RoCLIP", "path", "caption"), ("CleanCLIP", "image", "caption"), ("open_clip", "filepath", "title"))
-IMAGE_SUFFIXES = (".jpg", ".png", ".webp")
-END_OF_TAR = 1024  # bytes of zeros
+NOTE = "_stats.json"  # of img2dataset, beside each of its shards
+COUNTED = 30_000  # pairs after which the rest of the shards is estimated
 
 
-def read_pairs(source: Path, optional: tuple[str, ...] = ()) -> Columns:
+def read_pairs(source: Path, optional: tuple[str, ...] = (), left_out: LeftOut | None = None) -> Columns:
     """The pairs of a table or a folder of shards, in its order: `path`, `caption`, and those `optional` columns that it has.
 
+    left_out: receives the files of shards that are not read, each with its reason.
     Raises UserError for a missing or broken table, a header that is none of the above, and a folder without whole shards.
     """
     if os.path.isdir(source):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
-        return _read_shards(source)
+        return _read_shards(source, [] if left_out is None else left_out)
     delimiter, header = _header(source)
     spoken = [(project, image, caption) for project, image, caption in DIALECTS if {image, caption} <= set(header)]
     if not spoken:
@@ -57,13 +56,24 @@ def read_pairs(source: Path, optional: tuple[str, ...] = ()) -> Columns:
 
 
 def count_pairs(source: Path) -> int:
-    """About how many pairs a table or a folder of shards holds, at once: by its lines, or by what img2dataset noted.
+    """About how many pairs a table or a folder of shards holds: by its lines, by what img2dataset noted, or counted.
 
-    Raises UserError for a source that is not there.
+    Of shards without a note so many are read as hold COUNTED pairs, a matter of seconds; the others are taken to be like them.
+    Raises UserError for a source that is not there, and a broken shard.
     """
     if os.path.isdir(source):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
-        return sum(map(_successes, source.glob("*_stats.json")))
+        noted = {path.name.removesuffix(NOTE): _successes(path) for path in source.glob(f"*{NOTE}")}
+        return sum(noted.values()) + _counted([shard for shard in shards_of(source) if shard.stem not in noted])
     return max(0, count_lines(source) - 1)
+
+
+def _counted(shards: list[Path]) -> int:
+    pairs = 0
+    for number, shard in enumerate(shards, 1):
+        pairs += sum(1 for _ in samples_of(shard, []))
+        if pairs >= COUNTED:
+            return round(pairs * len(shards) / number)
+    return pairs
 
 
 def _successes(stats: Path) -> int:
@@ -83,71 +93,26 @@ def _header(table: Path) -> tuple[str, list[str]]:
     return delimiter, next(csv.reader([line], delimiter=delimiter), [])
 
 
-def _read_shards(folder: Path) -> Columns:
-    tars = sorted(folder.glob("*.tar"))
-    folders = sorted(path for path in folder.iterdir() if path.is_dir())
+def _read_shards(folder: Path, left_out: LeftOut) -> Columns:
+    shards, unread = shards_of(folder), []
     pairs: Columns = {"path": [], "caption": []}
-    lone = 0
-    for samples in map(_samples_of_tar, tars) if tars else map(_samples_of_folder, folders):
-        for path, caption in samples:
+    for shard in shards:
+        for path, caption in samples_of(shard, unread):
             try:
                 path.encode()
             except UnicodeEncodeError:
                 raise UserError(f"{path}: the name is not UTF-8; rename it") from None
-            if caption is None:
-                lone += 1
-            else:
-                pairs["path"].append(path)
-                pairs["caption"].append(caption)
-    kind = "webdataset shards" if tars else "shards of files"
+            pairs["path"].append(path)
+            pairs["caption"].append(caption)
+    left_out += unread
+    reasons = Counter(reason for _, _, _, reason in unread)
+    said = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     if not pairs["path"]:
-        raise UserError(f"{folder}: no shards of img2dataset with captions (00000.tar or 00000/, with .jpg and .txt in it)")
-    log.info("%s: %d pairs in %d %s", folder, len(pairs["path"]), len(tars or folders), kind)
-    if lone:
-        log.warning("%s: left out %d images without a caption", folder, lone)
+        raise UserError(
+            f"{folder}: no shards of img2dataset with captions (00000.tar or 00000/, with .jpg and .txt in it)"
+            + (f"; left out: {said}" if said else "")
+        )
+    log.info("%s: %d pairs in %d shards", folder, len(pairs["path"]), len(shards))
+    if unread:
+        log.warning("%s: left out %d files: %s", folder, len(unread), said)
     return pairs
-
-
-def _samples_of_tar(tar: Path) -> Iterator[tuple[str, str | None]]:
-    """Path and caption of each image of a shard, by key. Raises UserError for a tar that is cut short."""
-    try:
-        with open_file(tar) as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - END_OF_TAR))
-            if file.read() != bytes(END_OF_TAR):  # cut between two members, it would read as a whole tar
-                raise tarfile.ReadError("unexpected end of data")
-        with tarfile.open(tar, "r:") as archive:
-            members = sorted((m for m in archive if m.isfile()), key=lambda member: member.name)
-            for _, group in groupby(members, key=lambda member: os.path.splitext(member.name)[0]):  # noqa: PTH122
-                files = {Path(member.name).suffix: member for member in group}
-                text = files.get(".txt")
-                if text and text.size > CELL:
-                    raise UserError(f"{tar}: {text.name} has more than {CELL} bytes; take it out")
-                caption = archive.extractfile(text).read().decode() if text else None
-                for suffix in IMAGE_SUFFIXES:
-                    if image := files.get(suffix):
-                        yield member_path(tar, image), caption
-    except (tarfile.TarError, OSError, ValueError) as error:
-        raise UserError(f"{tar}: not a whole shard ({error}); delete it and download it again") from None
-
-
-def _samples_of_folder(folder: Path) -> Iterator[tuple[str, str | None]]:
-    """Path and caption of each image of a shard, by key."""
-    for path in sorted(folder.iterdir()):
-        if path.suffix in IMAGE_SUFFIXES:
-            yield str(path), _caption(path.with_suffix(".txt"))
-
-
-def _caption(path: Path) -> str | None:
-    """The text of a file, None where there is none. Raises UserError for a link, which may lead anywhere, and a broken text."""
-    if path.is_symlink():
-        raise UserError(f"{path}: a link, which may lead outside the shard; put the caption itself there")
-    if not path.exists():
-        return None
-    with open_file(path) as file:
-        if os.fstat(file.fileno()).st_size > CELL:
-            raise UserError(f"{path}: more than {CELL} bytes; take it out")
-        content = file.read()
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8; delete the shard and download it again") from None

@@ -1,6 +1,6 @@
-"""img2dataset's downloader, fetching through the guard.
+"""img2dataset's downloader, fetching through the guard and decoding as all images are decoded here.
 
-This is a separate module because the class is pickled by its name on the way to the worker processes of a distributor.
+This is a separate module because the classes are pickled by their names on the way to the worker processes of a distributor.
 """
 
 import io
@@ -12,8 +12,29 @@ from typing import Any
 from urllib.response import addinfourl
 
 from img2dataset.downloader import Downloader
+from img2dataset.resizer import Resizer
 
+from roclip.data.images import decode_whole, fault
 from roclip.data.safe_http import Guard, fetch
+
+
+class Decoder:
+    """Stands before img2dataset's resizer, which would leave images as they lie, cut 16 bits and know no tags.
+
+    It gives that the pixels of `decode_whole`, as a file without compression, and returns what it returns.
+    """
+
+    def __init__(self, resizer: Resizer):
+        self.resizer = resizer
+
+    def __call__(self, downloaded: io.BytesIO, boxes: None) -> tuple:
+        try:
+            image = decode_whole(downloaded.getvalue())
+        except Exception as error:  # Pillow raises many kinds; each of them is a bad image
+            return None, None, None, None, None, fault(error)
+        plain = io.BytesIO()
+        image.save(plain, "PPM")
+        return self.resizer(plain, boxes)
 
 
 class GuardedDownloader(Downloader):
@@ -25,6 +46,7 @@ class GuardedDownloader(Downloader):
     def __init__(self, guard: Guard, progress: Path, **settings: Any):
         super().__init__(**settings)
         self.guard, self.progress, self.touched = guard, progress, 0.0
+        self.resizer = Decoder(self.resizer)
 
     def __call__(self, row: tuple[int, str]) -> tuple[bool, tuple[int, str]]:
         urllib.request.install_opener(self)

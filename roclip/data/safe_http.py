@@ -237,7 +237,7 @@ def _attempt(url: str, headers: Mapping[str, str], deadline: float, guard: Guard
 
 
 def is_cut_short(body: bytes) -> bool:
-    """Whether a JPEG ends before its end-of-image marker; decoders fill the rest with grey and say nothing.
+    """Whether a JPEG ends before its end-of-image marker, as after a connection that was lost.
 
     Inside of a scan the byte FF is followed by 00 or a restart marker (ITU T.81, B.1.1.5), so the marker is no chance find.
     """
@@ -245,16 +245,23 @@ def is_cut_short(body: bytes) -> bool:
 
 
 def fetch(url: str, headers: Mapping[str, str], guard: Guard) -> tuple[bytes, Message]:
-    """Body and header of a URL, after retries with growing waits where they may help. Raises FetchError."""
+    """Body and header of a URL, after retries with growing waits where they may help. Raises FetchError.
+
+    A JPEG that comes cut short each time is returned: the decoder judges it as it judges files.
+    """
     deadline = time.monotonic() + SECONDS
     for wait in (*WAITS, None):
+        fault = None
         try:
             body, answer = _attempt(url, headers, deadline, guard)
-            if is_cut_short(body):
-                raise FetchError("JPEG cut short", passing=not url.startswith("file:"))
-            return body, answer
         except FetchError as error:
-            if not error.passing or wait is None or deadline - time.monotonic() <= wait:
+            if not error.passing:
                 raise
+            fault = error
+        over = wait is None or deadline - time.monotonic() <= wait
+        if fault is None and (over or url.startswith("file:") or not is_cut_short(body)):
+            return body, answer
+        if over:
+            raise fault
         time.sleep(wait)
     raise AssertionError("the last attempt returns or raises")

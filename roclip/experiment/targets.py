@@ -27,7 +27,7 @@ SCENES = (
     "class_skew", "nameless_captions", "wrong_captions", "near_duplicates", "object_variation",
 )  # fmt: skip
 NEUTRAL = tuple(option.name for option in fields(TrainSettings) if option.metadata["role"] == "neutral")
-DOWNLOAD = ("image_size", "image_format", "output_format", "max_bad_fraction", "allow", "distributor")
+DOWNLOAD = ("image_size", "image_format", "output_format", "roots", "max_bad_fraction", "allow", "distributor")
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ def test_shards_are_refused(tmp_path, kind, message):
         caption.write_bytes(b"\xe9")
     elif kind == "name":
         caption.write_text("a")
-        (folder / os.fsdecode(b"\xe9.jpg")).write_bytes(b"")
+        for suffix in (b"jpg", b"txt"):
+            (folder / os.fsdecode(b"\xe9." + suffix)).write_bytes(b"")
     elif kind == "tar pipe":
         os.mkfifo(tar)
     elif kind == "tar junk":

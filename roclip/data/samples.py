@@ -1,0 +1,142 @@
+"""Samples of shards, an image and its caption each, in a tar or a folder; names are understood as webdataset does.
+
+The key of a file is its name up to the first dot, with the folders before it; the rest, in lower case, says what it is. Of two
+images of a key the first of IMAGES is taken, as open_clip does. Of all that is not read but img2dataset's records it is
+noted why: links and devices may lead anywhere, a name twice says two things.
+"""
+
+import io
+import os
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from roclip.core.errors import UserError, one_line
+from roclip.core.files import CELL, open_file
+from roclip.data.images import member_path
+
+Entry = TypeVar("Entry")
+LeftOut = list[tuple[Path, int, str, str]]  # cells of QUARANTINE: shard, number of the file in it, its name, reason
+
+IMAGES = ("jpg", "png", "jpeg", "webp")
+CAPTION, RECORD = "txt", "json"
+END_OF_TAR = 1024  # bytes of zeros
+
+
+class _Headers(io.FileIO):
+    """A tar of which nothing is read at once that is longer than a caption may be: headers can say any length."""
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= CELL:
+            raise tarfile.ReadError(f"a header or caption of more than {CELL} bytes")
+        return super().read(size)
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Key and suffix of a file. The key is empty for a name that begins with a dot, which webdataset does not read."""
+    folder, slash, file = name.rpartition("/")
+    stem, _, suffix = file.partition(".")
+    return f"{folder}{slash}{stem}" if stem else "", suffix.lower()
+
+
+def _samples(shard: Path, files: Iterable[tuple[int, str, Entry]], left_out: LeftOut) -> Iterator[tuple[Entry, Entry]]:
+    """(image, caption) of each key, of files as (number, name, entry), in the order in which keys come first."""
+
+    def leave_out(file: tuple[int, str, Entry], reason: str) -> None:
+        left_out.append((shard, file[0], one_line(file[1]), reason))
+
+    samples: dict[str, dict[str, tuple[int, str, Entry]]] = {}
+    for file in files:
+        key, suffix = split_name(file[1])
+        if suffix == RECORD:
+            continue
+        if not key:
+            leave_out(file, "its name begins with a dot")
+        elif suffix not in (*IMAGES, CAPTION):
+            leave_out(file, f"what follows its first dot is none of {', '.join(IMAGES)}, {CAPTION}")
+        else:
+            sample = samples.setdefault(key, {})
+            if suffix in sample:
+                leave_out(sample[suffix], "a duplicate name; the later file is read")
+            sample[suffix] = file
+    for sample in samples.values():
+        images = [sample[suffix] for suffix in IMAGES if suffix in sample]
+        caption = sample.get(CAPTION)
+        if images and caption:
+            yield images[0][2], caption[2]
+        elif caption:
+            leave_out(caption, "a caption without an image")
+        for image in images[1:] if caption else images:
+            leave_out(image, "another image of its key is read" if caption else "no caption")
+
+
+def _unreadable(member: tarfile.TarInfo) -> str | None:
+    """Why a member of a tar is not read, whatever its name."""
+    if member.islnk() or member.issym():
+        return "a link"
+    if not member.isreg():
+        return "a pipe or device"
+    return "a sparse file" if member.issparse() else None
+
+
+def _members(tar: Path, archive: tarfile.TarFile, left_out: LeftOut) -> list[tuple[int, str, tarfile.TarInfo]]:
+    """Number, name and header of each plain file, by name."""
+    found = []
+    for number, member in enumerate(archive, 1):
+        if member.size < 0:  # the next header would be an earlier one
+            raise tarfile.ReadError("a negative size")
+        if reason := None if member.isdir() else _unreadable(member):
+            left_out.append((tar, number, one_line(member.name), reason))
+        elif not member.isdir():
+            found.append((number, member.name, member))
+    return sorted(found, key=lambda file: file[1])
+
+
+def samples_of_tar(tar: Path, left_out: LeftOut) -> Iterator[tuple[str, str]]:
+    """Path and caption of each image of a tar. Raises UserError for one that is cut short or broken."""
+    try:
+        with open_file(tar) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - END_OF_TAR))
+            if file.read() != bytes(END_OF_TAR):  # cut between two members, it would read as a whole tar
+                raise tarfile.ReadError("unexpected end of data")
+        with _Headers(tar) as opened, tarfile.TarFile(fileobj=opened) as archive:
+            for image, text in _samples(tar, _members(tar, archive, left_out), left_out):
+                if text.size > CELL:
+                    raise UserError(f"{tar}: {text.name} has more than {CELL} bytes; take it out")
+                yield member_path(tar, image), archive.extractfile(text).read().decode()
+    except RecursionError:  # each header before a header costs tarfile a call inside a call
+        raise UserError(f"{tar}: not a whole shard (a long chain of headers); delete it and download it again") from None
+    except (tarfile.TarError, OSError, ValueError) as error:
+        raise UserError(f"{tar}: not a whole shard ({error}); delete it and download it again") from None
+
+
+def samples_of_folder(folder: Path, left_out: LeftOut) -> Iterator[tuple[str, str]]:
+    """Path and caption of each image of a folder."""
+    names = sorted(name for name in os.listdir(folder) if not (folder / name).is_dir())  # noqa: PTH208 (names)
+    for image, text in _samples(folder, ((number, name, name) for number, name in enumerate(names, 1)), left_out):
+        yield str(folder / image), _caption(folder / text)
+
+
+def _caption(path: Path) -> str:
+    """The text of a file. Raises UserError for a link, which may lead anywhere, and a broken text."""
+    if path.is_symlink():
+        raise UserError(f"{path}: a link, which may lead outside the shard; put the caption itself there")
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > CELL:
+            raise UserError(f"{path}: more than {CELL} bytes; take it out")
+        content = file.read()
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8; delete the shard and download it again") from None
+
+
+def shards_of(folder: Path) -> list[Path]:
+    """The tars of a folder, or where it has none the folders in it, in their order."""
+    return sorted(folder.glob("*.tar")) or sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def samples_of(shard: Path, left_out: LeftOut) -> Iterator[tuple[str, str]]:
+    """Path and caption of each image of a shard; what is not read is added to `left_out`."""
+    return samples_of_folder(shard, left_out) if shard.is_dir() else samples_of_tar(shard, left_out)

@@ -1,0 +1,69 @@
+"""A split on this disk: what lies outside data.roots is said at once, what shards hold beyond pairs is listed."""
+
+from pathlib import Path
+
+import pytest
+
+from roclip.core.columns import QUARANTINE
+from roclip.core.errors import UserError
+from roclip.core.files import read_table, write_table
+from roclip.data import download
+from roclip.data.download import DownloadOptions
+from roclip.data.images import Roots
+from roclip.data.take_over import take_over
+from roclip.data.url_list import SPLITS, TEXT
+from tests.fixtures.downloads import settings
+from tests.fixtures.shards import jpeg, write_tar
+
+
+def table(folder, paths: list[str], text: str = "caption"):
+    write_table(folder / "t.csv", ("path", text), [{"path": path, text: "c"} for path in paths])
+    return folder / "t.csv"
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """Folders `inside`, which is the root, and `outside`; the former is where the stage runs."""
+    for name in ("inside", "outside"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jpg").write_bytes(jpeg(1))
+    monkeypatch.chdir(tmp_path / "inside")
+    return tmp_path
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("path", ["{}/outside/a.jpg", "../outside/a.jpg", "link.jpg", "/etc/passwd"])
+def test_images_outside_the_roots_are_named_when_the_table_is_taken_over(places, split, path):
+    (places / "inside/link.jpg").symlink_to(places / "outside/a.jpg")
+    path = path.format(places)
+    source, out = table(places, ["a.jpg", path], TEXT[split]), places / "out.csv"
+    with pytest.raises(UserError, match=r"t\.csv: 1 of 2 images lie outside data\.roots \(\.\), first in row 2") as caught:
+        take_over(source, split, out, Roots(["."]), 0.4)
+    assert f"({path}); add their folder, such as {Path(path).resolve().parent}, to data.roots" in str(caught.value)
+    assert not out.exists()
+    assert take_over(source, split, out, Roots(["."]), 0.5) == []  # the share that every stage allows
+    assert take_over(source, split, out, Roots(["/"]), 0) == []
+
+
+def test_shards_outside_the_roots_are_named(places):
+    write_tar(places / "outside/00000.tar", [("a.jpg", jpeg(1)), ("a.txt", b"a")])
+    with pytest.raises(UserError, match=r"outside: 1 of 1 images lie outside data\.roots") as caught:
+        take_over(places / "outside", "train", places / "out.csv", Roots(["."]), 0.4)
+    assert f"such as {places / 'outside'}, to data.roots" in str(caught.value)
+
+
+def test_the_stage_takes_the_roots_and_lists_what_shards_hold_beyond_pairs(places):
+    shards = places / "shards"
+    shards.mkdir()
+    write_tar(shards / "00000.tar", [("a.jpg", jpeg(1)), ("a.txt", b"a"), ("b\n.jpg", jpeg(1)), ("c.gif", b"")])
+    for text in ("caption", "label"):
+        table(places, ["a.jpg"], text).rename(places / f"{text}.csv")
+    tables = [f"train={shards}", *(f"{s}={places}/{'caption' if s == 'validation' else 'label'}.csv" for s in SPLITS[1:])]
+    chosen = settings(places, url_list=(), tables=tuple(tables), roots=(str(places),))
+    download.run(DownloadOptions(**chosen))
+    listed = read_table(places / "data/quarantine.csv", QUARANTINE)
+    assert [(row["table"], row["row"], row["path"]) for row in listed] == [
+        (str(shards / "00000.tar"), "4", "c.gif"), (str(shards / "00000.tar"), "3", "b\\n.jpg"),
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"add their folder, such as .*, to data\.roots"):
+        download.run(DownloadOptions(**chosen | {"roots": ("results", "data")}))
