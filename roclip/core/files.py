@@ -225,14 +225,14 @@ def read_lines(path: Path) -> list[str]:
     return lines
 
 
-def _no_number(word: str) -> None:
+def no_number(word: str) -> None:
     raise ValueError(f"{word} is no number in JSON")
 
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises UserError when it is missing or broken."""
     try:
-        return json.loads(_text(path), parse_constant=_no_number)
+        return json.loads(_text(path), parse_constant=no_number)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
     except RecursionError:

@@ -20,6 +20,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import pyarrow
@@ -27,13 +28,14 @@ import pyarrow.parquet as parquet
 
 from roclip.core.atomic import completed
 from roclip.core.errors import UserError, one_line
-from roclip.core.files import read_columns, sha256, write_json, write_rows, write_table
+from roclip.core.files import read_lines, sha256, write_json, write_rows, write_table
 from roclip.core.options import Stage, flags, option, same_option
 from roclip.core.provenance import fingerprint
 from roclip.data.img2dataset_worker import QUALITY, SHARD
-from roclip.data.pairs import read_pairs
+from roclip.data.labels import checked, unknown
 from roclip.data.settings import DataSettings
 from roclip.data.shards import UNFINISHED, Shard
+from roclip.data.sources import Split, read_split
 from roclip.data.url_list import SPLITS, TEXT, by_split, paths, read_entries
 from roclip.data.watchdog import run_watched
 
@@ -42,6 +44,7 @@ log = logging.getLogger(__name__)
 QUIET = 120.0  # seconds without a URL gained or lost after which img2dataset is taken to hang
 RUNS = 3  # of img2dataset in a row that finish no shard before the stage gives up
 BATCH = 100_000  # rows of a list held in memory
+TAKEN = "taken"  # folder of the images that lay in parquet files
 SHOWN = 20  # failed URLs, and kinds of errors, in the log
 
 
@@ -51,9 +54,13 @@ class DownloadOptions:
         "TSV with the columns split, url, caption, label; or split=TSV (text, url) for each split", (), role="files"
     )
     tables: tuple[str, ...] = option(
-        "split=SOURCE of each split that is on this disk: a table (path, caption or label) or a folder of img2dataset's shards",
+        "split=SOURCE of each split that is on this disk, in any of the forms that roclip/data/sources.py finds",
         (),
         role="files",
+    )
+    classes: Path | None = option("file with one class name a line, which labels must be", None, role="setting")
+    templates: Path | None = option(
+        "file with one prompt template a line, of which captions of class folders are made", None, role="setting"
     )
     data: Path = option("folder that receives images/ and the tables", role="output")
     image_size: int = same_option(DataSettings, "image_size")
@@ -81,6 +88,7 @@ def write_lists(options: DownloadOptions, folder: Path) -> None:
     roots = {split: path.parent.resolve() for split, path in paths(options.url_list).items()}
     waiting = defaultdict(list)
     folder.mkdir(parents=True)
+    classes = read_lines(options.classes) if options.classes else []
     writers = {split: parquet.ParquetWriter(folder / f"{split}.parquet", schema) for split in splits}
 
     def flush(split: str) -> None:
@@ -88,6 +96,8 @@ def write_lists(options: DownloadOptions, folder: Path) -> None:
         writers[split].write_table(pyarrow.table(dict(zip(schema.names, columns, strict=True)), schema))
 
     for split, row, url, text in read_entries(options.url_list, splits):
+        if classes and TEXT[split] == "label" and text not in classes:
+            raise UserError(unknown(paths(options.url_list)[split], row, text, options.classes, classes))
         if url.startswith("file:") and not url.startswith("file:/"):
             url = (roots[split] / url.removeprefix("file:")).as_uri()  # the guard sees to it that it stays inside
         waiting[split].append((url, row, text))
@@ -258,21 +268,28 @@ def download(options: DownloadOptions) -> None:
     log.info("kept %d of %d images", kept, sum(shard.rows for shard in shards))
 
 
-def take_over(source: Path, split: str, table: Path) -> None:
-    """Write the table of a split that is on this disk. Raises UserError for a source that is none, or has no rows."""
-    text = TEXT[split]
-    columns = read_pairs(source) if text == "caption" else read_columns(source, ("path", text))
-    if not columns["path"]:
+def take_over(options: DownloadOptions, split: str, source: Path) -> None:
+    """Write the table of a split that is on this disk.
+
+    Raises UserError for a source that is none or has no rows, and for a label that is no class.
+    """
+    templates = tuple(read_lines(options.templates)) if options.templates else ()
+    rows = read_split(Split(split, source, options.data / TAKEN / split, templates))
+    if TEXT[split] == "label" and options.classes:
+        rows = checked(rows, source, options.classes)
+    first = next(rows, None)
+    if first is None:
         raise UserError(f"{source}: no rows; the split '{split}' needs some")
-    write_rows(table, ("path", text), zip(columns["path"], columns[text], strict=True))
+    write_rows(options.data / f"{split}.csv", ("path", TEXT[split]), chain((first,), rows))
 
 
 def run(options: DownloadOptions) -> None:
     """Raises UserError when more than `max_bad_fraction` of a split's URLs gave no image, or a split is missing."""
     if options.distributor != "multiprocessing" and not find_spec(options.distributor):
         raise UserError(f"data.distributor: {options.distributor} is not installed; `pip install {options.distributor}`")
+    shutil.rmtree(options.data / TAKEN, ignore_errors=True)
     for split, source in by_split(options.tables, "tables").items():
-        take_over(source, split, options.data / f"{split}.csv")
+        take_over(options, split, source)
     if listed_splits(options):
         download(options)
 

@@ -11,8 +11,8 @@ from roclip.core.facts import Facts
 from roclip.core.files import read_lines
 from roclip.core.options import default_of
 from roclip.data.downstream_sets import present_sets
-from roclip.data.pairs import count_pairs
 from roclip.data.settings import DataSettings, DownstreamSettings, caption_shares
+from roclip.data.sources import count_pairs
 from roclip.data.url_list import count_rows, words
 from roclip.defences.detectors import DETECTORS
 from roclip.experiment.plan import Plan

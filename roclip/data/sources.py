@@ -1,0 +1,133 @@
+"""What lies on this disk: the forms in which data sets are given out, told apart by a look at the files, as the log says.
+
+    COCO                 annotations/captions_train2014.json and the like; of instances_val2014.json labelled images
+    Visual Genome        region_descriptions.json, with VG_100K/ and VG_100K_2/ beside it
+    Flickr8k, Flickr30k  captions.txt, Flickr8k.token.txt, results.csv
+    parquet              a file or a folder of files with images inside, of Hugging Face's datasets or img2dataset
+    class folders        a folder for each class
+    tables and shards    see roclip/data/pairs.py; of labelled images a table (path, label)
+
+Images lie beside the lists, in a folder of any name. Where an image has several captions, the first of every image come first,
+then the second ones: the first n pairs are of n images.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from roclip.core.errors import UserError
+from roclip.core.files import read_columns
+from roclip.data import annotations, class_folders, flickr, json_stream, pairs, parquet_images
+from roclip.data.url_list import TEXT
+
+log = logging.getLogger(__name__)
+
+Rows = Iterator[tuple[str, str]]  # path, and caption or label
+
+
+@dataclass(frozen=True)
+class Split:
+    """What a split is taken over from, and with. store: a folder for images that lie in no file of their own."""
+
+    name: str
+    source: Path
+    store: Path
+    templates: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """caption or label."""
+        return TEXT[self.name]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form of data: its name, whether a source has it, its pairs or labelled images, and about how many pairs it holds."""
+
+    name: str
+    fits: Callable[[Path], bool]
+    read: Callable[[Split], Rows]
+    count: Callable[[Path], int] = pairs.count_pairs
+
+
+def _json(begin: str) -> Callable[[Path], bool]:
+    return lambda source: source.suffix == ".json" and json_stream.first_character(source) == begin
+
+
+def _text(begins: Callable[[str], object]) -> Callable[[Path], bool]:
+    return lambda source: source.is_file() and bool(begins(flickr.first_line(source)))
+
+
+def _is_captions(source: Path) -> bool:
+    return source.suffix == ".txt" and _text(flickr.CAPTIONS_HEADER.__eq__)(source)
+
+
+def _of_source(read: Callable[[Path], Rows]) -> Callable[[Split], Rows]:
+    return lambda split: read(split.source)
+
+
+def _keys(key: str) -> Callable[[Path], int]:
+    return lambda source: json_stream.count_keys(source, key)
+
+
+def _unpacked(split: Split) -> Rows:
+    return parquet_images.unpack(split.source, split.name, split.text, split.store)
+
+
+def _captions_of_classes(split: Split) -> Rows:
+    return class_folders.class_captions(split.source, split.templates)
+
+
+def _pairs_of_table(source: Path) -> Rows:
+    columns = pairs.read_pairs(source)
+    return zip(columns["path"], columns["caption"], strict=True)
+
+
+def _labels_of_table(source: Path) -> Rows:
+    columns = read_columns(source, ("path", "label"))
+    return zip(columns["path"], columns["label"], strict=True)
+
+
+def _anything(source: Path) -> bool:
+    return True
+
+
+FORMS = {  # by what is read; the first that fits
+    "caption": (
+        Form("COCO's captions", _json("{"), _of_source(annotations.coco_captions), _keys("caption")),
+        Form("Visual Genome's regions", _json("["), _of_source(annotations.genome_captions), _keys("phrase")),
+        Form("Flickr8k's captions.txt", _is_captions, _of_source(flickr.comma_captions)),
+        Form("Flickr's tokens", _text(flickr.TOKENS.fullmatch), _of_source(flickr.token_captions)),
+        Form("Flickr30k's results.csv", _text(flickr.BARS_HEADER.fullmatch), _of_source(flickr.bar_captions)),
+        Form("parquet files with images", parquet_images.fits, _unpacked, parquet_images.count_rows),
+        Form("class folders, with prompt templates", class_folders.fits, _captions_of_classes, class_folders.count_images),
+        Form("a table or shards", _anything, _of_source(_pairs_of_table)),
+    ),
+    "label": (
+        Form("COCO's objects", _json("{"), _of_source(annotations.coco_labels)),
+        Form("parquet files with images", parquet_images.fits, _unpacked),
+        Form("class folders", class_folders.fits, _of_source(class_folders.class_labels)),
+        Form("a table", _anything, _of_source(_labels_of_table)),
+    ),
+}
+
+
+def form_of(source: Path, text: str) -> Form:
+    """The form that a source has. Raises UserError for one that is not there, or cannot be opened."""
+    if not os.path.exists(source):  # noqa: PTH110 (Path.exists raises for a name that is too long)
+        raise UserError(f"{source}: no such file or directory")
+    return next(form for form in FORMS[text] if form.fits(source))
+
+
+def read_split(split: Split) -> Rows:
+    """Path and caption, or path and label. Raises UserError for a source that is not of the form which it seems to have."""
+    form = form_of(split.source, split.text)
+    log.info("%s: taken for %s", split.source, form.name)
+    return form.read(split)
+
+
+def count_pairs(source: Path) -> int:
+    """About how many pairs a source holds, in a second or so for a million of them. Raises UserError as `form_of`."""
+    return form_of(source, "caption").count(source)
