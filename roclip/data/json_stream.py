@@ -10,6 +10,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import BLOCK, ROW, bad_line, no_number, open_file
 
 WHITE = re.compile(r"[ \t\n\r]*")
+AFTER = tuple(" \t\n\r,:]}")  # what may follow a value
 DECODER = json.JSONDecoder(parse_constant=no_number)
 
 
@@ -43,13 +44,14 @@ class _Window:
         """The next value. Raises ValueError for none, and for one of more than ROW characters."""
         self.peek()
         while True:
+            whole = self.ended or len(self.text) - self.place > ROW
             try:
                 value, end = DECODER.raw_decode(self.text, self.place)
-                if end < len(self.text) or self.ended:  # a number might go on
+                if whole or self.text[end : end + 1] in AFTER:  # of 0.5 there may be 0. only
                     self.place = end
                     return value
             except json.JSONDecodeError as error:
-                if self.ended or len(self.text) - self.place > ROW:
+                if whole:
                     raise ValueError(error.msg) from None
             self._more()
 

@@ -38,7 +38,8 @@ def test_it_gives_what_json_gives(tmp_path_factory, whole, block):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[1", "[1,", "[1 2]", '{"a" 1}', '{"a": [1}', "3", '{"a": nul}', "[" * 100_000, "[NaN]", '{"a": 1,}', "{1: 2}"]
+    "text", ["", "{", "[1", "[1,", "[1 2]", '{"a" 1}', '{"a": [1}', "3", '{"a": nul}', "[" * 100_000, "[NaN]", '{"a": 1,}']
+    + ["{1: 2}", "[1x]"],
 )  # fmt: skip
 def test_what_is_no_json_is_one_line(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
