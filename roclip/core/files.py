@@ -101,6 +101,16 @@ class _Lines:
         return line
 
 
+def _csv_fault(error: csv.Error) -> str:
+    """What csv.reader does not like, with what to do about it."""
+    if "expected after" not in str(error):
+        return str(error)
+    return (
+        "a cell begins with a quotation mark and goes on after the next one; put the whole cell in quotation marks and double "
+        'those within it, such as """Hello"" she said", or write the table with pandas'
+    )
+
+
 def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = True) -> Iterator[list[str]]:
     """The header of a table and then its rows, one at a time; blank lines are skipped. Raises as `read_table`.
 
@@ -132,7 +142,7 @@ def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = Tr
         except UnicodeDecodeError:
             raise UserError(f"{path}, line {bad_line(path)}: not UTF-8; save it as UTF-8") from None
         except csv.Error as error:
-            raise UserError(f"{path}, line {begun}: {error}") from None
+            raise UserError(f"{path}, line {begun}: {_csv_fault(error)}") from None
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:

@@ -273,8 +273,9 @@ def take_over(options: DownloadOptions, split: str, source: Path) -> None:
 
     Raises UserError for a source that is none or has no rows, and for a label that is no class.
     """
-    templates = tuple(read_lines(options.templates)) if options.templates else ()
-    rows = read_split(Split(split, source, options.data / TAKEN / split, templates))
+    named = {name: tuple(read_lines(path)) if (path := getattr(options, name)) else () for name in ("templates", "classes")}
+    among = tuple(name for name, path in by_split(options.tables, "tables").items() if path == source)
+    rows = read_split(Split(split, source, options.data / TAKEN / split, **named, among=among))
     if TEXT[split] == "label" and options.classes:
         rows = checked(rows, source, options.classes)
     first = next(rows, None)

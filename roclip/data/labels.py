@@ -1,11 +1,16 @@
-"""Whether the labels of an evaluation set are classes: a label that is none would show after all trainings only."""
+"""The labels of an evaluation set: made of captions where there are no others, and each of them a class.
 
+A label that is no class would show after all trainings only.
+"""
+
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from roclip.core.errors import UserError
 from roclip.core.files import read_lines
+from roclip.data.class_mentions import named_by
 
 
 def nearest(label: str, classes: Sequence[str]) -> str:
@@ -30,3 +35,14 @@ def unknown(source: Path, row: int, label: str, classes_file: Path, classes: Seq
     like = nearest(label, classes)
     advice = f"did you mean '{like}'?" if like else "add it there, or take the row out"
     return f"{source}, row {row}: the label '{label[:100]}' is not in {classes_file}; {advice}"
+
+
+def from_captions(rows: Iterable[tuple[str, str]], classes: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Image and class, of images of which more than half of the captions name this class while none names another."""
+    captions = defaultdict(list)
+    for path, caption in rows:
+        captions[path].append(caption)
+    for path, texts in captions.items():
+        times = Counter(number for found in named_by(texts, classes) for number in found)
+        if len(times) == 1 and 2 * times.total() > len(texts):
+            yield path, classes[next(iter(times))]

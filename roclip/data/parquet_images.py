@@ -35,12 +35,18 @@ def _open(path: Path) -> parquet.ParquetFile:
         raise UserError(f"{path}: not a whole parquet file: {str(error).splitlines()[0]}") from None
 
 
+def _own(source: Path, split: str) -> list[Path]:
+    """The files of a folder that are called after a split, such as train-00000-of-00003.parquet."""
+    return [path for path in sorted(source.glob("*.parquet")) if path.name.partition("-")[0] == split]
+
+
+def has_own(source: Path, split: str) -> bool:
+    return source.is_dir() and bool(_own(source, split))
+
+
 def _shards(source: Path, split: str) -> list[Path]:
-    """The file itself, or those of a folder: where some are called after the split, as train-00000-of-00003.parquet, those."""
-    if source.is_file():
-        return [source]
-    found = sorted(source.glob("*.parquet"))
-    return [path for path in found if path.name.partition("-")[0] == split] or found
+    """The file itself, or those of a folder: where some are called after the split, those."""
+    return [source] if source.is_file() else _own(source, split) or sorted(source.glob("*.parquet"))
 
 
 def _image_column(schema: pyarrow.Schema) -> str | None:

@@ -9,17 +9,21 @@
 
 Images lie beside the lists, in a folder of any name. Where an image has several captions, the first of every image come first,
 then the second ones: the first n pairs are of n images.
+
+Splits that name one source have its images shared out among them. Where a source of labelled images has captions and no labels,
+a label is the class that more than half of an image's captions name while none names another.
 """
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from roclip.core.errors import UserError
 from roclip.core.files import read_columns
 from roclip.data import annotations, class_folders, flickr, json_stream, pairs, parquet_images
+from roclip.data.labels import from_captions
 from roclip.data.url_list import TEXT
 
 log = logging.getLogger(__name__)
@@ -29,12 +33,17 @@ Rows = Iterator[tuple[str, str]]  # path, and caption or label
 
 @dataclass(frozen=True)
 class Split:
-    """What a split is taken over from, and with. store: a folder for images that lie in no file of their own."""
+    """What a split is taken over from, and with.
+
+    store: a folder for images that lie in no file of their own; among: the splits that share the images of the source.
+    """
 
     name: str
     source: Path
     store: Path
     templates: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    among: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -56,6 +65,10 @@ def _json(begin: str) -> Callable[[Path], bool]:
     return lambda source: source.suffix == ".json" and json_stream.first_character(source) == begin
 
 
+def _marks_objects(source: Path) -> bool:
+    return _json("{")(source) and json_stream.count_keys(source, "category_id") > 0
+
+
 def _text(begins: Callable[[str], object]) -> Callable[[Path], bool]:
     return lambda source: source.is_file() and bool(begins(flickr.first_line(source)))
 
@@ -73,6 +86,8 @@ def _keys(key: str) -> Callable[[Path], int]:
 
 
 def _unpacked(split: Split) -> Rows:
+    if len(split.among) > 1 and not parquet_images.has_own(split.source, split.name):
+        raise UserError(f"{split.source}: {' and '.join(split.among)} both name it; give each split files of its own")
     return parquet_images.unpack(split.source, split.name, split.text, split.store)
 
 
@@ -94,24 +109,30 @@ def _anything(source: Path) -> bool:
     return True
 
 
+CAPTIONED = (
+    Form("COCO's captions", _json("{"), _of_source(annotations.coco_captions), _keys("caption")),
+    Form("Visual Genome's regions", _json("["), _of_source(annotations.genome_captions), _keys("phrase")),
+    Form("Flickr8k's captions.txt", _is_captions, _of_source(flickr.comma_captions)),
+    Form("Flickr's tokens", _text(flickr.TOKENS.fullmatch), _of_source(flickr.token_captions)),
+    Form("Flickr30k's results.csv", _text(flickr.BARS_HEADER.fullmatch), _of_source(flickr.bar_captions)),
+)
+PARQUET = Form("parquet files with images", parquet_images.fits, _unpacked, parquet_images.count_rows)
 FORMS = {  # by what is read; the first that fits
     "caption": (
-        Form("COCO's captions", _json("{"), _of_source(annotations.coco_captions), _keys("caption")),
-        Form("Visual Genome's regions", _json("["), _of_source(annotations.genome_captions), _keys("phrase")),
-        Form("Flickr8k's captions.txt", _is_captions, _of_source(flickr.comma_captions)),
-        Form("Flickr's tokens", _text(flickr.TOKENS.fullmatch), _of_source(flickr.token_captions)),
-        Form("Flickr30k's results.csv", _text(flickr.BARS_HEADER.fullmatch), _of_source(flickr.bar_captions)),
-        Form("parquet files with images", parquet_images.fits, _unpacked, parquet_images.count_rows),
+        *CAPTIONED,
+        PARQUET,
         Form("class folders, with prompt templates", class_folders.fits, _captions_of_classes, class_folders.count_images),
         Form("a table or shards", _anything, _of_source(_pairs_of_table)),
     ),
     "label": (
-        Form("COCO's objects", _json("{"), _of_source(annotations.coco_labels)),
-        Form("parquet files with images", parquet_images.fits, _unpacked),
+        Form("COCO's objects", _marks_objects, _of_source(annotations.coco_labels)),
+        *CAPTIONED,
+        PARQUET,
         Form("class folders", class_folders.fits, _of_source(class_folders.class_labels)),
         Form("a table", _anything, _of_source(_labels_of_table)),
     ),
 }
+SHARES = {"train": 16, "validation": 1, "test": 2, "probe": 1}  # of so many images, where splits name one source
 
 
 def form_of(source: Path, text: str) -> Form:
@@ -121,11 +142,27 @@ def form_of(source: Path, text: str) -> Form:
     return next(form for form in FORMS[text] if form.fits(source))
 
 
+def share(rows: Rows, name: str, among: Sequence[str]) -> Rows:
+    """The rows of the images that a split gets of a source which several name: each image is of one split alone."""
+    turns = [split for split in among for _ in range(SHARES[split])]
+    numbers: dict[str, int] = {}
+    for path, text in rows:
+        if turns[numbers.setdefault(path, len(numbers)) % len(turns)] == name:
+            yield path, text
+
+
 def read_split(split: Split) -> Rows:
     """Path and caption, or path and label. Raises UserError for a source that is not of the form which it seems to have."""
     form = form_of(split.source, split.text)
     log.info("%s: taken for %s", split.source, form.name)
-    return form.read(split)
+    rows = form.read(split)
+    if len(split.among) > 1 and form is not PARQUET:
+        log.info("%s: its images are shared out among %s", split.source, ", ".join(split.among))
+        rows = share(rows, split.name, split.among)
+    if form in CAPTIONED and split.text == "label":
+        log.info("%s: labels are the classes that more than half of an image's captions name", split.source)
+        rows = from_captions(rows, split.classes)
+    return rows
 
 
 def count_pairs(source: Path) -> int:

@@ -182,6 +182,34 @@ def test_a_row_of_another_form_is_named_with_its_line(tmp_path, name, line):
         rows(tmp_path / name)
 
 
+def test_splits_that_name_one_source_share_its_images(tmp_path, caplog):
+    """Each image is of one split, with all of its captions; labels are what most captions name."""
+    captions = {f"{n}.jpg": [f"a {'cat' if n % 2 else 'dog'} {turn}" for turn in range(5)] for n in range(60)}
+    captions["0.jpg"] = ["a cat", "a dog", "a dog", "a dog", "a dog"]
+    captions["17.jpg"], captions["18.jpg"] = ["a cat", "a cat", "it", "it", "it"], ["a dog and a cat"] * 5
+    source = published.flickr8k_captions(tmp_path, captions)
+    among = ("train", "validation", "test", "probe")
+    with caplog.at_level(logging.INFO):
+        found = {name: list(read_split(Split(name, source, tmp_path, classes=("cat", "dog"), among=among))) for name in among}
+    images = {name: {int(Path(path).stem) for path, _ in rows} for name, rows in found.items()}
+    assert images["train"] == {n for n in range(60) if n % 20 < 16}
+    assert images["validation"] == {16, 36, 56}
+    assert images["test"] == {37, 38, 57, 58}, "17 and 18 have no label"
+    assert {Path(path).stem: label for path, label in found["test"]} == {"37": "cat", "38": "dog", "57": "cat", "58": "dog"}
+    assert images["probe"] == {19, 39, 59}
+    assert len(found["train"]) == 5 * 48
+    assert "shared out among train, validation, test, probe" in caplog.text
+
+
+def test_parquet_files_are_shared_by_their_names_alone(tmp_path):
+    for name, number in (("train", 1), ("test", 2)):
+        published.hugging_face(tmp_path / f"data/{name}-0.parquet", {"text": ["a"], "label": ["b"]}, [image(number)])
+    split = Split("test", tmp_path / "data", tmp_path / "store", among=("train", "test"))
+    assert numbers_of([path for path, _ in read_split(split)]) == [2]
+    with pytest.raises(UserError, match="train and probe both name it; give each split files of its own"):
+        read_split(Split("probe", tmp_path / "data", tmp_path / "store", among=("train", "probe")))
+
+
 def test_what_is_not_there_is_named(tmp_path):
     for count in (count_pairs, rows):
         with pytest.raises(UserError, match="absent: no such file or directory"):
