@@ -142,6 +142,11 @@ def form_of(source: Path, text: str) -> Form:
     return next(form for form in FORMS[text] if form.fits(source))
 
 
+def is_packed(source: Path, text: str) -> bool:
+    """Whether the images lie in no file of their own, so that the source has to be taken over first."""
+    return form_of(source, text) is PARQUET
+
+
 def share(rows: Rows, name: str, among: Sequence[str]) -> Rows:
     """The rows of the images that a split gets of a source which several name: each image is of one split alone."""
     turns = [split for split in among for _ in range(SHARES[split])]
