@@ -74,7 +74,7 @@ def _place(url: str, listed: Path) -> str:
 
 
 def token_lengths(config: Mapping[str, Any], some: Sequence[str]) -> tuple[list[int], int]:
-    """The tokens of captions, with those of begin and end, at most LONGEST times as many as a model reads; how many it reads."""
+    """The tokens of captions, with begin and end, at most LONGEST times as many as a model reads; how many it reads."""
     tokenizer = towers.tokenizer(model_config(config["train"]["model"]))
     context = tokenizer.context_length
     tokenizer.context_length = LONGEST * context
@@ -87,7 +87,7 @@ def overlaps(data: Data) -> Iterator[Finding]:
     trained = set(map(os.path.normpath, data["train"][0]))
     for split in (split for split in SPLITS[1:] if split in data):
         both = [path for path in dict.fromkeys(data[split][0]) if os.path.normpath(path) in trained]
-        yield of_overlap(split, len(both), len(data[split][0]), both[0] if both else "", "the same files as some")
+        yield of_overlap(split, "files", len(both), len(set(data[split][0])), both[0] if both else "")
 
 
 def of_images(data: Data, config: Mapping[str, Any], threads: int) -> tuple[list[Finding], list[dict[str, str]]]:
@@ -105,7 +105,7 @@ def of_images(data: Data, config: Mapping[str, Any], threads: int) -> tuple[list
             found = {unique[row]: first[of] for row, of in copies(seen[split], seen["train"]).items()}
             rows += [{"split": split, "path": path, "what": "copy", "of": of} for path, of in found.items()]
             example = next((f"{path} of {of}" for path, of in found.items()), "")
-            findings.append(of_overlap(f"{split}_copies", len(found), len(unique), example, "copies"))
+            findings.append(of_overlap(split, "copies", len(found), len(unique), example))
     return findings, rows
 
 

@@ -89,12 +89,15 @@ def of_classes(counts: Mapping[str, tuple[int, int]]) -> Finding:
     return Finding("unnamed_classes", FINE if share <= HALF else DOUBT, share, HALF, meaning, "" if share <= HALF else change)
 
 
-def of_overlap(name: str, found: int, n: int, example: str, how: str) -> Finding:
-    """Images of an evaluation split that are trained on."""
-    meaning = f"{found} of {n} images of the split {name} are {how} of training images"
+TRAINED_ON = {"files": "are trained on", "copies": "are copies of training images"}
+
+
+def of_overlap(split: str, kind: str, found: int, n: int, example: str) -> Finding:
+    """Images of an evaluation split that are trained on; kind: of TRAINED_ON."""
+    name, meaning = f"{split}_{kind}", f"{found} of {n} images of the split {split} {TRAINED_ON[kind]}"
     if not found:
-        return Finding(f"{name}_in_training", FINE, 0, 0, f"{meaning}.")
-    return Finding(f"{name}_in_training", FAULT, found, 0, f"{meaning}, such as {example}.", "take them out of one of both")
+        return Finding(name, FINE, 0, 0, f"{meaning}.")
+    return Finding(name, FAULT, found, 0, f"{meaning}, such as {example}.", "take them out of one of both")
 
 
 def of_attack(

@@ -1,8 +1,8 @@
 """Images that are copies of others: the same bytes, or re-encoded, resized or flipped, by a perceptual hash.
 
 The hash is imagehash's pHash of 16 x 16 bits: signs of the lowest frequencies of the grey image. Copies of Flickr8k's
-photographs, re-encoded, resized or flipped, differed in at most 22 of the 256 bits, two of its photographs in 68 or more, in all
-of its 32.7 million pairs but one: of a photograph that is there twice.
+photographs, re-encoded, resized or flipped, differed in at most 22 of the 256 bits, two of its photographs in 68 or more, in
+all of its 32.7 million pairs but one: of a photograph that is there twice.
 """
 
 from __future__ import annotations
