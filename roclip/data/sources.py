@@ -170,6 +170,9 @@ def read_split(split: Split) -> Rows:
     return rows
 
 
-def count_pairs(source: Path) -> int:
-    """About how many pairs a source holds, in a second or so for a million of them. Raises UserError as `form_of`."""
-    return form_of(source, "caption").count(source)
+def count_pairs(source: Path, among: Sequence[str] = ("train",)) -> int:
+    """About how many training pairs a source holds, which the splits `among` share, in a second or so for a million of them.
+
+    Raises UserError as `form_of`.
+    """
+    return form_of(source, "caption").count(source) * SHARES["train"] // sum(SHARES[split] for split in among)

@@ -88,7 +88,8 @@ def pair_count(config: Mapping[str, Any]) -> int:
     """The training pairs of the data set, before any is lost in the download."""
     data = config["data"]
     if "train" in data["tables"]:
-        return count_pairs(Path(data["tables"]["train"]))
+        source = data["tables"]["train"]
+        return count_pairs(Path(source), [split for split, path in data["tables"].items() if path == source])
     return count_rows(words(data["url_list"]), "train") if data["url_list"] else data["train_scenes"]
 
 

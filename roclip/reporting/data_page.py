@@ -14,6 +14,7 @@ from roclip.core.atomic import atomic
 from roclip.reporting.figures.style import CLEAN, DPI, INK, POISONED, STYLE, grid, plt
 from roclip.reporting.report import render
 
+BARS = 80  # at most so many of a histogram
 STYLE_OF = "report.html"  # the template whose style is the page's
 
 
@@ -22,7 +23,8 @@ def draw(found: Mapping[str, Any]) -> bytes:
     with plt.rc_context(STYLE):
         figure, (lengths, classes) = grid(2, 4.2, 2.8)
         longest = max(int(np.percentile(found["lengths"], 99.5)), found["context"]) + 2
-        lengths.hist(np.minimum(found["lengths"], longest), bins=min(60, longest), color=CLEAN)
+        bins = np.arange(-0.5, longest + 1, -(-longest // BARS))
+        lengths.hist(np.minimum(found["lengths"], longest), bins=bins, color=CLEAN, edgecolor=CLEAN)
         lengths.axvline(found["context"], color=POISONED)
         lengths.set(xlabel="tokens of a caption (line: what the model reads)", ylabel="captions", title="Lengths")
         for place, (colour, label) in enumerate(((CLEAN, "as a whole word"), (INK, "or its plural"))):
