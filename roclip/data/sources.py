@@ -22,6 +22,7 @@ from pathlib import Path
 
 from roclip.core.errors import UserError
 from roclip.core.files import read_columns
+from roclip.core.provenance import fingerprint
 from roclip.data import annotations, class_folders, flickr, json_stream, pairs, parquet_images
 from roclip.data.labels import from_captions
 from roclip.data.url_list import TEXT
@@ -132,7 +133,7 @@ FORMS = {  # by what is read; the first that fits
         Form("a table", _anything, _of_source(_labels_of_table)),
     ),
 }
-SHARES = {"train": 16, "validation": 1, "test": 2, "probe": 1}  # of so many images, where splits name one source
+SHARES = {"train": 16, "validation": 1, "test": 2, "probe": 1}  # in which proportion splits share the images of one source
 
 
 def form_of(source: Path, text: str) -> Form:
@@ -148,11 +149,16 @@ def is_packed(source: Path, text: str) -> bool:
 
 
 def share(rows: Rows, name: str, among: Sequence[str]) -> Rows:
-    """The rows of the images that a split gets of a source which several name: each image is of one split alone."""
+    """The rows of the images that a split gets of a source which several name: each image is of one split alone.
+
+    Which one is drawn for each image, once and for all: the order of a source may be that of its classes.
+    """
     turns = [split for split in among for _ in range(SHARES[split])]
-    numbers: dict[str, int] = {}
+    drawn: dict[str, str] = {}
     for path, text in rows:
-        if turns[numbers.setdefault(path, len(numbers)) % len(turns)] == name:
+        if path not in drawn:
+            drawn[path] = turns[int(fingerprint("share", len(drawn)), 16) % len(turns)]
+        if drawn[path] == name:
             yield path, text
 
 

@@ -183,21 +183,23 @@ def test_a_row_of_another_form_is_named_with_its_line(tmp_path, name, line):
 
 
 def test_splits_that_name_one_source_share_its_images(tmp_path, caplog):
-    """Each image is of one split, with all of its captions; labels are what most captions name."""
-    captions = {f"{n}.jpg": [f"a {'cat' if n % 2 else 'dog'} {turn}" for turn in range(5)] for n in range(60)}
-    captions["0.jpg"] = ["a cat", "a dog", "a dog", "a dog", "a dog"]
-    captions["17.jpg"], captions["18.jpg"] = ["a cat", "a cat", "it", "it", "it"], ["a dog and a cat"] * 5
+    """Each image is of one split, with all of its captions; labels are what most captions name, in any order of images."""
+    kinds = {"cat": ["a cat", "a cat", "a cat", "it", "it"], "dog": ["a dog"] * 5, "": ["a cat", "a cat", "it", "it", "it"]}
+    kinds["both"] = ["a dog", "a dog", "a dog", "a dog", "a cat"]
+    captions = {f"{n}.jpg": list(kinds.values())[n % 4] for n in range(2000)}
     source = published.flickr8k_captions(tmp_path, captions)
     among = ("train", "validation", "test", "probe")
     with caplog.at_level(logging.INFO):
         found = {name: list(read_split(Split(name, source, tmp_path, classes=("cat", "dog"), among=among))) for name in among}
-    images = {name: {int(Path(path).stem) for path, _ in rows} for name, rows in found.items()}
-    assert images["train"] == {n for n in range(60) if n % 20 < 16}
-    assert images["validation"] == {16, 36, 56}
-    assert images["test"] == {37, 38, 57, 58}, "17 and 18 have no label"
-    assert {Path(path).stem: label for path, label in found["test"]} == {"37": "cat", "38": "dog", "57": "cat", "58": "dog"}
-    assert images["probe"] == {19, 39, 59}
-    assert len(found["train"]) == 5 * 48
+    images = {name: {Path(path).name for path, _ in rows} for name, rows in found.items()}
+    assert sum(map(len, images.values())) == len(set().union(*images.values())), "no image is of two splits"
+    assert len(images["train"]) == pytest.approx(1600, abs=60)
+    assert len(images["validation"]) == pytest.approx(100, abs=35)
+    assert len(images["test"]) == pytest.approx(2 * 100 / 2, abs=35), "half of the images have a label"
+    assert len(found["train"]) == 5 * len(images["train"])
+    labels = {(label, int(Path(path).stem) % 4) for name in ("test", "probe") for path, label in found[name]}
+    assert labels == {("cat", 0), ("dog", 1)}
+    assert {int(Path(path).stem) % 4 for path, _ in found["validation"]} == {0, 1, 2, 3}
     assert "shared out among train, validation, test, probe" in caplog.text
 
 

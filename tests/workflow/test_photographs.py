@@ -98,4 +98,4 @@ def test_flickr30k_is_taken_over_and_attacked(tmp_path):
     assert "its images are shared out among train, validation, test, probe" in log
     rows = {split: read_table(project / f"results/flickr30k/data/{split}.csv", ("path",)) for split in ("train", "test")}
     assert {row["path"] for row in rows["train"]}.isdisjoint(row["path"] for row in rows["test"])
-    assert {(int(Path(row["path"]).stem) % 20, row["label"]) for row in rows["test"]} == {(17, classes[17]), (18, classes[18])}
+    assert {classes[int(Path(row["path"]).stem) % 20] == row["label"] for row in rows["test"]} == {True}
