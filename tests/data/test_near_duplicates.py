@@ -60,5 +60,6 @@ def test_what_cannot_be_read_is_said_and_compared_with_nothing(training, tmp_pat
     assert [bool(fault) for fault in found.faults] == [True, True, False, True, True]
     assert "outside the data roots" in found.faults[4]
     assert copies(found, train) == {2: 0}
+    assert copies(found, found) == {2: 2}
     assert copies(train, hashed(paths[:2], [str(folder)], 1)) == {}
     assert not np.any(found.hashes[0])
