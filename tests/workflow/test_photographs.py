@@ -57,7 +57,7 @@ def test_coco_from_its_annotations_to_tables(tmp_path):
     sizes = small_coco() | {"attacks": ["label_consistent"], "downstream": {"sets": []}}
     log = run(project, "coco", sizes, "tables")
     findings = read_table(results / "data_check/attacks.csv", tuple(VERDICTS))
-    assert [(row["attack"], row["can_take"]) for row in findings] == [("label_consistent", "no")], "4 poisons are too few"
+    assert [(row["attack"], row["can_take"]) for row in findings] == [("label_consistent", "yes")]
     assert "captions_train2014.json: taken for COCO's captions" in log
     assert "instances_val2014.json: taken for COCO's objects" in log
     train = read_table(results / "data/train.csv", tuple(PAIRS))
