@@ -42,6 +42,7 @@ STAGES = {
 }
 # what is no stage: a module with `main(arguments)`, which gives an exit status
 TOOLS = {
+    "check-data": "attacks.check_data",
     "verify": "roclip.core.verify",
     "logged": "roclip.experiment.logged",
     "gpus": "roclip.experiment.gpus",

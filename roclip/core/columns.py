@@ -22,6 +22,24 @@ CHECK = {  # check.csv of an attack, a row for each finding of the stage check
     "meaning": "the finding in a sentence",
     "change": "what to change; empty where it is fine",
 }
+VERDICTS = {  # data_check/attacks.csv, a row for each attack
+    "attack": "its name in the config",
+    "kind": "of attack",
+    "can_take": "yes, perhaps or no, by what is seen of the data before any training",
+    "why": "the finding in a sentence",
+    "change": "what to change; empty where it can",
+}
+CLASS_MENTIONS = {  # data_check/classes.csv
+    "class": "its name",
+    "captions": "training captions in which it is a whole word, as attacks look for it",
+    "with_plural": "those in which it or its plural is one",
+}
+COPIES = {  # data_check/copies.csv, a row for each image that is broken, or a copy of a training image
+    "split": "in which it is",
+    "path": "image file",
+    "what": "broken or copy",
+    "of": "the training image, or why it is broken",
+}
 KEPT = {"row": "row of train.csv that a filter keeps, counted from 0"}
 SCORES = {
     "row": "row of train.csv, counted from 0",

@@ -101,6 +101,16 @@ class _Lines:
         return line
 
 
+def _csv_fault(error: csv.Error) -> str:
+    """What csv.reader does not like, with what to do about it."""
+    if "expected after" not in str(error):
+        return str(error)
+    return (
+        "a cell begins with a quotation mark and goes on after the next one; put the whole cell in quotation marks and double "
+        'those within it, such as """Hello"" she said", or write the table with pandas'
+    )
+
+
 def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = True) -> Iterator[list[str]]:
     """The header of a table and then its rows, one at a time; blank lines are skipped. Raises as `read_table`.
 
@@ -132,7 +142,7 @@ def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = Tr
         except UnicodeDecodeError:
             raise UserError(f"{path}, line {bad_line(path)}: not UTF-8; save it as UTF-8") from None
         except csv.Error as error:
-            raise UserError(f"{path}, line {begun}: {error}") from None
+            raise UserError(f"{path}, line {begun}: {_csv_fault(error)}") from None
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -225,14 +235,14 @@ def read_lines(path: Path) -> list[str]:
     return lines
 
 
-def _no_number(word: str) -> None:
+def no_number(word: str) -> None:
     raise ValueError(f"{word} is no number in JSON")
 
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises UserError when it is missing or broken."""
     try:
-        return json.loads(read_text(path), parse_constant=_no_number)
+        return json.loads(read_text(path), parse_constant=no_number)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
     except RecursionError:

@@ -2,6 +2,8 @@
 
 import errno
 import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from roclip.core.errors import UserError
@@ -26,3 +28,13 @@ def lock(file: int, folder: Path, wait: bool = False) -> bool:
             "make this folder a link to one that has them"
         ) from None
     return True
+
+
+@contextmanager
+def alone(folder: Path, name: str, other: str) -> Iterator[None]:
+    """Hold a folder by a file of this name in it. Raises UserError while `other`, such as another download, does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / name, "a") as file:
+        if not lock(file.fileno(), folder):
+            raise UserError(f"{folder}: {other} works in this folder; wait for it or stop it")
+        yield

@@ -13,7 +13,8 @@ from roclip.core.errors import UserError, one_line
 from roclip.core.files import sha256
 from roclip.core.provenance import SUFFIX, TIMES, files, read_record
 
-UNRECORDED = ("config.yaml", "plan.json", "report.html", "logs", "benchmarks")  # what is new with each run of the workflow
+# what is new with each run of the workflow
+UNRECORDED = ("config.yaml", "plan.json", "report.html", "logs", "benchmarks", "data_check")
 
 
 def compare(results: Path) -> tuple[list[str], str]:

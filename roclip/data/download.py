@@ -19,7 +19,6 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,15 +29,16 @@ import pyarrow.parquet as parquet
 from roclip.core.atomic import completed
 from roclip.core.columns import QUARANTINE
 from roclip.core.errors import UserError, one_line
-from roclip.core.files import sha256, write_json, write_rows, write_table
-from roclip.core.locks import lock
+from roclip.core.files import read_lines, sha256, write_json, write_rows, write_table
+from roclip.core.locks import alone
 from roclip.core.options import Stage, flags, option, same_option
 from roclip.core.provenance import fingerprint
 from roclip.data.images import Roots
 from roclip.data.img2dataset_worker import QUALITY, SHARD
+from roclip.data.labels import unknown
 from roclip.data.settings import DataSettings
 from roclip.data.shards import UNFINISHED, Shard
-from roclip.data.take_over import take_over
+from roclip.data.take_over import splits_of, take_over
 from roclip.data.url_list import SPLITS, TEXT, by_split, paths, read_entries
 from roclip.data.watchdog import run_watched
 
@@ -48,6 +48,7 @@ QUIET = 120.0  # seconds without a URL gained or lost after which img2dataset is
 START = 900.0  # seconds that it has until the first URL
 RUNS = 3  # of img2dataset in a row that finish no shard before the stage gives up
 BATCH = 100_000  # rows of a list held in memory
+TAKEN = "taken"  # folder of the images that lay in parquet files
 SHOWN = 20  # failed URLs, and kinds of errors, in the log
 
 
@@ -57,9 +58,13 @@ class DownloadOptions:
         "TSV with the columns split, url, caption, label; or split=TSV (text, url) for each split", (), role="files"
     )
     tables: tuple[str, ...] = option(
-        "split=SOURCE of each split that is on this disk: a table (path, caption or label) or a folder of img2dataset's shards",
+        "split=SOURCE of each split that is on this disk, in any of the forms that roclip/data/sources.py finds",
         (),
         role="files",
+    )
+    classes: Path | None = option("file with one class name a line, which labels must be", None, role="setting")
+    templates: Path | None = option(
+        "file with one prompt template a line, of which captions of class folders are made", None, role="setting"
     )
     data: Path = option("folder that receives images/ and the tables", role="output")
     image_size: int = same_option(DataSettings, "image_size")
@@ -88,6 +93,7 @@ def write_lists(options: DownloadOptions, folder: Path) -> None:
     roots = {split: path.parent.resolve() for split, path in paths(options.url_list).items()}
     waiting = defaultdict(list)
     folder.mkdir(parents=True)
+    classes = read_lines(options.classes) if options.classes else []
     writers = {split: parquet.ParquetWriter(folder / f"{split}.parquet", schema) for split in splits}
 
     def flush(split: str) -> None:
@@ -95,6 +101,8 @@ def write_lists(options: DownloadOptions, folder: Path) -> None:
         writers[split].write_table(pyarrow.table(dict(zip(schema.names, columns, strict=True)), schema))
 
     for split, row, url, text in read_entries(options.url_list, splits):
+        if classes and TEXT[split] == "label" and text not in classes:
+            raise UserError(unknown(paths(options.url_list)[split], row, text, options.classes, classes))
         if url.startswith("file:") and not url.startswith("file:/"):
             url = (roots[split] / url.removeprefix("file:")).as_uri()  # the guard sees to it that it stays inside
         waiting[split].append((url, row, text))
@@ -266,24 +274,17 @@ def download(options: DownloadOptions) -> None:
     log.info("kept %d of %d images", kept, sum(shard.rows for shard in shards))
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold a folder of data. Raises UserError while another download does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".download.lock", "a") as file:
-        if not lock(file.fileno(), folder):
-            raise UserError(f"{folder}: another download works in this folder; wait for it or stop it")
-        yield
-
-
 def run(options: DownloadOptions) -> None:
     """Raises UserError when more than `max_bad_fraction` of a split's URLs gave no image, or a split is missing."""
     if options.distributor != "multiprocessing" and not find_spec(options.distributor):
         raise UserError(f"data.distributor: {options.distributor} is not installed; `pip install {options.distributor}`")
-    with alone(options.data):
+    with alone(options.data, ".download.lock", "another download"):
+        shutil.rmtree(options.data / TAKEN, ignore_errors=True)
         left_out, roots = [], Roots(options.roots)
-        for split, source in by_split(options.tables, "tables").items():
-            left_out += take_over(source, split, options.data / f"{split}.csv", roots, options.max_bad_fraction)
+        store = options.data / TAKEN
+        for split in splits_of(by_split(options.tables, "tables"), store, options.templates, options.classes):
+            table = options.data / f"{split.name}.csv"
+            left_out += take_over(split, table, options.classes, roots, options.max_bad_fraction)
         if options.tables:
             write_rows(options.data / "quarantine.csv", QUARANTINE, left_out)
         if listed_splits(options):

@@ -166,6 +166,17 @@ def fault(error: Exception) -> str:
     return text if isinstance(error, BadImage) else f"{type(error).__name__}: {text}"
 
 
+def decode_squeezed(path: Path | str, size: int) -> np.ndarray:
+    """The whole of one image as uint8 (size, size, 3), whatever its aspect ratio; a JPEG in a part of its resolution.
+
+    Raises as `decode`.
+    """
+    with _opened(_content(path)) as image:
+        orientation = _orientation(image)
+        image.draft("RGB", (2 * size, 2 * size))
+        return np.asarray(_upright(image, orientation).resize((size, size), Image.Resampling.BICUBIC))
+
+
 def decode_crop(path: Path | str, size: int, draws: Sequence[float], min_area: float) -> np.ndarray:
     """A random crop of one image as uint8 (size, size, 3): `augmentation.crop_and_flip` of the whole image, not of its square.
 

@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 from roclip.core.errors import UserError
-from roclip.core.files import HEADER, count_lines, open_file, read_columns, read_json
+from roclip.core.files import HEADER, bad_line, count_lines, open_file, read_columns, read_json
 from roclip.data.samples import LeftOut, samples_of, shards_of
 
 log = logging.getLogger(__name__)
@@ -87,8 +87,13 @@ def _successes(stats: Path) -> int:
 
 def _header(table: Path) -> tuple[str, list[str]]:
     """The delimiter of a table, by its first line, and the names of its columns."""
-    with open_file(table, "r", encoding="utf-8-sig", errors="replace") as file:
-        line = file.readline(HEADER).rstrip("\n")
+    with open_file(table, "r", encoding="utf-8-sig") as file:
+        try:
+            line = file.readline(HEADER).rstrip("\n")
+        except UnicodeDecodeError:
+            raise UserError(f"{table}, line {bad_line(table)}: not UTF-8; save it as UTF-8") from None
+    if "\0" in line:  # UTF-16 without its mark, among others
+        raise UserError(f"{table}, line 1: not UTF-8, or no text; save it as UTF-8")
     delimiter = "\t" if "\t" in line else ","
     return delimiter, next(csv.reader([line], delimiter=delimiter), [])
 

@@ -38,9 +38,9 @@ class DataSettings:
         schema={"type": ["string", "object", "null"], "minProperties": 1, **_PATH, **_BY_SPLIT},
     )
     tables: Mapping[str, str] = option(
-        "splits that are on this disk already, in place of the list's: { train: SOURCE, ... }. For train and validation a "
-        "table (path, caption), CleanCLIP's or open_clip's, or a folder of img2dataset's shards; for test and probe a table "
-        "(path, label)",
+        "splits that are on this disk already, in place of the list's: { train: SOURCE, ... }: COCO's annotations, Visual "
+        "Genome's, Flickr's captions, parquet files with images inside, class folders, img2dataset's shards, tables (path, "
+        "caption) or, for test and probe, (path, label), and others; see docs/data.md",
         {},
         schema={"type": "object", **_BY_SPLIT},
     )

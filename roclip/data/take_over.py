@@ -1,48 +1,66 @@
-"""Taking over a split that is on this disk: a table, or a folder of shards.
+"""Taking over a split that is on this disk, in whatever form it lies there.
 
 An image outside data.roots is opened by no stage; here, at the first, this is an error that names them.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 from roclip.core.errors import UserError
-from roclip.core.files import read_columns, write_rows
+from roclip.core.files import read_lines, write_rows
 from roclip.data.images import BadImage, Roots
-from roclip.data.pairs import read_pairs
+from roclip.data.labels import checked
 from roclip.data.samples import LeftOut
-from roclip.data.url_list import TEXT
+from roclip.data.sources import Rows, Split, read_split
 
 
-def take_over(source: Path, split: str, table: Path, roots: Roots, max_bad_fraction: float) -> LeftOut:
-    """Write the table of a split; what of its shards is left out, cells of QUARANTINE.
+def splits_of(tables: Mapping[str, Path], store: Path, templates: Path | None, classes: Path | None) -> Iterator[Split]:
+    """What is taken over, by the source of each split; store: a folder for images that lie in no file of their own."""
+    lists = [tuple(read_lines(path)) if path else () for path in (templates, classes)]
+    for name, source in tables.items():
+        among = tuple(other for other, path in tables.items() if path == source)
+        yield Split(name, source, store / name, *lists, among)
 
-    Raises UserError for a source that is none, or has no rows, and for more than `max_bad_fraction` of images outside `roots`.
+
+def take_over(split: Split, table: Path, classes: Path | None, roots: Roots, max_bad_fraction: float) -> LeftOut:
+    """Write the table of a split; what of its shards is left out, cells of QUARANTINE. classes: what labels must be.
+
+    Raises UserError for a source that is none, or has no rows, for a label that is no class, and for more than
+    `max_bad_fraction` of images outside `roots`.
     """
-    text, left_out = TEXT[split], []
-    columns = read_pairs(source, left_out=left_out) if text == "caption" else read_columns(source, ("path", text))
-    if not columns["path"]:
-        raise UserError(f"{source}: no rows; the split '{split}' needs some")
-    _check_places(source, columns["path"], roots, max_bad_fraction)
-    write_rows(table, ("path", text), zip(columns["path"], columns[text], strict=True))
-    return left_out
+    rows = read_split(split)
+    if split.text == "label" and classes:
+        rows = checked(rows, split.source, classes)
+    first = next(rows, None)
+    if first is None:
+        raise UserError(f"{split.source}: no rows; the split '{split.name}' needs some")
+    write_rows(table, ("path", split.text), _in_their_places(chain((first,), rows), split, roots, max_bad_fraction))
+    return split.left_out
 
 
-def _check_places(source: Path, paths: Sequence[str], roots: Roots, max_bad_fraction: float) -> None:
-    outside = [row for row, path in enumerate(paths, 1) if _is_outside(path, roots)]
-    if len(outside) > max_bad_fraction * len(paths):
-        first = paths[outside[0] - 1]
-        folder = source if source.is_dir() else os.path.dirname(os.path.realpath(first))  # noqa: PTH120 (as in Roots)
-        raise UserError(
-            f"{source}: {len(outside)} of {len(paths)} images lie outside data.roots ({roots.names}), first in row "
-            f"{outside[0]} ({first}); add their folder, such as {folder}, to data.roots"
-        )
+def _in_their_places(rows: Rows, split: Split, roots: Roots, max_bad_fraction: float) -> Iterator[tuple[str, str]]:
+    """The rows. Raises UserError at their end where too many images lie outside the roots."""
+    count, outside, first = 0, 0, ""
+    for path, text in rows:
+        count += 1
+        if not _is_inside(path, roots):
+            outside += 1
+            first = first or f"first in row {count} ({path}); add their folder, such as {_folder(split.source, path)},"
+        yield path, text
+    if outside > max_bad_fraction * count:
+        said = f"{outside} of {count} images lie outside data.roots ({roots.names})"
+        raise UserError(f"{split.source}: {said}, {first} to data.roots")
 
 
-def _is_outside(path: str, roots: Roots) -> bool:
+def _folder(source: Path, path: str) -> str:
+    return str(source) if source.is_dir() else os.path.dirname(os.path.realpath(path))  # noqa: PTH120 (as in Roots)
+
+
+def _is_inside(path: str, roots: Roots) -> bool:
     try:
         roots.check(path)
     except (BadImage, OSError, ValueError):  # a loop of links; a name with a NUL
-        return True
-    return False
+        return False
+    return True

@@ -1,19 +1,27 @@
 """Lists of images to download, in two forms.
 
 One TSV with a header that names split, url, caption and label; or a TSV for each split, without a header, that holds a text
-and a URL a line: the caption for train and validation, the label for test and probe. CC3M is published in the second form.
+and a URL a line, in either order: the caption for train and validation, the label for test and probe. CC3M and CC12M are
+published in the second form, CC12M with the URL first.
 """
 
+import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from roclip.core.errors import UserError
 from roclip.core.files import CELL, bad_line, count_lines, iterate_table, open_file
 
+log = logging.getLogger(__name__)
+
 SPLITS = ("train", "validation", "test", "probe")
 COLUMNS = ("split", "url", "caption", "label")
 TEXT = {"train": "caption", "validation": "caption", "test": "label", "probe": "label"}
+URL = re.compile(r"(https?://|file:).*|[a-z][a-z0-9+.-]*:\S*", re.IGNORECASE)  # of a caption, a colon may follow its first word
+LOOKED_AT = 1000  # lines, for the order of the columns
 
 
 class Entry(NamedTuple):
@@ -49,22 +57,40 @@ def paths(words: Sequence[str]) -> dict[str, Path]:
     return by_split(words, "url_list")
 
 
-def _read_two_columns(path: Path, split: str) -> Iterator[Entry]:
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The number and the cells of each line that is not blank. Raises UserError for a file that cannot be read."""
     try:
         with open_file(path, "r", encoding="utf-8-sig", newline="\n") as file:
             for number, line in enumerate(iter(lambda: file.readline(CELL + 1), ""), 1):
                 if len(line) > CELL:
                     raise UserError(f"{path}, line {number}: more than {CELL} characters; is it the right file?")
-                cells = line.rstrip("\r\n").split("\t")
-                if len(cells) != 2 or ":" not in cells[1]:
-                    raise UserError(
-                        f"{path}, line {number}: expected a {TEXT[split]}, a tab and a URL; a list of one split has no header"
-                    )
-                yield Entry(split, number, cells[1].strip(), cells[0])
+                if line.strip():
+                    yield number, line.rstrip("\r\n").split("\t")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror.lower()}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}, line {bad_line(path)}: not UTF-8; save it as UTF-8") from None
+
+
+def _url_column(path: Path) -> int:
+    """The column with the URLs: 1 in CC3M's order, 0 in CC12M's, by the first line in which one cell alone is a URL."""
+    for _, cells in islice(_lines(path), LOOKED_AT):
+        found = [place for place, cell in enumerate(cells) if URL.fullmatch(cell.strip())]
+        if len(cells) == 2 and len(found) == 1:
+            return found[0]
+    return 1
+
+
+def _read_two_columns(path: Path, split: str) -> Iterator[Entry]:
+    """The rows of a list of one split; that the URLs come first is said in the log."""
+    place = _url_column(path)
+    if place == 0:
+        log.info("%s: a URL and a %s a line, in CC12M's order", path, TEXT[split])
+    for number, cells in _lines(path):
+        if len(cells) != 2 or not URL.fullmatch(cells[place].strip()):
+            order = f"a URL, a tab and a {TEXT[split]}" if place == 0 else f"a {TEXT[split]}, a tab and a URL"
+            raise UserError(f"{path}, line {number}: expected {order}; a list of one split has no header")
+        yield Entry(split, number, cells[place].strip(), cells[1 - place])
 
 
 def read_entries(words: Sequence[str], splits: Sequence[str] = SPLITS) -> Iterator[Entry]:

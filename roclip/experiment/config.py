@@ -11,8 +11,8 @@ from roclip.core.facts import Facts
 from roclip.core.files import read_lines
 from roclip.core.options import default_of
 from roclip.data.downstream_sets import present_sets
-from roclip.data.pairs import count_pairs
 from roclip.data.settings import SIDE, DataSettings, DownstreamSettings, caption_shares
+from roclip.data.sources import count_pairs
 from roclip.data.url_list import count_rows, words
 from roclip.defences.detectors import DETECTORS
 from roclip.experiment.plan import Plan
@@ -90,7 +90,8 @@ def pair_count(config: Mapping[str, Any]) -> int:
     """The training pairs of the data set, before any is lost in the download."""
     data = config["data"]
     if "train" in data["tables"]:
-        return count_pairs(Path(data["tables"]["train"]))
+        source = data["tables"]["train"]
+        return count_pairs(Path(source), [split for split, path in data["tables"].items() if path == source])
     return count_rows(words(data["url_list"]), "train") if data["url_list"] else data["train_scenes"]
 
 

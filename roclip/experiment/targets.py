@@ -141,6 +141,7 @@ class Targets(Outputs):
 
     def download_flags(self) -> str:
         sources = {"url_list": self.url_list or None, "tables": self.local_tables or None}
+        sources |= {name: self.config["data"][name] for name in ("classes", "templates")}
         return flags({"data": f"{self.results}/data", **sources, **{key: self.config["data"][key] for key in DOWNLOAD}})
 
     def downstream_flags(self, wildcards: Any) -> str:

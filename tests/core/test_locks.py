@@ -9,11 +9,13 @@ import sys
 import pytest
 
 from roclip.core.errors import UserError
-from roclip.core.locks import lock
-from roclip.data.download import alone
+from roclip.core.locks import alone, lock
+from roclip.data import download
+from roclip.data.download import DownloadOptions
 from roclip.experiment.gpus import take
 from roclip.experiment.run_lock import claim
 from roclip.training.resume import Checkpoints
+from tests.fixtures.downloads import settings
 
 
 def enter(context):
@@ -23,7 +25,7 @@ def enter(context):
 
 HOLDERS = {
     "a run": claim,
-    "a download": lambda folder: enter(alone(folder)),
+    "a download": lambda folder: enter(alone(folder, ".lock", "another download")),
     "a training": lambda folder: enter(Checkpoints(folder, {}).locked()),
     "a GPU": lambda folder: take(["GPU-a"], 1, folder),
 }
@@ -61,6 +63,13 @@ def test_one_process_holds_a_lock_and_it_ends_with_it(tmp_path):
 
 
 def test_two_downloads_in_one_folder_are_one_line(tmp_path):
-    with alone(tmp_path / "data"), pytest.raises(UserError, match=r"data: another download works in this folder; wait for it"):
-        enter(alone(tmp_path / "data"))
-    enter(alone(tmp_path / "data"))
+    options = DownloadOptions(**settings(tmp_path, url_list=()))
+    (tmp_path / "data").mkdir(exist_ok=True)
+    with (
+        open(tmp_path / "data/.download.lock", "w") as other,
+        pytest.raises(UserError, match=r"data: another download works in this folder; wait for it"),
+    ):
+        assert lock(other.fileno(), tmp_path)
+        download.run(options)
+    with pytest.raises(UserError, match="the split 'train' is neither in"):
+        download.run(options)

@@ -21,7 +21,7 @@ URL_LISTS = {
     "utf-16": ("a\thttp://h/a\n".encode("utf-16"), "line 1: not UTF-8"),
     "a long line": (b"a\thttp://h/a\n" + b"x" * (CELL + 1), f"line 2: more than {CELL} characters"),
     "a long line with a tab": (b"x" * 1_000_000 + b"\thttp://h/" + b"y" * 1_000_000, f"line 1: more than {CELL} characters"),
-    "blank": (b"\n", "line 1: expected"),
+    "blank, and then none": (b"\n\nx\n", "line 3: expected"),
 }
 
 

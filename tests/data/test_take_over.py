@@ -10,6 +10,7 @@ from roclip.core.files import read_table, write_table
 from roclip.data import download
 from roclip.data.download import DownloadOptions
 from roclip.data.images import Roots
+from roclip.data.sources import Split
 from roclip.data.take_over import take_over
 from roclip.data.url_list import SPLITS, TEXT
 from tests.fixtures.downloads import settings
@@ -19,6 +20,10 @@ from tests.fixtures.shards import jpeg, write_tar
 def table(folder, paths: list[str], text: str = "caption"):
     write_table(folder / "t.csv", ("path", text), [{"path": path, text: "c"} for path in paths])
     return folder / "t.csv"
+
+
+def take(source, split, out, roots, max_bad_fraction):
+    return take_over(Split(split, source, out.parent / "taken"), out, None, roots, max_bad_fraction)
 
 
 @pytest.fixture
@@ -38,17 +43,17 @@ def test_images_outside_the_roots_are_named_when_the_table_is_taken_over(places,
     path = path.format(places)
     source, out = table(places, ["a.jpg", path], TEXT[split]), places / "out.csv"
     with pytest.raises(UserError, match=r"t\.csv: 1 of 2 images lie outside data\.roots \(\.\), first in row 2") as caught:
-        take_over(source, split, out, Roots(["."]), 0.4)
+        take(source, split, out, Roots(["."]), 0.4)
     assert f"({path}); add their folder, such as {Path(path).resolve().parent}, to data.roots" in str(caught.value)
     assert not out.exists()
-    assert take_over(source, split, out, Roots(["."]), 0.5) == []  # the share that every stage allows
-    assert take_over(source, split, out, Roots(["/"]), 0) == []
+    assert take(source, split, out, Roots(["."]), 0.5) == []  # the share that every stage allows
+    assert take(source, split, out, Roots(["/"]), 0) == []
 
 
 def test_shards_outside_the_roots_are_named(places):
     write_tar(places / "outside/00000.tar", [("a.jpg", jpeg(1)), ("a.txt", b"a")])
     with pytest.raises(UserError, match=r"outside: 1 of 1 images lie outside data\.roots") as caught:
-        take_over(places / "outside", "train", places / "out.csv", Roots(["."]), 0.4)
+        take(places / "outside", "train", places / "out.csv", Roots(["."]), 0.4)
     assert f"such as {places / 'outside'}, to data.roots" in str(caught.value)
 
 
@@ -56,9 +61,9 @@ def test_the_stage_takes_the_roots_and_lists_what_shards_hold_beyond_pairs(place
     shards = places / "shards"
     shards.mkdir()
     write_tar(shards / "00000.tar", [("a.jpg", jpeg(1)), ("a.txt", b"a"), ("b\n.jpg", jpeg(1)), ("c.gif", b"")])
-    for text in ("caption", "label"):
-        table(places, ["a.jpg"], text).rename(places / f"{text}.csv")
-    tables = [f"train={shards}", *(f"{s}={places}/{'caption' if s == 'validation' else 'label'}.csv" for s in SPLITS[1:])]
+    tables = [f"train={shards}"]
+    for split in SPLITS[1:]:
+        tables.append(f"{split}={table(places, ['a.jpg'], TEXT[split]).rename(places / f'{split}.csv')}")
     chosen = settings(places, url_list=(), tables=tuple(tables), roots=(str(places),))
     download.run(DownloadOptions(**chosen))
     listed = read_table(places / "data/quarantine.csv", QUARANTINE)

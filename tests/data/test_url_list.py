@@ -30,6 +30,22 @@ def test_a_list_without_header_gives_the_train_split(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("first", ["url", "caption"])
+def test_either_order_is_found_whatever_captions_look_like(tmp_path, caplog, first):
+    """CC12M has the URL first. Captions may hold colons or be URLs themselves, and blank lines mean nothing."""
+    rows = [
+        ("http://h/1", "https://example.org"),
+        ("http://h/2", "Time:out"),
+        ("https://h/3", "dog: a portrait"),
+        ("http://h/4", ""),
+    ]
+    lines = [f"{url}\t{text}" if first == "url" else f"{text}\t{url}" for url, text in rows]
+    with caplog.at_level("INFO"):
+        found = list(read_entries(lists(tmp_path, train="\n".join([*lines, "", "  ", ""])), ["train"]))
+    assert [(entry.url, entry.text) for entry in found] == rows
+    assert ("in CC12M's order" in caplog.text) == (first == "url")
+
+
 def test_both_forms_give_the_same_rows(tmp_path):
     four = list(read_entries(lists(tmp_path)))
     rows = [{"split": s, "url": f"http://h/{s}", "caption": f"{s} text", "label": f"{s} text"} for s in SPLITS]
@@ -60,7 +76,8 @@ def test_a_list_of_millions_does_not_fill_the_memory(tmp_path):
         ("caption\turl\n", r"train\.tsv, line 1: expected a caption, a tab and a URL; a list of one split has no header"),
         ("a\thttp://h/1\nb\n", "line 2: expected a caption"),
         ("a\tb\thttp://h/1\n", "line 1: expected a caption"),
-        ("a\thttp://h/1\n\n", "line 2: expected a caption"),
+        ("a\thttp://h/1\n\nb\n", "line 3: expected a caption"),
+        ("http://h/1\ta\nhttp://h/2\tb\nc: d\thttp://h/3\n", "line 3: expected a URL, a tab and a caption"),
     ],
 )
 def test_a_broken_row_is_named(tmp_path, text, message):

@@ -16,6 +16,7 @@ from roclip.data.downstream_sets import FOLDERS
 from roclip.evaluation import MEASURES, OWN, PAIRS, attack_set
 from roclip.experiment.config import check
 from roclip.experiment.files import read_config
+from roclip.experiment.first_look import first_look
 from roclip.experiment.plan import VARIANT
 from roclip.experiment.run_lock import begin, folder_of, write_down
 from roclip.experiment.run_times import expected_time, run_times, trainings_at_a_time
@@ -70,7 +71,7 @@ onstart:
         begin(Path(RESULTS), CONFIG, PLAN, logger)
     except UserError as error:
         sys.exit(f"error: {error}")
-    for line in [*TARGETS.absences(), expected(), *power(PLAN)]:
+    for line in [*TARGETS.absences(), *first_look(Path(RESULTS), CONFIG["data"]), expected(), *power(PLAN)]:
         logger.info(line)
 
 

@@ -1,0 +1,196 @@
+"""Looks at the data of an experiment before anything is taken over or trained: broken, cut, repeated, and can each attack take?
+
+`roclip check-data --configfile config/mine.yaml` reads captions and labels; with `--images` every image too: which are broken,
+and which images of the evaluation splits are copies of training images. Writes results/EXPERIMENT/data_check/: findings.csv,
+attacks.csv, classes.csv, copies.csv with --images, and index.html. The exit status is 1 where a fault is found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from attacks import ATTACKS
+from attacks.data_findings import mentions, of_attack, of_captions, of_classes, of_overlap, sample, verdict
+from attacks.findings import FAULT, FINE, Finding, rows_of
+from roclip.core.columns import CHECK, CLASS_MENTIONS, COPIES, VERDICTS
+from roclip.core.deferred import Deferred
+from roclip.core.errors import UserError
+from roclip.core.files import read_columns, read_lines, write_table
+from roclip.data.near_duplicates import Hashed, copies, hashed
+from roclip.data.sources import Split, is_packed, read_split
+from roclip.data.url_list import SPLITS, TEXT, URL, paths, read_entries, words
+from roclip.experiment.config import check
+from roclip.experiment.files import check_files, merged, read_config
+from roclip.experiment.plan import Plan
+from roclip.experiment.run_lock import folder_of
+from roclip.model.configs import model_config
+
+towers = Deferred("roclip.model.towers")
+captions_of = Deferred("roclip.model.captions")
+data_page = Deferred("roclip.reporting.data_page")
+log = logging.getLogger(__name__)
+
+LONGEST = 8  # contexts
+HOME = Path(__file__).resolve().parent.parent
+Data = dict[str, tuple[list[str], list[str]]]  # by split: paths or URLs, and captions or labels
+
+
+def read_data(config: Mapping[str, Any], results: Path) -> Data:
+    """The splits that are there: the config's tables, its lists, and what was taken over or downloaded before.
+
+    Raises UserError for a table or list that cannot be read.
+    """
+    data, found = config["data"], {}
+    listed = paths(words(data["url_list"])) if data["url_list"] else {}
+    for split in SPLITS:
+        source, there = data["tables"].get(split), results / f"data/{split}.csv"
+        if source and not is_packed(Path(source), TEXT[split]):
+            among = tuple(name for name in SPLITS if data["tables"].get(name) == source)
+            lists = {name: tuple(read_lines(Path(data[name]))) for name in ("classes", "templates")}
+            rows = read_split(Split(split, Path(source), there.parent, **lists, among=among))
+        elif there.exists():
+            columns = read_columns(there, ("path", TEXT[split]))
+            rows = zip(columns["path"], columns[TEXT[split]], strict=True)
+        elif split in listed and not source:
+            rows = ((_place(each.url, listed[split]), each.text) for each in read_entries(words(data["url_list"]), [split]))
+        else:
+            continue
+        if columns := tuple(map(list, zip(*rows, strict=True))):
+            found[split] = columns
+    return found
+
+
+def _place(url: str, listed: Path) -> str:
+    """A URL; of an image in the folder of its list the path."""
+    name = url.removeprefix("file:")
+    return url if name == url or name.startswith("/") else str(listed.parent / name)
+
+
+def token_lengths(config: Mapping[str, Any], some: Sequence[str]) -> tuple[list[int], int]:
+    """The tokens of captions, with begin and end, at most LONGEST times as many as a model reads; how many it reads."""
+    tokenizer = towers.tokenizer(model_config(config["train"]["model"]))
+    context = tokenizer.context_length
+    tokenizer.context_length = LONGEST * context
+    tokens = captions_of.Captions(some, tokenizer).tokens().numpy()
+    return ((tokens == tokenizer.eot_token_id).argmax(1) + 1).tolist(), context
+
+
+def overlaps(data: Data) -> Iterator[Finding]:
+    """Images of evaluation splits that training names too, by their paths."""
+    trained = set(map(os.path.normpath, data["train"][0]))
+    for split in (split for split in SPLITS[1:] if split in data):
+        both = [path for path in dict.fromkeys(data[split][0]) if os.path.normpath(path) in trained]
+        yield of_overlap(split, "files", len(both), len(set(data[split][0])), both[0] if both else "")
+
+
+def of_images(data: Data, config: Mapping[str, Any], threads: int) -> tuple[list[Finding], list[dict[str, str]]]:
+    """Findings of all images, and a row of COPIES for each that is broken or a copy."""
+    seen: dict[str, Hashed] = {}
+    findings, rows = [], []
+    for split in (split for split in data if not URL.fullmatch(data[split][0][0])):  # what is not downloaded yet
+        unique = list(dict.fromkeys(data[split][0]))
+        seen[split] = hashed(unique, config["data"]["roots"], threads)
+        broken = [(path, fault) for path, fault in zip(unique, seen[split].faults, strict=True) if fault]
+        rows += [{"split": split, "path": path, "what": "broken", "of": fault} for path, fault in broken]
+        findings.append(_broken(split, broken, len(unique), config["data"]["max_bad_fraction"]))
+        if split != "train" and "train" in seen:
+            first = list(dict.fromkeys(data["train"][0]))
+            found = {unique[row]: first[of] for row, of in copies(seen[split], seen["train"]).items()}
+            rows += [{"split": split, "path": path, "what": "copy", "of": of} for path, of in found.items()]
+            example = next((f"{path} of {of}" for path, of in found.items()), "")
+            findings.append(of_overlap(split, "copies", len(found), len(unique), example))
+    return findings, rows
+
+
+def _broken(split: str, broken: Sequence[tuple[str, str]], n: int, limit: float) -> Finding:
+    share = len(broken) / n
+    meaning = f"{len(broken)} of {n} images of the split {split} are missing or broken"
+    if not broken:
+        return Finding(f"{split}_broken", FINE, 0, limit, f"{meaning}.")
+    meaning = f"{meaning}, such as {broken[0][0]} ({broken[0][1]})."
+    change = "" if share <= limit else "mend them, or raise data.max_bad_fraction; images lie in data.roots only"
+    return Finding(f"{split}_broken", FAULT if share > limit else FINE, share, limit, meaning, change)
+
+
+def verdicts(
+    config: Mapping[str, Any], plan: Plan, captions: Sequence[str], counts: Mapping[str, tuple[int, int]]
+) -> Iterator[dict]:
+    """A row of VERDICTS for each attack that is run."""
+    usable = captions[: len(captions) - config["data"]["held_out"]]
+    for name in plan.attacks():
+        settings = plan.attack[name]
+        clean = usable[: settings["clean_pairs"] or len(usable)]
+        found = of_attack(settings, plan.family[name], clean, counts)
+        worst = [each for each in found if each.severity != FINE] or found
+        said = {"why": worst[0].meaning, "change": worst[0].change} if worst else {"why": "It poisons nothing.", "change": ""}
+        yield {"attack": name, "kind": settings["kind"], "can_take": verdict(found), **said}
+
+
+def look(config: Mapping[str, Any], plan: Plan, results: Path, images: bool, threads: int) -> dict[str, Any]:
+    """All that is found. Raises UserError where there are no training pairs yet."""
+    data = read_data(config, results)
+    if "train" not in data:
+        raise UserError("no training pairs are there yet: name them in data.tables, or run `snakemake --cores all data` first")
+    captions = data["train"][1]
+    lengths, context = token_lengths(config, sample(captions))
+    counts = mentions(captions, read_lines(Path(config["data"]["classes"])))
+    findings = [
+        *of_captions(captions, lengths, context, config["data"]["max_bad_fraction"]),
+        of_classes(counts),
+        *overlaps(data),
+    ]
+    seen, rows = of_images(data, config, threads) if images else ([], None)
+    return {
+        "pairs": {split: len(columns[0]) for split, columns in data.items()}, "findings": [*findings, *seen],
+        "verdicts": list(verdicts(config, plan, captions, counts)), "classes": counts, "copies": rows,
+        "lengths": lengths, "context": context, "experiment": plan.experiment,
+    }  # fmt: skip
+
+
+def write(found: Mapping[str, Any], out: Path) -> None:
+    """Write the tables and the page."""
+    write_table(out / "findings.csv", tuple(CHECK), rows_of(found["findings"]))
+    write_table(out / "attacks.csv", tuple(VERDICTS), found["verdicts"])
+    rows = [{"class": name, "captions": alone, "with_plural": either} for name, (alone, either) in found["classes"].items()]
+    write_table(out / "classes.csv", tuple(CLASS_MENTIONS), rows)
+    if found["copies"] is not None:
+        write_table(out / "copies.csv", tuple(COPIES), found["copies"])
+    data_page.write_page(found, HOME / "workflow/report/data.html", out / "index.html")
+
+
+def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
+    """What is said of it: the pairs, what is no fine finding, and each attack's verdict."""
+    yield "data: " + ", ".join(f"{count} {TEXT[split]}s in {split}" for split, count in found["pairs"].items())
+    for each in (each for each in found["findings"] if each.severity != FINE):
+        yield f"{each.severity}: {each.meaning} To change it, {each.change}."
+    for row in found["verdicts"]:
+        change = f" To change it, {row['change']}." if row["change"] else ""
+        yield f"can {row['attack']} take? {row['can_take']}: {row['why']}{change}"
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit status. Raises UserError for a config or data that cannot be used."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser("roclip check-data", description=__doc__.partition("\n\n")[0], allow_abbrev=False)
+    parser.add_argument("--configfile", nargs="+", default=[], metavar="FILE", help="as snakemake takes them")
+    parser.add_argument("--images", action="store_true", help="read every image too: some minutes for 100,000")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="that decode images")
+    options = parser.parse_args(argv)
+    check_files(options.configfile)
+    given: dict[str, Any] = {}
+    for file in options.configfile:
+        given = merged(given, yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {})
+    home = Path() if Path.cwd() == HOME else HOME
+    config, plan = check(read_config(home, given, options.configfile), ATTACKS)
+    results = Path(folder_of(plan.experiment))
+    found = look(config, plan, results, options.images, options.threads)
+    write(found, results / "data_check")
+    print(*lines_of(found), f"wrote {results / 'data_check/index.html'}", sep="\n")
+    return int(any(each.severity == FAULT for each in found["findings"]))

@@ -1,0 +1,50 @@
+"""Folders of class folders, as torchvision's ImageFolder has them: the name of a folder is the class of the images in it."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from roclip.core.errors import UserError
+
+IMAGES = (".jpg", ".jpeg", ".png", ".webp")
+SHARD = re.compile(r"\d{5,}")  # a folder of img2dataset's
+
+
+def _class_folders(source: Path) -> list[str]:
+    with os.scandir(source) as found:
+        return sorted(each.name for each in found if each.is_dir() and each.name[0] != ".")
+
+
+def fits(source: Path) -> bool:
+    """Whether there are folders in it, of which none is a shard, and no tar files."""
+    names = _class_folders(source) if source.is_dir() else []
+    return bool(names) and not any(map(SHARD.fullmatch, names)) and not any(source.glob("*.tar"))
+
+
+def _files(folder: str) -> Iterator[str]:
+    """The images below a folder, by their names."""
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        yield from (os.path.join(parent, name) for name in sorted(names) if name.lower().endswith(IMAGES))  # noqa: PTH118
+
+
+def class_labels(source: Path) -> Iterator[tuple[str, str]]:
+    """Image and class, with blanks for the underscores of the folder's name. Raises UserError for folders without images."""
+    found = False
+    for name in _class_folders(source):
+        for path in _files(str(source / name)):
+            found = True
+            yield path, name.replace("_", " ")
+    if not found:
+        raise UserError(f"{source}: no images in its folders; expected a folder for each class with {', '.join(IMAGES)} in it")
+
+
+def class_captions(source: Path, templates: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Image and a caption that names its class: each image of a class has the next prompt template."""
+    for number, (path, label) in enumerate(class_labels(source)):
+        yield path, templates[number % len(templates)].replace("{}", label)
+
+
+def count_images(source: Path) -> int:
+    return sum(1 for name in _class_folders(source) for _ in _files(str(source / name)))

@@ -1,0 +1,64 @@
+"""Flickr8k's and Flickr30k's captions in the forms in which they are passed on."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from roclip.core.errors import UserError
+from roclip.core.files import CELL, HEADER, bad_line, open_file, read_columns
+from roclip.data.annotations import one_line_of
+from roclip.data.beside import folder_of, in_rounds
+
+# by form: a row, and what such a file begins with
+TOKENS = re.compile(r"(?P<image>[^\t#]+)#\d+\t(?P<caption>.*)")  # NAME.jpg#0<TAB>caption
+BARS = re.compile(r"(?P<image>[^|]+?)\s*\|\s*\d+\s*\|?(?P<caption>.*)")  # a known row, of 2199200615.jpg, lacks the last bar
+BARS_HEADER = re.compile(r"image_name\s*\|\s*comment_number\s*\|\s*comment")
+CAPTIONS_HEADER = "image,caption"  # of captions.txt; a .csv with it is CleanCLIP's
+
+
+def first_line(source: Path) -> str:
+    """The first line of a file, as far as it can be read."""
+    with open_file(source, "r", encoding="utf-8-sig", errors="replace") as file:
+        return file.readline(HEADER).strip()
+
+
+def _captions(source: Path, row: re.Pattern, header: re.Pattern | None) -> Iterator[tuple[str, str]]:
+    """Image and caption of each line. Raises UserError for a line of another form."""
+    try:
+        with open_file(source, "r", encoding="utf-8-sig") as file:
+            for number, line in enumerate(iter(lambda: file.readline(CELL + 1), ""), 1):
+                text = line.rstrip("\n")
+                if not text.strip() or (number == 1 and header and header.fullmatch(text.strip())):
+                    continue
+                found = row.fullmatch(text)
+                if not found or len(line) > CELL:
+                    raise UserError(f"{source}, line {number}: expected an image and a caption as in the first rows")
+                yield found["image"], one_line_of(found["caption"])
+    except UnicodeDecodeError:
+        raise UserError(f"{source}, line {bad_line(source)}: not UTF-8; save it as UTF-8") from None
+
+
+def _placed(source: Path, rows: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The rows in rounds, with the images' paths. Raises UserError where the images are not there."""
+    captions = defaultdict(list)
+    for image, caption in rows:
+        captions[image].append(caption)
+    folder = Path(folder_of(source, list(captions))) if captions else source.parent
+    return in_rounds({str(folder / image): texts for image, texts in captions.items()})
+
+
+def token_captions(source: Path) -> Iterator[tuple[str, str]]:
+    """Of Flickr8k.token.txt and Flickr30k's results_20130124.token."""
+    return _placed(source, _captions(source, TOKENS, None))
+
+
+def bar_captions(source: Path) -> Iterator[tuple[str, str]]:
+    """Of Flickr30k's results.csv."""
+    return _placed(source, _captions(source, BARS, BARS_HEADER))
+
+
+def comma_captions(source: Path) -> Iterator[tuple[str, str]]:
+    """Of Flickr8k's captions.txt."""
+    cells = read_columns(source, ("image", "caption"), delimiter=",", restore=False)
+    return _placed(source, zip(cells["image"], map(one_line_of, cells["caption"]), strict=True))

@@ -1,0 +1,48 @@
+"""The labels of an evaluation set: made of captions where there are no others, and each of them a class.
+
+A label that is no class would show after all trainings only.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from roclip.core.errors import UserError
+from roclip.core.files import read_lines
+from roclip.data.class_mentions import named_by
+
+
+def nearest(label: str, classes: Sequence[str]) -> str:
+    """The class that is written most like a label, whatever its case; nothing where none is much like it."""
+    lower = {name.lower(): name for name in reversed(classes)}
+    found = get_close_matches(label.lower().replace("_", " "), lower, 1)
+    return lower[found[0]] if found else ""
+
+
+def checked(rows: Iterable[tuple[str, str]], source: Path, classes_file: Path) -> Iterator[tuple[str, str]]:
+    """The rows (path, label). Raises UserError for the first label that is no class, with its row, counted from 1."""
+    classes = read_lines(classes_file)
+    known = set(classes)
+    for number, (path, label) in enumerate(rows, 1):
+        if label not in known:
+            raise UserError(unknown(source, number, label, classes_file, classes))
+        yield path, label
+
+
+def unknown(source: Path, row: int, label: str, classes_file: Path, classes: Sequence[str]) -> str:
+    """What is said of a label that is no class."""
+    like = nearest(label, classes)
+    advice = f"did you mean '{like}'?" if like else "add it there, or take the row out"
+    return f"{source}, row {row}: the label '{label[:100]}' is not in {classes_file}; {advice}"
+
+
+def from_captions(rows: Iterable[tuple[str, str]], classes: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Image and class, of images of which more than half of the captions name this class while none names another."""
+    captions = defaultdict(list)
+    for path, caption in rows:
+        captions[path].append(caption)
+    for path, texts in captions.items():
+        times = Counter(number for found in named_by(texts, classes) for number in found)
+        if len(times) == 1 and 2 * times.total() > len(texts):
+            yield path, classes[next(iter(times))]

@@ -1,0 +1,139 @@
+"""Parquet files with the images inside, as Hugging Face's datasets and img2dataset write them.
+
+A training takes images by their paths, so the bytes are written into tar files of ours, one for each parquet file.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from roclip.core.atomic import atomic
+from roclip.core.deferred import Deferred
+from roclip.core.errors import UserError
+from roclip.data.annotations import one_line_of
+from roclip.data.beside import in_rounds
+from roclip.data.images import member_path
+
+pyarrow = Deferred("pyarrow")  # config checks import this module
+parquet = Deferred("pyarrow.parquet")
+
+IMAGES = ("image", "jpg", "jpeg", "png", "webp", "img")
+TEXTS = {"caption": ("caption", "captions", "sentences", "text", "txt", "title"), "label": ("label", "fine_label", "class")}
+BATCH = 64  # rows in memory
+KINDS = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"RIFF", "webp"))  # how a file begins, and what it is called
+
+
+def _open(path: Path) -> parquet.ParquetFile:
+    try:
+        return parquet.ParquetFile(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(f"{path}: not a whole parquet file: {str(error).splitlines()[0]}") from None
+
+
+def _own(source: Path, split: str) -> list[Path]:
+    """The files of a folder that are called after a split, such as train-00000-of-00003.parquet."""
+    return [path for path in sorted(source.glob("*.parquet")) if path.name.partition("-")[0] == split]
+
+
+def has_own(source: Path, split: str) -> bool:
+    return source.is_dir() and bool(_own(source, split))
+
+
+def _shards(source: Path, split: str) -> list[Path]:
+    """The file itself, or those of a folder: where some are called after the split, those."""
+    return [source] if source.is_file() else _own(source, split) or sorted(source.glob("*.parquet"))
+
+
+def _image_column(schema: pyarrow.Schema) -> str | None:
+    """The column with the bytes of an image, themselves or in a struct."""
+    for name in (name for name in IMAGES if name in schema.names):
+        kind = schema.field(name).type
+        if pyarrow.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            return name
+        if pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind):
+            return name
+    return None
+
+
+def fits(source: Path) -> bool:
+    """Whether it is a parquet file with images inside, or a folder of such files."""
+    found = [source] if source.suffix == ".parquet" else sorted(source.glob("*.parquet")) if source.is_dir() else []
+    return bool(found) and _image_column(_open(found[0]).schema_arrow) is not None
+
+
+def count_rows(source: Path) -> int:
+    """The rows; more than one caption a row is not counted."""
+    return sum(_open(path).metadata.num_rows for path in _shards(source, "train"))
+
+
+def _names(schema: pyarrow.Schema, column: str) -> list[str]:
+    """The names of a column's classes, as Hugging Face's datasets note them; nothing where they do not."""
+    try:
+        noted = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"][column]["names"]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [str(name) for name in noted] if isinstance(noted, list) else []
+
+
+def _texts(value: Any, names: Sequence[str]) -> list[str]:
+    """The captions of a row, of which there may be a list, or its label, which may be the number of a class."""
+    if isinstance(value, list):
+        return [text for each in value for text in _texts(each, names)]
+    if isinstance(value, dict):  # a struct of a sentence and what is known of it
+        return _texts(value.get("raw") or value.get("sentence"), names)
+    if type(value) is int:
+        return [names[value] if 0 <= value < len(names) else str(value)]
+    return [one_line_of(value)] if isinstance(value, str) else []
+
+
+class _Writer:
+    """A tar file that receives images, and knows where in it each of them lies."""
+
+    def __init__(self, archive: tarfile.TarFile, path: Path) -> None:
+        self.archive, self.path = archive, path
+
+    def add(self, number: int, content: bytes) -> str:
+        """The path of the image, as roclip/data/images.py reads it."""
+        suffix = next((suffix for begin, suffix in KINDS if content.startswith(begin)), "bin")
+        member = tarfile.TarInfo(f"{number:08d}.{suffix}")
+        member.size = len(content)
+        self.archive.addfile(member, BytesIO(content))
+        member.offset_data = self.archive.offset - -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        return member_path(self.path, member)
+
+
+def _rows(path: Path, text: str) -> Iterator[tuple[bytes, list[str]]]:
+    """The image of each row, and its captions or label; without an image or a text it is left out."""
+    file = _open(path)
+    schema = file.schema_arrow
+    image, column = _image_column(schema), next((name for name in TEXTS[text] if name in schema.names), None)
+    if not image or not column:
+        raise UserError(f"{path}: no column of {'images' if column else f'a {text}'}; it has {', '.join(schema.names)}")
+    names = _names(schema, column)
+    for batch in file.iter_batches(BATCH, columns=[image, column]):
+        for row in batch.to_pylist():
+            content = row[image]["bytes"] if isinstance(row[image], dict) else row[image]
+            if content and (texts := _texts(row[column], names)):
+                yield content, texts
+
+
+def unpack(source: Path, split: str, text: str, store: Path) -> Iterator[tuple[str, str]]:
+    """Image and caption in rounds, or image and label, once the images lie in tar files of the folder `store`.
+
+    Raises UserError for a file that is cut short or has no such columns.
+    """
+    texts: dict[str, list[str]] = {}
+    for number, path in enumerate(_shards(source, split)):
+        tar = store / f"{number:05d}.tar"
+        with atomic(tar) as temporary, tarfile.open(temporary, "w") as archive:
+            writer = _Writer(archive, tar)
+            try:
+                texts |= {writer.add(row, content): found for row, (content, found) in enumerate(_rows(path, text))}
+            except (OSError, pyarrow.ArrowException) as error:
+                raise UserError(f"{path}: not a whole parquet file: {str(error).splitlines()[0]}") from None
+    return in_rounds(texts)

@@ -1,0 +1,187 @@
+"""What lies on this disk: the forms in which data sets are given out, told apart by a look at the files, as the log says.
+
+    COCO                 annotations/captions_train2014.json and the like; of instances_val2014.json labelled images
+    Visual Genome        region_descriptions.json, with VG_100K/ and VG_100K_2/ beside it
+    Flickr8k, Flickr30k  captions.txt, Flickr8k.token.txt, results.csv
+    parquet              a file or a folder of files with images inside, of Hugging Face's datasets or img2dataset
+    class folders        a folder for each class
+    tables and shards    see roclip/data/pairs.py; of labelled images a table (path, label)
+
+Images lie beside the lists, in a folder of any name. Where an image has several captions, the first of every image come first,
+then the second ones: the first n pairs are of n images.
+
+Splits that name one source have its images shared out among them. Where a source of labelled images has captions and no labels,
+a label is the class that more than half of an image's captions name while none names another.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from roclip.core.errors import UserError
+from roclip.core.files import read_columns
+from roclip.core.provenance import fingerprint
+from roclip.data import annotations, class_folders, flickr, json_stream, pairs, parquet_images
+from roclip.data.labels import from_captions
+from roclip.data.samples import LeftOut
+from roclip.data.url_list import TEXT
+
+log = logging.getLogger(__name__)
+
+Rows = Iterator[tuple[str, str]]  # path, and caption or label
+
+
+@dataclass(frozen=True)
+class Split:
+    """What a split is taken over from, and with.
+
+    store: a folder for images that lie in no file of their own; among: the splits that share the images of the source;
+    left_out: receives the files of shards that are not read, each with its reason.
+    """
+
+    name: str
+    source: Path
+    store: Path
+    templates: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    among: tuple[str, ...] = ()
+    left_out: LeftOut = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """caption or label."""
+        return TEXT[self.name]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form of data: its name, whether a source has it, its pairs or labelled images, and about how many pairs it holds."""
+
+    name: str
+    fits: Callable[[Path], bool]
+    read: Callable[[Split], Rows]
+    count: Callable[[Path], int] = pairs.count_pairs
+
+
+def _json(begin: str) -> Callable[[Path], bool]:
+    return lambda source: source.suffix == ".json" and json_stream.first_character(source) == begin
+
+
+def _marks_objects(source: Path) -> bool:
+    return _json("{")(source) and json_stream.count_keys(source, "category_id") > 0
+
+
+def _text(begins: Callable[[str], object]) -> Callable[[Path], bool]:
+    return lambda source: source.is_file() and bool(begins(flickr.first_line(source)))
+
+
+def _is_captions(source: Path) -> bool:
+    return source.suffix == ".txt" and _text(flickr.CAPTIONS_HEADER.__eq__)(source)
+
+
+def _of_source(read: Callable[[Path], Rows]) -> Callable[[Split], Rows]:
+    return lambda split: read(split.source)
+
+
+def _keys(key: str) -> Callable[[Path], int]:
+    return lambda source: json_stream.count_keys(source, key)
+
+
+def _unpacked(split: Split) -> Rows:
+    if len(split.among) > 1 and not parquet_images.has_own(split.source, split.name):
+        raise UserError(f"{split.source}: {' and '.join(split.among)} both name it; give each split files of its own")
+    return parquet_images.unpack(split.source, split.name, split.text, split.store)
+
+
+def _captions_of_classes(split: Split) -> Rows:
+    return class_folders.class_captions(split.source, split.templates)
+
+
+def _pairs_of_table(split: Split) -> Rows:
+    columns = pairs.read_pairs(split.source, left_out=split.left_out)
+    return zip(columns["path"], columns["caption"], strict=True)
+
+
+def _labels_of_table(source: Path) -> Rows:
+    columns = read_columns(source, ("path", "label"))
+    return zip(columns["path"], columns["label"], strict=True)
+
+
+def _anything(source: Path) -> bool:
+    return True
+
+
+CAPTIONED = (
+    Form("COCO's captions", _json("{"), _of_source(annotations.coco_captions), _keys("caption")),
+    Form("Visual Genome's regions", _json("["), _of_source(annotations.genome_captions), _keys("phrase")),
+    Form("Flickr8k's captions.txt", _is_captions, _of_source(flickr.comma_captions)),
+    Form("Flickr's tokens", _text(flickr.TOKENS.fullmatch), _of_source(flickr.token_captions)),
+    Form("Flickr30k's results.csv", _text(flickr.BARS_HEADER.fullmatch), _of_source(flickr.bar_captions)),
+)
+PARQUET = Form("parquet files with images", parquet_images.fits, _unpacked, parquet_images.count_rows)
+FORMS = {  # by what is read; the first that fits
+    "caption": (
+        *CAPTIONED,
+        PARQUET,
+        Form("class folders, with prompt templates", class_folders.fits, _captions_of_classes, class_folders.count_images),
+        Form("a table or shards", _anything, _pairs_of_table),
+    ),
+    "label": (
+        Form("COCO's objects", _marks_objects, _of_source(annotations.coco_labels)),
+        *CAPTIONED,
+        PARQUET,
+        Form("class folders", class_folders.fits, _of_source(class_folders.class_labels)),
+        Form("a table", _anything, _of_source(_labels_of_table)),
+    ),
+}
+SHARES = {"train": 16, "validation": 1, "test": 2, "probe": 1}  # in which proportion splits share the images of one source
+
+
+def form_of(source: Path, text: str) -> Form:
+    """The form that a source has. Raises UserError for one that is not there, or cannot be opened."""
+    if not os.path.exists(source):  # noqa: PTH110 (Path.exists raises for a name that is too long)
+        raise UserError(f"{source}: no such file or directory")
+    return next(form for form in FORMS[text] if form.fits(source))
+
+
+def is_packed(source: Path, text: str) -> bool:
+    """Whether the images lie in no file of their own, so that the source has to be taken over first."""
+    return form_of(source, text) is PARQUET
+
+
+def share(rows: Rows, name: str, among: Sequence[str]) -> Rows:
+    """The rows of the images that a split gets of a source which several name: each image is of one split alone.
+
+    Which one is drawn for each image, once and for all: the order of a source may be that of its classes.
+    """
+    turns = [split for split in among for _ in range(SHARES[split])]
+    drawn: dict[str, str] = {}
+    for path, text in rows:
+        if path not in drawn:
+            drawn[path] = turns[int(fingerprint("share", len(drawn)), 16) % len(turns)]
+        if drawn[path] == name:
+            yield path, text
+
+
+def read_split(split: Split) -> Rows:
+    """Path and caption, or path and label. Raises UserError for a source that is not of the form which it seems to have."""
+    form = form_of(split.source, split.text)
+    log.info("%s: taken for %s", split.source, form.name)
+    rows = form.read(split)
+    if len(split.among) > 1 and form is not PARQUET:
+        log.info("%s: its images are shared out among %s", split.source, ", ".join(split.among))
+        rows = share(rows, split.name, split.among)
+    if form in CAPTIONED and split.text == "label":
+        log.info("%s: labels are the classes that more than half of an image's captions name", split.source)
+        rows = from_captions(rows, split.classes)
+    return rows
+
+
+def count_pairs(source: Path, among: Sequence[str] = ("train",)) -> int:
+    """About how many training pairs a source holds, which the splits `among` share, in a second or so for a million of them.
+
+    Raises UserError as `form_of`.
+    """
+    return form_of(source, "caption").count(source) * SHARES["train"] // sum(SHARES[split] for split in among)

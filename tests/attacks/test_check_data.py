@@ -1,0 +1,89 @@
+"""The command on a data set of a user, written as README has it: what is wrong with it is found, and said once."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from attacks import check_data
+from roclip.core.columns import CHECK, CLASS_MENTIONS, COPIES, VERDICTS
+from roclip.core.files import read_table, write_table
+from tests.conftest import ROOT
+from tests.fixtures.pictures import copies_of, landscape, stored
+
+NAMES = ("horse", "boat", "guitar")
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """90 training pairs and 6 images of each other split, of which one is a flipped training image and one is cut short."""
+    rows = {split: [] for split in ("train", "validation", "test", "probe")}
+    for number in range(108):
+        split = "train" if number < 90 else ("validation", "test", "probe")[number % 3]
+        path = tmp_path / f"{number}.jpg"
+        path.write_bytes(copies_of(landscape(5))["flipped"] if number == 91 else stored(landscape(number)))
+        text = "label" if split in ("test", "probe") else "caption"
+        name = NAMES[number % 3] if text == "label" else f"A {NAMES[number % 3]} in place number {number}"
+        rows[split].append({"path": str(path), text: name})
+    (tmp_path / "7.jpg").write_bytes(stored(landscape(7))[:1500])
+    for split, listed in rows.items():
+        write_table(tmp_path / f"{split}.csv", tuple(listed[0]), listed)
+    (tmp_path / "classes.txt").write_text("\n".join([*NAMES, "zebra"]))
+    config = {
+        "experiment": "mine", "attacks": ["patch", "targeted"], "defences": ["clip"], "seeds": [0],
+        "attack": {"patch": {"poisons": 12, "target_class": "boat"}, "targeted": {"targets": 2, "captions_per_target": 3}},
+        "data": {
+            "tables": {split: f"{tmp_path}/{split}.csv" for split in rows}, "classes": f"{tmp_path}/classes.txt",
+            "roots": [str(tmp_path)],
+        },
+        "train": {"epochs": 2, "batch_size": 32, "warmup_steps": 1},
+    }  # fmt: skip
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
+    return tmp_path
+
+
+def test_images_that_are_broken_or_copies_are_found(mine, monkeypatch, capsys):
+    monkeypatch.chdir(mine)
+    assert check_data.main(["--configfile", "mine.yaml", "--images", "--threads", "2"]) == 1
+    out = mine / "results/mine/data_check"
+    copies = [(row["split"], row["path"], row["what"]) for row in read_table(out / "copies.csv", tuple(COPIES))]
+    assert copies == [("train", f"{mine}/7.jpg", "broken"), ("test", f"{mine}/91.jpg", "copy")]
+    assert read_table(out / "copies.csv", tuple(COPIES))[1]["of"] == f"{mine}/5.jpg"
+    said = capsys.readouterr().out
+    assert said.startswith("data: 90 captions in train, 6 captions in validation, 6 labels in test, 6 labels in probe\n")
+    assert (
+        f"fault: 1 of 6 images of the split test are copies of training images, such as {mine}/91.jpg of {mine}/5.jpg" in said
+    )
+    assert "fault: 1 of 90 images of the split train are missing or broken" in said
+    assert "data:image/png;base64," in (out / "index.html").read_text()
+
+
+def test_captions_alone_are_looked_at_without_images(mine, monkeypatch):
+    monkeypatch.chdir(mine)
+    for path in mine.glob("*.jpg"):
+        path.unlink()
+    assert check_data.main(["--configfile", "mine.yaml"]) == 0
+    out = mine / "results/mine/data_check"
+    assert {row["severity"] for row in read_table(out / "findings.csv", tuple(CHECK))} == {"fine"}
+    counts = {
+        row["class"]: (row["captions"], row["with_plural"]) for row in read_table(out / "classes.csv", tuple(CLASS_MENTIONS))
+    }
+    assert counts == dict.fromkeys(NAMES, ("30", "30")) | {"zebra": ("0", "0")}
+    verdicts = {row["attack"]: (row["can_take"], row["change"]) for row in read_table(out / "attacks.csv", tuple(VERDICTS))}
+    assert verdicts["patch"][0] == "yes"
+    assert not (out / "copies.csv").exists()
+
+
+def test_the_same_file_in_training_and_test_is_a_fault(mine, monkeypatch, capsys):
+    monkeypatch.chdir(mine)
+    write_table(mine / "test.csv", ("path", "label"), [{"path": f"{mine}/../{mine.name}/3.jpg", "label": "boat"}])
+    assert check_data.main(["--configfile", "mine.yaml"]) == 1
+    assert "fault: 1 of 1 images of the split test are trained on, such as" in capsys.readouterr().out
+
+
+def test_a_mistake_is_one_line(mine):
+    (mine / "mine.yaml").write_text("experiment: mine\ndata: {tables: {train: absent.csv}}\n")
+    command = [sys.executable, "-P", "-m", "roclip_command", "check-data", "--configfile", "mine.yaml"]
+    done = subprocess.run(command, cwd=mine, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
+    assert (done.returncode, done.stderr) == (1, "error: absent.csv: no such file or directory\n")

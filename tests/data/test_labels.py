@@ -1,0 +1,56 @@
+"""A label that is no class is refused when its table is taken over, and the nearest class is named."""
+
+import pytest
+
+from roclip.core.errors import UserError
+from roclip.core.files import write_table
+from roclip.data import download
+from roclip.data.download import DownloadOptions
+from roclip.data.labels import nearest
+from roclip.data.url_list import SPLITS
+from tests.fixtures.downloads import COLUMNS, settings
+
+CLASSES = ["mushroom", "ice cream", "Golden Retriever", "cat"]
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("Mushroom", "mushroom"), ("mushrooms", "mushroom"), ("ice_cream", "ice cream"), ("zzz", ""),
+        ("golden retriever", "Golden Retriever"),
+    ],
+)  # fmt: skip
+def test_the_nearest_class(label, name):
+    assert nearest(label, CLASSES) == name
+
+
+def options(tmp_path, **changes) -> DownloadOptions:
+    (tmp_path / "classes.txt").write_text("\n".join(CLASSES))
+    for split in SPLITS:
+        text = "label" if split in ("test", "probe") else "caption"
+        write_table(tmp_path / f"{split}.csv", ("path", text), [{"path": "a.png", text: "cat"}] * 2)
+    tables = tuple(f"{split}={tmp_path}/{split}.csv" for split in SPLITS)
+    chosen = {"url_list": (), "tables": tables, "classes": tmp_path / "classes.txt"}
+    return DownloadOptions(**settings(tmp_path, **chosen | changes))
+
+
+def test_a_table_with_another_label_is_refused_and_nothing_is_written(tmp_path):
+    chosen = options(tmp_path)
+    download.run(chosen)
+    (tmp_path / "data/test.csv").unlink()
+    (tmp_path / "test.csv").write_text("path,label\na.png,mushroom\nb.png,Mushroom\n")
+    match = r"test\.csv, row 2: the label 'Mushroom' is not in .*classes\.txt; did you mean 'mushroom'\?"
+    with pytest.raises(UserError, match=match):
+        download.run(chosen)
+    assert not (tmp_path / "data/test.csv").exists()
+    (tmp_path / "test.csv").write_text("path,label\nb.png,xyz\n")
+    with pytest.raises(UserError, match=r"the label 'xyz' is not in .*; add it there, or take the row out"):
+        download.run(chosen)
+
+
+def test_so_is_a_list_before_anything_is_downloaded(tmp_path):
+    rows = [{"split": split, "url": "http://h/a", "caption": "c", "label": "Cat"} for split in SPLITS]
+    write_table(tmp_path / "urls.tsv", COLUMNS, rows)
+    chosen = options(tmp_path, url_list=(str(tmp_path / "urls.tsv"),), tables=())
+    with pytest.raises(UserError, match=r"urls\.tsv, row 3: the label 'Cat' is not in .*; did you mean 'cat'\?"):
+        download.run(chosen)
