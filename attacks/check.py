@@ -34,7 +34,7 @@ from roclip.core.columns import CHECK, PAIRS, TRUTH
 from roclip.core.errors import UserError
 from roclip.core.files import read_columns, read_json, read_lines, write_table
 from roclip.core.options import Stage, option, same_option
-from roclip.data.images import Roots
+from roclip.data.image_paths import Roots
 from roclip.data.settings import DataSettings
 from roclip.training.settings import TrainSettings
 

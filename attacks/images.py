@@ -8,7 +8,8 @@ from PIL import Image
 
 from roclip.core.atomic import atomic
 from roclip.core.errors import UserError
-from roclip.data.images import Roots, decode, decode_crop
+from roclip.data.image_paths import Roots
+from roclip.data.images import decode, decode_crop
 
 
 def _read(path: str, roots: Roots, read: Callable[[], np.ndarray]) -> np.ndarray:

@@ -18,7 +18,7 @@ from roclip.core.files import read_lines
 from roclip.core.options import option
 from roclip.core.randomness import numpy_generator
 from roclip.data.class_mentions import naming
-from roclip.data.images import Roots
+from roclip.data.image_paths import Roots
 from roclip.data.pairs import Columns
 
 log = logging.getLogger(__name__)

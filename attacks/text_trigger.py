@@ -20,7 +20,7 @@ from roclip.core.files import read_lines, read_table
 from roclip.core.options import option
 from roclip.core.randomness import numpy_generator
 from roclip.data.class_mentions import classes_named, naming
-from roclip.data.images import Roots
+from roclip.data.image_paths import Roots
 from roclip.data.pairs import Columns, read_pairs
 
 

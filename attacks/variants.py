@@ -6,7 +6,7 @@ from attacks.images import read_crop, write_image
 from attacks.targeted import Target, Targeted
 from roclip.core.options import option
 from roclip.core.randomness import numpy_generator
-from roclip.data.images import Roots
+from roclip.data.image_paths import Roots
 
 
 class Variants(Targeted):

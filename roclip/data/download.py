@@ -33,7 +33,7 @@ from roclip.core.files import read_lines, sha256, write_json, write_rows, write_
 from roclip.core.locks import alone
 from roclip.core.options import Stage, flags, option, same_option
 from roclip.core.provenance import fingerprint
-from roclip.data.images import Roots
+from roclip.data.image_paths import Roots
 from roclip.data.img2dataset_worker import QUALITY, SHARD
 from roclip.data.labels import unknown
 from roclip.data.settings import DataSettings

@@ -7,16 +7,13 @@ is refused before it is decoded when it lies outside data.roots, is no regular f
 
 import logging
 import math
-import os
 import re
-import stat
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from tarfile import TarInfo
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -26,13 +23,12 @@ from roclip.core.errors import UserError, one_line
 from roclip.core.files import write_rows
 from roclip.data.crops import FLIP_P, crop_box
 from roclip.data.image_bounds import BadImage, exif_orientation, look
+from roclip.data.image_paths import Roots, content_of
 
 log = logging.getLogger(__name__)
 warnings.filterwarnings("ignore", module=r"PIL\.")  # a broken file could fill the log with thousands of them
 
-MEMBER = re.compile(r"(.+\.tar)/.+@(\d+)\+(\d+)")
 FORMATS = ("JPEG", "PNG", "WEBP")
-BYTES = 64_000_000  # of the largest file
 PIXELS = 40_000_000  # of the largest image, as of downloads: each that is decoded at a time takes up to 12 bytes a pixel
 WEBP_PIXELS = 20_000_000  # of the largest WebP, which takes up to 16
 # of the largest image; a smaller JPEG may have more, it has about 10. Each goes over all pixels and may be a few bytes
@@ -44,26 +40,6 @@ TURNS = {
 SIDEWAYS = (5, 6, 7, 8)  # width and height change places
 IN_XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 DEPTH = 24  # where in a PNG the bits of a channel stand
-
-
-def member_path(tar: Path, member: TarInfo) -> str:
-    """The path of an image in a tar: its place in bytes, so that it is read without looking through the tar."""
-    return f"{tar}/{member.name}@{member.offset_data}+{member.size}"
-
-
-def _content(path: Path | str) -> bytes:
-    """The bytes of a file, or of a member of a tar, `TAR/NAME@OFFSET+SIZE`."""
-    member = MEMBER.fullmatch(str(path))
-    file = member[1] if member else path
-    found = os.stat(file)  # noqa: PTH116 (a million Paths take long)
-    if not stat.S_ISREG(found.st_mode):  # to open a pipe may take for ever, and a device may act on it
-        raise BadImage("a folder, pipe or device")
-    offset, size = map(int, member.groups()[1:]) if member else (0, found.st_size)
-    if size > BYTES:
-        raise BadImage(f"more than {BYTES / 1e6:.0f} MB")
-    with open(file, "rb") as opened:
-        opened.seek(offset)
-        return opened.read(size)
 
 
 @contextmanager
@@ -157,7 +133,7 @@ def decode(path: Path | str, size: int) -> np.ndarray:
 
     Raises BadImage, OSError or what else Pillow raises on a broken file; `fault` makes a reason of it.
     """
-    return decode_bytes(_content(path), size)
+    return decode_bytes(content_of(path), size)
 
 
 def fault(error: Exception) -> str:
@@ -171,7 +147,7 @@ def decode_squeezed(path: Path | str, size: int) -> np.ndarray:
 
     Raises as `decode`.
     """
-    with _opened(_content(path)) as image:
+    with _opened(content_of(path)) as image:
         orientation = _orientation(image)
         image.draft("RGB", (2 * size, 2 * size))
         return np.asarray(_upright(image, orientation).resize((size, size), Image.Resampling.BICUBIC))
@@ -191,7 +167,7 @@ def decode_views(path: Path | str, size: int, views: Sequence[Sequence[float] | 
     whole = [draws is None for draws in views]
     if whole == [True]:
         return [decode(path, size)]
-    with _opened(_content(path)) as image:
+    with _opened(content_of(path)) as image:
         orientation = _orientation(image)
         width, height = image.size[::-1] if orientation in SIDEWAYS else image.size
         boxes = [(0, 0, width, height) if draws is None else crop_box(width, height, draws, min_area) for draws in views]
@@ -210,27 +186,6 @@ def decode_views(path: Path | str, size: int, views: Sequence[Sequence[float] | 
                 view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if draws[4] < FLIP_P else view
             found.append(np.asarray(view))
     return found
-
-
-class Roots:
-    """The folders in which images may lie. Links are resolved, those of folders once for all that lies in them."""
-
-    def __init__(self, folders: Sequence[str]) -> None:
-        self.names = ", ".join(folders)
-        self.folders = tuple(os.path.join(os.path.realpath(folder), "") for folder in folders)  # noqa: PTH118
-        self.resolved: dict[str, str] = {}
-
-    def check(self, path: str) -> None:
-        """Raises BadImage for a file, or a member of a tar, that lies outside them."""
-        member = MEMBER.fullmatch(path)
-        folder, name = os.path.split(member[1] if member else path)
-        if folder not in self.resolved:
-            self.resolved[folder] = os.path.realpath(folder)
-        real = os.path.join(self.resolved[folder], name)  # noqa: PTH118 (a million Paths take long)
-        if os.path.islink(real):  # noqa: PTH114
-            real = os.path.realpath(real)
-        if not real.startswith(self.folders):
-            raise BadImage(f"outside the data roots ({self.names})")
 
 
 class Intake:
@@ -267,7 +222,7 @@ class Intake:
         """
 
         def look(row: int) -> None:
-            with _opened(_content(paths[row])) as image:
+            with _opened(content_of(paths[row])) as image:
                 image.draft("RGB", (1, 1))
                 _upright(image, 1).load()
 

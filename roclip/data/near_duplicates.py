@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from roclip.core.deferred import Deferred
-from roclip.data.images import BadImage, Roots, decode_squeezed
+from roclip.data.image_paths import Roots
+from roclip.data.images import BadImage, decode_squeezed
 
 imagehash = Deferred("imagehash")
 

@@ -8,7 +8,7 @@ Which kind it is shows in the header or the folder, and is said in the log:
     webdataset shards    a folder with 00000.tar, ...: 000000000.jpg and .txt inside (roclip.data.samples)
     shards of files      a folder with 00000/, ...: 000000000.jpg and .txt inside
 
-The image of a webdataset shard has the path `00000.tar/000000000.jpg@OFFSET+SIZE` (`roclip.data.images.member_path`).
+The image of a webdataset shard has the path `00000.tar/000000000.jpg@OFFSET+SIZE` (`roclip.data.image_paths.member_path`).
 """
 
 import csv

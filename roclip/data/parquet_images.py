@@ -17,7 +17,7 @@ from roclip.core.deferred import Deferred
 from roclip.core.errors import UserError
 from roclip.data.annotations import one_line_of
 from roclip.data.beside import in_rounds
-from roclip.data.images import member_path
+from roclip.data.image_paths import member_path
 
 pyarrow = Deferred("pyarrow")  # config checks import this module
 parquet = Deferred("pyarrow.parquet")

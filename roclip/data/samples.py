@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from roclip.core.errors import UserError, one_line
 from roclip.core.files import CELL, open_file
-from roclip.data.images import member_path
+from roclip.data.image_paths import member_path
 
 Entry = TypeVar("Entry")
 LeftOut = list[tuple[Path, int, str, str]]  # cells of QUARANTINE: shard, number of the file in it, its name, reason

@@ -13,7 +13,8 @@ from roclip.core.errors import UserError
 from roclip.core.files import read_lines
 from roclip.core.options import PATH, option, whole
 from roclip.data.downstream_sets import FOLDERS, present_sets
-from roclip.data.images import BadImage, Roots
+from roclip.data.image_bounds import BadImage
+from roclip.data.image_paths import Roots
 from roclip.data.url_list import SPLITS, paths, words
 
 SIDE = 4096  # pixels of the longest side of an image that anything is trained on

@@ -16,7 +16,7 @@ import pyarrow
 import pyarrow.parquet as parquet
 from PIL import Image
 
-from roclip.data.images import member_path
+from roclip.data.image_paths import member_path
 
 COLUMNS = ["key", "row", "url", "caption", "status", "error_message"]
 UNFINISHED = "not finished"

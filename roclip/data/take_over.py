@@ -10,7 +10,8 @@ from pathlib import Path
 
 from roclip.core.errors import UserError
 from roclip.core.files import read_lines, write_rows
-from roclip.data.images import BadImage, Roots
+from roclip.data.image_bounds import BadImage
+from roclip.data.image_paths import Roots
 from roclip.data.labels import checked
 from roclip.data.samples import LeftOut
 from roclip.data.sources import Rows, Split, read_split

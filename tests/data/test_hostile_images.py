@@ -12,7 +12,8 @@ from PIL import Image, ImageOps
 from roclip.core.columns import QUARANTINE
 from roclip.core.errors import UserError
 from roclip.core.files import read_table, write_table
-from roclip.data.images import BadImage, Intake, Roots, decode, decode_crop
+from roclip.data.image_paths import Roots
+from roclip.data.images import BadImage, Intake, decode, decode_crop
 from tests.conftest import ROOT
 from tests.fixtures.hostile_images import files
 from tests.fixtures.image_bytes import PICTURE, encoded, exif, turned

@@ -9,7 +9,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import read_table, write_table
 from roclip.data import download
 from roclip.data.download import DownloadOptions
-from roclip.data.images import Roots
+from roclip.data.image_paths import Roots
 from roclip.data.sources import Split
 from roclip.data.take_over import take_over
 from roclip.data.url_list import SPLITS, TEXT

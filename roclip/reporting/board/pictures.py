@@ -12,7 +12,8 @@ from PIL import Image
 from roclip.core.columns import LABELLED, PAIRS
 from roclip.core.errors import one_line
 from roclip.core.files import read_table
-from roclip.data.images import Roots, decode
+from roclip.data.image_paths import Roots
+from roclip.data.images import decode
 from roclip.experiment.plan import Plan
 from roclip.reporting.figures.contact_sheet import read_truth, roots, spread
 

@@ -15,7 +15,7 @@ from roclip.core.files import open_file, read_table
 from roclip.reporting.figures.base import Figure, is_base, plain_runs
 
 if TYPE_CHECKING:
-    from roclip.data.images import Roots
+    from roclip.data.image_paths import Roots
     from roclip.experiment.plan import Plan
 
 images = Deferred("roclip.data.images")

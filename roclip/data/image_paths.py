@@ -1,0 +1,54 @@
+"""Where images lie: in files and in members of tars, inside the data roots; the paths are untrusted."""
+
+import os
+import re
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from tarfile import TarInfo
+
+from roclip.data.image_bounds import BadImage
+
+MEMBER = re.compile(r"(.+\.tar)/.+@(\d+)\+(\d+)")
+BYTES = 64_000_000  # of the largest file
+
+
+def member_path(tar: Path, member: TarInfo) -> str:
+    """The path of an image in a tar: its place in bytes, so that it is read without looking through the tar."""
+    return f"{tar}/{member.name}@{member.offset_data}+{member.size}"
+
+
+def content_of(path: Path | str) -> bytes:
+    """The bytes of a file, or of a member of a tar, `TAR/NAME@OFFSET+SIZE`. Raises BadImage and OSError."""
+    member = MEMBER.fullmatch(str(path))
+    file = member[1] if member else path
+    found = os.stat(file)  # noqa: PTH116 (a million Paths take long)
+    if not stat.S_ISREG(found.st_mode):  # to open a pipe may take for ever, and a device may act on it
+        raise BadImage("a folder, pipe or device")
+    offset, size = map(int, member.groups()[1:]) if member else (0, found.st_size)
+    if size > BYTES:
+        raise BadImage(f"more than {BYTES / 1e6:.0f} MB")
+    with open(file, "rb") as opened:
+        opened.seek(offset)
+        return opened.read(size)
+
+
+class Roots:
+    """The folders in which images may lie. Links are resolved, those of folders once for all that lies in them."""
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self.names = ", ".join(folders)
+        self.folders = tuple(os.path.join(os.path.realpath(folder), "") for folder in folders)  # noqa: PTH118
+        self.resolved: dict[str, str] = {}
+
+    def check(self, path: str) -> None:
+        """Raises BadImage for a file, or a member of a tar, that lies outside them."""
+        member = MEMBER.fullmatch(path)
+        folder, name = os.path.split(member[1] if member else path)
+        if folder not in self.resolved:
+            self.resolved[folder] = os.path.realpath(folder)
+        real = os.path.join(self.resolved[folder], name)  # noqa: PTH118 (a million Paths take long)
+        if os.path.islink(real):  # noqa: PTH114
+            real = os.path.realpath(real)
+        if not real.startswith(self.folders):
+            raise BadImage(f"outside the data roots ({self.names})")
