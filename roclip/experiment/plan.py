@@ -141,15 +141,26 @@ def base(name: str) -> str:
     return name.partition("~")[0]
 
 
+def control_attack(attack: str, trained_on: Sequence[str], family: Mapping[str, str]) -> str | None:
+    """Of the attacks that models of one defence and seed were trained on, the one whose model is the control of an attack.
+
+    That without an attack; where there is none, the first of another family that is no variant. Two attacks of one family can
+    share target images, or trigger and target class, so one is no control for the other.
+    """
+    usable = [name for name in trained_on if family[name] != family[attack] and name == base(name)]
+    return min(usable, key=lambda name: family[name] != "clean", default=None)
+
+
 def evaluation_sets(plan: Plan, attack: str, defence: str, seed: int) -> list[str]:
     """What a model is judged on: the experiment's images, its pairs and downstream sets unless it is a variant, and attacks.
 
-    The sets of attacks are that of its own attack, and those of all attacks of its seed that are no variants.
+    The sets of attacks are that of its own attack, and those of the attacks whose control it is.
     """
     is_plain = attack == base(attack) and defence == base(defence)
-    adversaries = dict.fromkeys([attack, *(name for name in plan.attacks(seed) if name == base(name))])
+    beside = [its for its, other, number in plan.runs if (other, number) == (defence, seed)]
+    judged = [name for name in beside if name == base(name) and control_attack(name, beside, plan.family) == attack]
     pairs = [PAIRS] if plan.measures else []
-    attacks = [attack_set(name) for name in adversaries if plan.family[name] != "clean"]
+    attacks = [attack_set(name) for name in dict.fromkeys([attack, *judged]) if plan.family[name] != "clean"]
     return [OWN, *([*pairs, *plan.sets] if is_plain else []), *attacks]
 
 

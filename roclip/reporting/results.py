@@ -31,7 +31,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import read_table
 from roclip.core.words import counted
 from roclip.evaluation import MEASURES, OWN, PAIRS, SUCCESS, attack_set
-from roclip.experiment.plan import base
+from roclip.experiment.plan import base, control_attack
 from roclip.reporting.intervals import clopper_pearson, over_trainings
 from roclip.reporting.learned import NOT_LEARNED
 from roclip.reporting.trainings import Count, interval
@@ -130,17 +130,13 @@ def headline(measure: str) -> str | None:
     return name if rank in ("", "1") else None
 
 
-def control_of(attack: str, on_set: Iterable[Row], family: Mapping[str, str]) -> list[Row]:
-    """Of the rows on an attack's evaluation set the control: one for each seed, so that every image counts once for a seed.
-
-    That of the model without an attack; where there is none, of the first attack of another family that is no variant. Two
-    attacks of one family can share target images, or trigger and target class, so one is no control for the other.
-    """
-    usable = [r for r in on_set if family[r["attack"]] != family[attack] and r["attack"] == base(r["attack"])]
-    chosen: dict[str, Row] = {}
-    for r in sorted(usable, key=lambda r: family[r["attack"]] != "clean"):  # those without an attack first, then as they come
-        chosen.setdefault(r["seed"], r)
-    return list(chosen.values())
+def control_of(attack: str, on_set: Sequence[Row], family: Mapping[str, str]) -> list[Row]:
+    """Of the rows on an attack's evaluation set its controls: one a seed, so every image counts once for a seed."""
+    by_seed: dict[str, dict[str, Row]] = {}
+    for r in on_set:
+        by_seed.setdefault(r["seed"], {})[r["attack"]] = r
+    chosen = [rows.get(control_attack(attack, list(rows), family)) for rows in by_seed.values()]
+    return [row for row in chosen if row]
 
 
 def _of_targets(rows: Sequence[Row]) -> Row:

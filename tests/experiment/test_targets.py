@@ -50,10 +50,9 @@ def wanted() -> Targets:
     return targets(CHANGES)
 
 
-def test_a_model_is_judged_on_its_own_attack_and_on_those_that_are_no_variants(wanted):
-    sets = ["own", "attack-targeted", "attack-patch"]
-    assert sorted(evaluation_sets(wanted.plan, "clean", "clip", 4)) == sorted(sets)
-    assert sorted(evaluation_sets(wanted.plan, "patch~poisons~30", "clip", 3)) == sorted([*sets, "attack-patch~poisons~30"])
+def test_a_model_is_judged_on_its_own_attack_and_on_those_whose_control_it_is(wanted):
+    assert sorted(evaluation_sets(wanted.plan, "clean", "clip", 4)) == ["attack-patch", "attack-targeted", "own"]
+    assert evaluation_sets(wanted.plan, "patch~poisons~30", "clip", 3) == ["own", "attack-patch~poisons~30"]
 
 
 def test_every_step_has_its_files_and_those_on_the_way_are_not_judged(wanted):
@@ -70,7 +69,7 @@ def test_each_measure_is_of_a_set_that_it_is_for(wanted):
     of = wanted.measures_of("patch", "clip", 3)
     assert {tuple(Path(path).parts[-2:]) for path in of} == {
         ("own", "zero_shot.json"), ("own", "linear_probe.json"),
-        ("attack-patch", "attack_success.json"), ("attack-targeted", "attack_success.json"),
+        ("attack-patch", "attack_success.json"),
     }  # fmt: skip
     assert set(of) < set(wanted.measures)
 

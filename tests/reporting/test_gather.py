@@ -1,5 +1,7 @@
 """The tables: which files are read, pooled counts, intervals, every written column, and the results at a glance."""
 
+import itertools
+
 import pytest
 
 from roclip.core.atomic import completed
@@ -11,7 +13,7 @@ from roclip.evaluation import measures_of
 from roclip.experiment.plan import evaluation_sets, write_plan
 from roclip.reporting import gather
 from roclip.reporting.gather import GatherOptions, markdown, pooled, with_interval
-from roclip.reporting.results import pivot, read_results, results
+from roclip.reporting.results import control_of, pivot, read_results, results
 from tests.fixtures.plans import planned, point
 from tests.fixtures.results import counted
 
@@ -57,14 +59,30 @@ def test_variants_are_not_at_a_glance():
     assert glance(rows).count("\n| a") == 1
 
 
-def test_a_model_is_judged_on_all_attacks_of_its_seed_and_downstream_unless_it_is_a_variant():
+def test_a_model_is_judged_on_its_own_attack_on_those_it_is_the_control_of_and_downstream_unless_it_is_a_variant():
     runs = [("targeted", "clip", 1), ("patch~poisons~5", "clip", 1), ("clean", "clip", 1), ("warped", "clip", 2)]
+    runs += [(attack, "roclip", 1) for attack in ("targeted", "patch", "warped")]
     plan = planned([*runs, ("targeted", "clip~pool_size~5", 1)], sets=["dtd"])
     assert evaluation_sets(plan, *runs[0]) == ["own", "dtd", "attack-targeted"]
-    assert evaluation_sets(plan, *runs[1]) == ["own", "attack-patch~poisons~5", "attack-targeted"]
-    assert evaluation_sets(plan, *runs[2]) == ["own", "dtd", "attack-targeted"]
+    assert evaluation_sets(plan, *runs[1]) == ["own", "attack-patch~poisons~5"]
+    assert evaluation_sets(plan, *runs[2]) == ["own", "dtd", "attack-targeted"], "trained without an attack"
     assert evaluation_sets(plan, *runs[3]) == ["own", "dtd", "attack-warped"]
+    assert evaluation_sets(plan, *runs[4]) == ["own", "dtd", "attack-targeted", "attack-patch", "attack-warped"]
+    assert evaluation_sets(plan, *runs[5]) == ["own", "dtd", "attack-patch", "attack-targeted"], "the first of another family"
+    assert evaluation_sets(plan, *runs[6]) == ["own", "dtd", "attack-warped"]
     assert evaluation_sets(plan, "targeted", "clip~pool_size~5", 1) == ["own", "attack-targeted"]
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(("targeted", "patch", "clean", "warped"), 3)])
+def test_the_control_is_the_one_that_would_be_chosen_if_all_were_judged_on_all(order):
+    plan = planned([(attack, "clip", 1) for attack in order])
+    for attack in order:
+        on = f"attack-{attack}"
+        everything = [counted(other, seed="1", on=on) for other in order]
+        ours = [row for row in everything if on in evaluation_sets(plan, row["attack"], "clip", 1)]
+        if plan.family[attack] != "clean":
+            assert control_of(attack, ours, plan.family) == control_of(attack, everything, plan.family)
+            assert len(ours) == 2
 
 
 RUNS = [("targeted", "clip", 7), ("targeted", "roclip", 7)]
