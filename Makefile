@@ -15,7 +15,7 @@ if not (3, 11) <= sys.version_info < (3, 13):
 endef
 export PYTHONS
 
-.PHONY: reproduce report test torture mutants test-slurm rehearse lint bench clean
+.PHONY: reproduce report test torture mutants test-slurm rehearse lint bench lock clean
 
 reproduce: .venv/installed
 	snakemake --cores $(CORES)
@@ -39,7 +39,6 @@ mutants: .venv/installed
 
 # on a Slurm of one node that is installed (as root, from Debian's packages), started and stopped for it; 5 minutes or so
 test-slurm: .venv/installed
-	pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[slurm]"
 	tests/workflow/slurm.sh pytest tests/workflow/test_slurm.py
 
 # installs a Python 3.12 with PyTorch, 6 GB, into .rehearsal/; 5 minutes at most
@@ -68,11 +67,19 @@ bench: .venv/installed
 	python -m benchmarks.probe
 	python -m benchmarks.page
 
-.venv/installed: pyproject.toml constraints.txt
+# pip takes only files whose hashes are listed; connection-pool, which Snakemake needs, is given out as source alone
+INSTALL := pip install --quiet --disable-pip-version-check
+.venv/installed: pyproject.toml constraints.txt install/build.txt
 	@$(PYTHON) -c "$$PYTHONS"
 	$(PYTHON) -m venv .venv
-	pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	$(INSTALL) --require-hashes --only-binary :all: --requirement install/build.txt
+	$(INSTALL) --require-hashes --only-binary :all: --no-binary connection-pool --no-build-isolation --requirement constraints.txt
+	$(INSTALL) --no-index --no-deps --no-build-isolation --editable .
 	touch $@
+
+# pins what pyproject.toml names, and all that it needs, with hashes; UPGRADE=--upgrade takes the newest versions
+lock: .venv/installed
+	python -m install.lock $(UPGRADE)
 
 clean:
 	rm -rf .venv .rehearsal results/embedded results/test

@@ -16,8 +16,9 @@ PRETENDED = '#!/bin/sh\nexec {python} -c "import sys; sys.version_info = {versio
 
 def install(tmp_path, version: tuple[int, int]) -> tuple[list[str], bool]:
     """What `make` says on standard error under a Python of a version, and whether it went on to the installation."""
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "install").mkdir()
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "install/build.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
     python = tmp_path / "python"
     python.write_text(PRETENDED.format(python=sys.executable, version=version))
     python.chmod(0o755)

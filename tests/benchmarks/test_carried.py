@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from benchmarks.carried import LIST, faults, versions
+from install.lock import pinned
 from tests.conftest import ROOT
 
 WANTED = {"ftfy": "6.3.1", "open_clip_torch": "3.3.0"}
@@ -19,8 +20,9 @@ def folder(tmp_path, *wheels: str):
 
 
 def test_versions_are_those_of_the_constraints():
-    constraints = versions((ROOT / "constraints.txt").read_text().splitlines())
-    assert versions(LIST.read_text().splitlines()).items() <= constraints.items()
+    pins = dict(pin.partition(" ;")[0].split("==") for pin in pinned((ROOT / "constraints.txt").read_text()))
+    carried = {name.lower().replace("_", "-"): version for name, version in versions(LIST.read_text().splitlines()).items()}
+    assert carried.items() <= pins.items()
 
 
 @pytest.mark.parametrize("name", ["gpu_carry.txt", "gpu_machine.txt"])
