@@ -35,7 +35,7 @@ def wheel(folder: Path, name: str) -> str:
 
 @pytest.fixture
 def install(tmp_path):
-    """`make` in a copy that asks for two wheels in a folder; each file of pins names one, with the hash that is given for it."""
+    """`make` in a copy that asks for two wheels in a folder; each file of pins names one, with its hash or the one given."""
     found = {name: wheel(tmp_path / "wheels", name) for name in ("builds", "stands")}
     environment = os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels"), "PIP_EXTRA_INDEX_URL": ""}
 
