@@ -30,7 +30,8 @@ test: .venv/installed lint
 
 # the long form of the tests that kill, fill disks and make files fail; 30 minutes at most
 torture: .venv/installed
-	timeout 1800 pytest --torture tests/data/test_hostile_images.py tests/training/test_torture_training.py tests/workflow/test_torture_workflow.py
+	timeout 1800 pytest --torture tests/data/test_hostile_images.py tests/training/test_torture_training.py \
+		tests/workflow/test_places.py tests/workflow/test_torture_workflow.py
 	python -m benchmarks.page
 
 # puts small faults into a copy of the code, one at a time, and sees whether the tests find them (tests/mutants/); 15 minutes at most

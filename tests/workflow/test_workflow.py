@@ -44,7 +44,7 @@ def project(finished, tmp_path_factory) -> Path:
     return shutil.copytree(finished, tmp_path_factory.mktemp("project"), dirs_exist_ok=True)
 
 
-def test_every_model_is_judged_on_every_attack_s_evaluation_set(project):
+def test_each_attack_is_judged_on_its_models_and_on_those_of_the_other_family(project):
     rows = read_table(project / RESULTS / "tables/measures.csv", tuple(MEASURES))
     success = [r for r in rows if r["measure"] == "attack_success_top1" and r["seed"] == "all"]
     assert {(r["attack"], r["defence"], r["checkpoint"], r["evaluation_set"]) for r in success} == {
