@@ -118,9 +118,9 @@ class DataSettings:
     )
 
     @staticmethod
-    def embedded(settings: Mapping[str, Any]) -> bool:
-        """Whether a split is drawn from the embedded scenes."""
-        return not settings["url_list"] and len(settings["tables"]) < len(SPLITS)
+    def drawn(settings: Mapping[str, Any]) -> list[str]:
+        """The splits that are drawn from the embedded scenes: without a list of URLs those without a table."""
+        return [] if settings["url_list"] else [split for split in SPLITS if split not in settings["tables"]]
 
     @classmethod
     def problems(cls, settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -131,7 +131,7 @@ class DataSettings:
         classes = read_lines(Path(settings["classes"]))
         if len(set(classes)) < len(classes):
             yield "classes", f"{settings['classes']} lists a class twice"
-        if cls.embedded(settings):
+        if cls.drawn(settings):
             for fault in pattern_faults(Path(settings["captions"])):
                 yield "captions", fault
             if settings["nameless_captions"] and (fault := nameless_fault(Path(settings["captions"]))):

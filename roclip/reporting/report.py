@@ -28,7 +28,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_lines, read_table
 from roclip.core.options import Stage, option
 from roclip.core.provenance import SUFFIX, commit, read_record
-from roclip.core.words import checkpoint_label
+from roclip.core.words import checkpoint_label, counted
 from roclip.core.yaml_files import read_mapping
 from roclip.data.downstream_sets import absent_sets
 from roclip.data.url_list import SPLITS
@@ -270,6 +270,7 @@ def render(template: Path, content: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["counted"] = counted
     try:
         return environment.get_template(template.name).render(content)
     except jinja2.TemplateNotFound:
