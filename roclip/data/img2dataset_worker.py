@@ -11,6 +11,7 @@ import threading
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from roclip.core.options import Stage, option, run_stage
 from roclip.data.safe_http import Guard
@@ -65,6 +66,9 @@ def run(options: WorkerOptions) -> None:
 
 STAGE = Stage(WorkerOptions, run)
 
+# img2dataset imports wandb, which is slow, writes to TMPDIR and is switched off above; also in the processes that it starts
+if __name__ in ("__main__", "__mp_main__"):
+    sys.modules["wandb"] = ModuleType("wandb")
 if __name__ == "__main__":
     die_with_parent()
     run_stage("img2dataset_worker", STAGE, __doc__, sys.argv[1:])
