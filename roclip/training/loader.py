@@ -6,9 +6,13 @@ decoded, as torchvision's RandomResizedCrop does, which is faster than decoding 
 """
 
 import logging
+import math
 import mmap
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from tempfile import NamedTemporaryFile
+from typing import Any
 
 import numpy as np
 import psutil
@@ -30,6 +34,9 @@ CHUNK = 64  # images that a worker decodes at a time; a batch is put together fr
 AHEAD = 2  # chunks that each worker is given ahead of time
 WAIT = 300  # seconds without a chunk after which a worker is taken to hang, as on a network file system that went away
 
+# forked workers start at once, and those that are spawned import PyTorch first, in every epoch; but macOS ends forked ones that
+# use its libraries
+START = "fork" if sys.platform == "linux" else "spawn"
 GRACE = 30  # seconds that a worker lives on after SIGTERM
 ROOM = 4  # images are kept on a GPU where so many times their size is free: the towers need the most of it
 
@@ -130,7 +137,7 @@ class FromFiles:
         least, most = min(map(len, batches), default=1), max(map(len, batches), default=1)
         room = -(-max(1, AHEAD * self.workers) // -(-least // CHUNK)) + 1  # batches at work at a time, and the one handed out
         shape = room, len(draws), most, self.size, self.size, 3
-        shared = np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8).reshape(shape)
+        shared = _Shared(shape)
         copied: list = [None] * room
 
         def chunks() -> Iterator[tuple[int, int, list[int]]]:
@@ -141,15 +148,15 @@ class FromFiles:
                 for part, chosen in enumerate(rows.split(CHUNK)):
                     yield number % room, part * CHUNK, chosen.tolist()
 
-        forked = {"timeout": WAIT, "prefetch_factor": AHEAD, "multiprocessing_context": "fork"} if self.workers else {}
+        beside = {"timeout": WAIT, "prefetch_factor": AHEAD, "multiprocessing_context": START} if self.workers else {}
         loader = DataLoader(
             _Images(self.files, self.size, self.min_area, draws, shared), sampler=chunks(), batch_size=None,
-            num_workers=self.workers, worker_init_fn=_outlive_a_stop, **forked,
+            num_workers=self.workers, worker_init_fn=_outlive_a_stop, **beside,
             generator=torch.Generator(),  # or it would draw from the global one
         )  # fmt: skip
         try:
-            faults = iter(loader)  # workers are forked before the memory is pinned
-            memory = torch.from_numpy(shared)
+            faults = iter(loader)  # workers are started before the memory is pinned
+            memory = torch.from_numpy(shared.array)
             with feed.pinned(memory, self.device):
                 for number, rows in enumerate(batches):
                     for _ in rows.split(CHUNK):
@@ -181,9 +188,9 @@ def _outlive_a_stop(_: int) -> None:
 
 
 class _Images(Dataset):
-    """What a worker holds: files, the draws of each view, and where images go: uint8 (batches, views, batch, size, size, 3)."""
+    """What a worker holds: files, the draws of each view, and where images go: (batches, views, batch, size, size, 3)."""
 
-    def __init__(self, files: "_Texts", size: int, min_area: float, draws: Sequence[Tensor | None], shared: np.ndarray) -> None:
+    def __init__(self, files: "_Texts", size: int, min_area: float, draws: Sequence[Tensor | None], shared: "_Shared") -> None:
         self.files, self.size, self.min_area, self.shared = files, size, min_area, shared
         self.draws = [None if each is None else each[:, :5].numpy() for each in draws]
 
@@ -193,10 +200,33 @@ class _Images(Dataset):
         for place, row in enumerate(rows, start):
             path, drawn = self.files[row], [None if each is None else each[row].tolist() for each in self.draws]
             try:
-                self.shared[batch, :, place] = decode_views(path, self.size, drawn, self.min_area)
+                self.shared.array[batch, :, place] = decode_views(path, self.size, drawn, self.min_area)
             except Exception as error:  # Pillow raises many kinds
                 return f"{path} can no longer be read ({error}); bring it back and start again"
         return ""
+
+
+class _Shared:
+    """Memory that this process and its workers see: uint8 of a shape. Forked workers have it already, others map its file."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape, self.file = shape, None
+        if START == "spawn":
+            self.file = NamedTemporaryFile()  # noqa: SIM115  it is there for as long as this is
+            self.file.truncate(math.prod(shape))
+        self._map()
+
+    def _map(self) -> None:
+        memory = mmap.mmap(self.file.fileno() if self.file else -1, math.prod(self.shape))
+        self.array = np.frombuffer(memory, np.uint8).reshape(self.shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"shape": self.shape, "name": self.file.name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.shape = state["shape"]
+        with open(state["name"], "r+b") as self.file:
+            self._map()
 
 
 class _Texts:

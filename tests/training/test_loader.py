@@ -1,10 +1,12 @@
 """Images from files: the same for any number of workers, crops as Pillow and torchvision make them, and no silent damage."""
 
+import gc
 import io
 import itertools
 import os
 import signal
 import tarfile
+import tempfile
 from collections.abc import Sequence
 from functools import partial
 from types import SimpleNamespace
@@ -93,6 +95,17 @@ def test_the_bits_are_the_same_for_any_number_of_workers(paths):
     runs = [pixels(FromFiles(paths, SIZE, AREA, workers, CPU), order(150, 70), draws) for workers in (0, 1, 2)]
     for run in runs[1:]:
         assert all(torch.equal(a, b) for a, b in zip(run, runs[0], strict=True))
+
+
+def test_workers_that_are_not_forked_give_the_same_bits_and_leave_no_file(paths, monkeypatch, tmp_path):
+    draws = augmentation.epoch_draws(len(paths), 0, 1)
+    forked = pixels(FromFiles(paths, SIZE, AREA, 2, CPU), order(150, 7), draws)
+    monkeypatch.setattr(loader, "START", "spawn")  # as on macOS
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    spawned = pixels(FromFiles(paths, SIZE, AREA, 2, CPU), order(150, 7), draws)
+    assert all(torch.equal(a, b) for a, b in zip(forked, spawned, strict=True))
+    gc.collect()
+    assert not list(tmp_path.iterdir())
 
 
 def test_each_image_is_cropped_by_the_draws_of_its_row(paths):
