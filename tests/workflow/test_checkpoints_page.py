@@ -28,7 +28,7 @@ def place(tmp_path_factory):
     (folder / "data/imagenet/templates.txt").write_text("a photo of a {}\n")
     for name in on_top("cc3m")["data"]["url_list"].values():
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text("a banana\thttp://h/a\n" * 1_000_000)
+        (folder / name).write_text("a banana\thttp://h/a\n" * 1_100_000)
     return folder
 
 
@@ -51,10 +51,10 @@ def test_fine_tuning_starts_from_one_model_that_has_seen_no_poison():
     config, plan = check(on_top("finetune"), ATTACKS)
     trained = [step for step in plan.steps() if plan.models[step.split("/")[1]].stage == "train"]
     assert trained == [
-        "clean/pretrained/seed10", "targeted/finetuned/seed10", "targeted/roclip_finetuned/seed10",
-        "sinusoid/finetuned/seed10", "sinusoid/roclip_finetuned/seed10",
+        "clean/pretrained/seed10", "targeted/tuned_on_poison/seed10", "targeted/roclip_tuned_on_poison/seed10",
+        "sinusoid/tuned_on_poison/seed10", "sinusoid/roclip_tuned_on_poison/seed10",
     ]  # fmt: skip
     assert plan.attack["clean"]["clean_pairs"] < config["data"]["train_scenes"]
-    assert plan.models["cleanclip"].start_from == "finetuned"
-    for name in ("finetuned", "roclip_finetuned"):
+    assert plan.models["cleanclip"].start_from == "tuned_on_poison"
+    for name in ("tuned_on_poison", "roclip_tuned_on_poison"):
         assert (plan.models[name].start_attack, plan.models[name].start_from) == ("clean", "pretrained")
