@@ -32,6 +32,7 @@ test: .venv/installed lint
 torture: .venv/installed
 	timeout 1800 pytest --torture tests/data/test_hostile_images.py tests/training/test_torture_training.py \
 		tests/workflow/test_places.py tests/workflow/test_torture_workflow.py
+	python -m benchmarks.hostile
 	python -m benchmarks.page
 
 # puts small faults into a copy of the code, one at a time, and sees whether the tests find them (tests/mutants/); 15 minutes at most

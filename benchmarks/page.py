@@ -1,4 +1,4 @@
-"""Writes the tables of docs/benchmarks.md and docs/torture.md from the CSVs that benchmarks and `make torture` wrote.
+"""Writes the tables of docs/benchmarks.md and docs/robustness.md from the CSVs that benchmarks and `make torture` wrote.
 
 A table stands between the lines `<!-- NAME.csv -->` and `<!-- end -->`; what stands between them is replaced. What was
 not run yet has no CSV, and the page says so.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from roclip.core.atomic import atomic
 
-PAGES = (Path("docs/benchmarks.md"), Path("docs/torture.md"))
+PAGES = (Path("docs/benchmarks.md"), Path("docs/robustness.md"))
 TABLE = re.compile(r"(<!-- (\w+\.csv) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md and docs/torture.md say what the runs wrote."""
+"""docs/benchmarks.md and docs/robustness.md say what the runs wrote."""
 
 import re
 
@@ -9,7 +9,7 @@ from roclip.core.files import read_table
 from tests.conftest import ROOT
 from tests.fixtures.hostile_tables import READ, READERS, REFUSED
 
-TORTURE = (ROOT / "docs/torture.md").read_text()
+TORTURE = (ROOT / "docs/robustness.md").read_text()
 PAGE = (ROOT / "docs/benchmarks.md").read_text()
 TABLES = {path.name for path in (ROOT / "benchmarks").glob("*.csv")}
 
