@@ -113,10 +113,10 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 def decode_whole(content: bytes) -> Image.Image:
     """The whole image of a file's bytes: RGB, upright, on white. Raises as `decode`."""
-    with _opened(content) as image:
-        upright = _upright(image, _orientation(image))
-        upright.load()
-        return upright
+    with _opened(content) as opened:
+        image = _upright(opened, _orientation(opened))
+        image.load()
+        return image
 
 
 def decode_bytes(content: bytes, size: int) -> np.ndarray:
