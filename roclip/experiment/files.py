@@ -85,8 +85,10 @@ def read_config(home: Path, given: Mapping[str, Any], files: Iterable[str]) -> d
     """The workflow's config.yaml with what is given in its place: mappings key by key, all else as a whole.
 
     home: the workflow's own folder; its files are found there unless they are in the one that it runs in. files: those that
-    `given` was read from. Raises UserError for files that YAML misreads.
+    `given` was read from. Raises UserError for files that YAML misreads, and for a folder whose name Snakemake would.
     """
+    if set("{}:") & set(str(home.resolve())):
+        raise UserError(f"{home.resolve()}: the folder of this workflow may hold no braces and no colon; rename it")
     defaults = home / "config/config.yaml"
     check_files([defaults, *files])
     config = merged(yaml.safe_load(defaults.read_text(encoding="utf-8")), given)

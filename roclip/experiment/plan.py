@@ -15,11 +15,13 @@ from typing import Any
 from roclip.core.atomic import atomic
 from roclip.core.errors import UserError
 from roclip.core.files import read_json
+from roclip.data.downstream_sets import FOLDERS
 from roclip.evaluation import OWN, PAIRS, attack_set
 from roclip.experiment.steps import Step
 from roclip.training.settings import TOWERS
 
 VARIANT = r"[a-z0-9_.~-]+"  # of which the names of attacks, defences, variants and steps are made
+SET = "|".join([OWN, PAIRS, *FOLDERS, attack_set(VARIANT)])  # the names of evaluation sets
 
 
 @dataclass(frozen=True)

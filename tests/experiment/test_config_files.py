@@ -1,6 +1,7 @@
 """What YAML drops or rereads without a word is named with file and line."""
 
 import copy
+import shutil
 import time
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from attacks import ATTACKS
 from roclip.core.errors import UserError
 from roclip.experiment.config import check
-from roclip.experiment.files import check_arguments, check_files
+from roclip.experiment.files import check_arguments, check_files, read_config
 from roclip.experiment.plan import Plan
 from tests.conftest import ROOT
 from tests.fixtures.configs import COMPLETE, CONFIG
@@ -174,3 +175,12 @@ def test_any_config_is_a_plan_or_one_line(config):
         message = str(error)
         assert message.isprintable()
         message.encode()
+
+
+@pytest.mark.parametrize("name", ["a{b}", "a:b", "}"])
+def test_a_workflow_in_a_folder_that_snakemake_would_misread_is_refused(tmp_path, name):
+    shutil.copytree(ROOT / "config", tmp_path / name / "config")
+    with pytest.raises(UserError, match="may hold no braces and no colon; rename it"):
+        read_config(tmp_path / name, {}, [])
+    (tmp_path / name).rename(tmp_path / "a b ä")
+    assert read_config(tmp_path / "a b ä", {}, [])["experiment"]

@@ -20,7 +20,7 @@ EXAMPLES = re.findall(r"```(python|yaml)\n(.*?)```", (ROOT / "docs/extending.md"
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory) -> Path:
     """A copy of the project into which every example was pasted."""
-    project, config = copy_of_the_project(tmp_path_factory.mktemp("extended")), {"attack": {}, "defence": {}}
+    project, config = copy_of_the_project(tmp_path_factory.mktemp("extended")), {"attack": {}, "defence": {}, "data": {}}
     defences: dict[str, None] = {}
     for language, text in EXAMPLES:
         if language == "yaml":
@@ -28,6 +28,7 @@ def extended(tmp_path_factory) -> Path:
             config |= {"attacks": block.get("attacks", config.get("attacks"))}
             config["attack"] |= block.get("attack", {})
             config["defence"] |= block.get("defence", {})
+            config["data"] |= block.get("data", {})
             defences |= dict.fromkeys(block.get("defences", []))
             continue
         path, _, code = text.removeprefix("# ").partition("\n")
@@ -38,7 +39,8 @@ def extended(tmp_path_factory) -> Path:
             (project / path).write_text(code)
     for attack in config["attack"].values():
         attack |= {"poisons": 8, "evaluation_images": 40}  # the data of config/test.yaml are small
-    config |= {"experiment": "extended", "defences": list(defences), "data": SMALLER["data"]}
+    config |= {"experiment": "extended", "defences": list(defences)}
+    config["data"] |= SMALLER["data"] | {"train_scenes": 1100}  # 500 of which are held out
     (project / "extended.yaml").write_text(yaml.safe_dump(config))
     return project
 

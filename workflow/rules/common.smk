@@ -12,12 +12,11 @@ sys.path.insert(0, str(HOME))
 from attacks import ATTACKS
 from roclip.core.errors import UserError
 from roclip.core.orphan import STARTER, starter
-from roclip.data.downstream_sets import FOLDERS
-from roclip.evaluation import MEASURES, OWN, PAIRS, attack_set
+from roclip.evaluation import MEASURES
 from roclip.experiment.config import check
 from roclip.experiment.files import read_config
 from roclip.experiment.first_look import first_look
-from roclip.experiment.plan import VARIANT
+from roclip.experiment.plan import SET, VARIANT
 from roclip.experiment.run_lock import begin, folder_of, write_down
 from roclip.experiment.run_times import expected_time, run_times, trainings_at_a_time
 from roclip.experiment.targets import Targets
@@ -26,8 +25,6 @@ from roclip.reporting.planned import paper_tables
 from roclip.reporting.power import power
 
 STARTED = time.time()
-if set("{}:") & set(str(HOME)):
-    sys.exit(f"error: {HOME}: the folder of this workflow may hold no braces and no colon; rename it")
 HERE = Path() if HOME == Path.cwd() else HOME  # how the paths of the workflow's own files begin
 try:
     CONFIG, PLAN = check(read_config(HERE, config, workflow.configfiles), ATTACKS)
@@ -48,7 +45,7 @@ wildcard_constraints:
     defence=VARIANT,
     step=VARIANT,
     seed=r"\d+",
-    set="|".join([OWN, PAIRS, *FOLDERS, attack_set(VARIANT)]),
+    set=SET,
     measure="|".join(MEASURES),
     figure="|".join(TARGETS.figures),
 
