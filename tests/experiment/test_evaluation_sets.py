@@ -37,11 +37,10 @@ def encoded(wanted, name):
 
 
 def test_each_set_has_the_measures_that_are_for_it(wanted):
-    of = {tuple(Path(path).parts[-2:]) for path in wanted.measures_of("patch", "clip", 10)}
-    assert of == {
-        ("own", "zero_shot.json"), ("own", "linear_probe.json"), ("pairs", "retrieval.json"),
-        ("attack-text_trigger", "retrieval_success.json"), ("attack-patch", "attack_success.json"),
-    }  # fmt: skip
+    both = {("own", "zero_shot.json"), ("own", "linear_probe.json"), ("pairs", "retrieval.json")}
+    for attack, success in (("patch", "attack_success.json"), ("text_trigger", "retrieval_success.json")):
+        of = {tuple(Path(path).parts[-2:]) for path in wanted.measures_of(attack, "clip", 10)}
+        assert of == {*both, (f"attack-{attack}", success)}
 
 
 def test_captions_are_looked_up_among_the_test_images(wanted):

@@ -59,6 +59,7 @@ def test_without_that_they_end_a_process(tmp_path):
 )
 def test_a_hangup_ends_neither_a_run_nor_its_jobs(code):
     start = "import logging, os, signal, subprocess; from roclip.experiment.terminal import outlive_terminal; "
+    start += "signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # the tests may run under nohup
     for outlive, survives in (("outlive_terminal(logging.getLogger()); ", True), ("", False)):
         done = subprocess.run([sys.executable, "-c", start + outlive + code], cwd=ROOT, capture_output=True)
         assert (done.returncode == 0) == survives
