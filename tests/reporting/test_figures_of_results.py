@@ -90,7 +90,7 @@ def test_a_point_of_a_sweep_that_has_not_learned_has_no_success_and_says_so():
     rows = [result("a", f"noting~often~{n}", "last_clip", n / 10, zero_shot=0.5) for n in (0, 5)]
     for row in rows[0]:
         row["learned"] = 0
-    left, right = sweep(table(*rows), pd.DataFrame(swept("s", ["often 0", "often 5"])), RECIPES).axes
+    left, right = sweep(table(*rows), pd.DataFrame(swept("s", ["often 0", "often 5"])), RECIPES, COLOURED).axes
     assert [text.get_text() for text in left.texts] == ["not learned"]
     (success,), (accuracy,) = series(left).values(), series(right).values()
     assert success == pytest.approx([float("nan"), 50], nan_ok=True)
@@ -152,6 +152,7 @@ def test_without_any_attack_there_is_nothing_to_show():
 
 
 RECIPES = {name: {"train": {"kind": kind}} for name, kind in {"noting": NOTING, "clip": "clip", "other": "clip"}.items()}
+COLOURED = {"clip": "#111111", "noting": "#222222", "other": "#333333"}
 
 
 def test_a_sweep_joins_numbers_in_the_given_order_and_leaves_gaps():
@@ -161,12 +162,13 @@ def test_a_sweep_joins_numbers_in_the_given_order_and_leaves_gaps():
         result("a", "noting~often~5", "last_noting", 0.1),
         result("a", "noting~often~1", "last_noting", 0.2),
     ]
-    left, right = sweep(table(*rows), pd.DataFrame(swept("s", ["often 0", "often 5", "often 1"])), RECIPES).axes
+    left, right = sweep(table(*rows), pd.DataFrame(swept("s", ["often 0", "often 5", "often 1"])), RECIPES, COLOURED).axes
     assert [label.get_text() for label in left.get_xticklabels()] == ["0", "5", "1"]
     drawn = series(left)
     assert drawn["a, noting, last CLIP epoch"] == pytest.approx([90, 40, float("nan")], nan_ok=True)
     assert drawn["a, noting, last noting epoch"] == pytest.approx([float("nan"), 10, 20], nan_ok=True)
     assert [c[0].get_linestyle() for c in left.containers] == list(LINE_STYLES[:2])
+    assert {c[0].get_color() for c in left.containers} == {COLOURED["noting"]}, "as in other figures"
     low, high = left.containers[0][2][0].get_segments()[0][:, 1]
     assert (low, high) == pytest.approx((45, 95))
     assert series(right)["a, noting, last noting epoch"][1:] == pytest.approx([90, 90])
@@ -174,14 +176,14 @@ def test_a_sweep_joins_numbers_in_the_given_order_and_leaves_gaps():
 
 def test_settings_in_words_are_not_joined():
     sweeps = pd.DataFrame(swept("halves", ["images true, captions never", "images false"]))
-    top, _ = sweep(table(*(result("a", defence, "last_clip") for defence in sweeps.defence)), sweeps, RECIPES).axes
+    top, _ = sweep(table(*(result("a", defence, "last_clip") for defence in sweeps.defence)), sweeps, RECIPES, COLOURED).axes
     assert [c[0].get_linestyle() for c in top.containers] == ["None"]
 
 
 def test_a_sweep_without_axes_compares_defences():
     sweeps = pd.DataFrame(swept("halves", [""], "clip") + swept("halves", [""], "other"))
     rows = table(result("a", "clip", "last_clip", 0.8), result("a", "other", "last_clip", 0.3))
-    top, bottom = sweep(rows, sweeps, RECIPES).axes
+    top, bottom = sweep(rows, sweeps, RECIPES, COLOURED).axes
     assert [label.get_text() for label in bottom.get_xticklabels()] == ["clip", "other"]
     assert series(top) == {"a, last CLIP epoch": pytest.approx([80, 30])}
 

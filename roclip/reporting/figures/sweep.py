@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from roclip.core.columns import SWEEPS
 from roclip.core.deferred import Deferred
 from roclip.core.words import checkpoint_label
+from roclip.experiment.plan import base
 from roclip.experiment.schema import STEPS
 from roclip.reporting.figures.base import Figure, checkpoints_of, read, read_results
 from roclip.reporting.figures.style import LINE_STYLES, MARKERS, empty, fill, legend_below, palette, percent_axis
@@ -49,11 +50,15 @@ class Sweep(Figure):
     @classmethod
     def draw(cls, name: str, plan: Plan, results: Path) -> plt.Figure:
         points = read(results / cls.reads[1], SWEEPS)
-        return sweep(read_results(results), points[points.sweep == name.removeprefix(PREFIX)], plan.defence)
+        order = palette(map(base, plan.defences()))
+        return sweep(read_results(results), points[points.sweep == name.removeprefix(PREFIX)], plan.defence, order)
 
 
-def sweep(results: pd.DataFrame, points: pd.DataFrame, recipes: Recipes) -> plt.Figure:
-    """A series for each base attack, base defence and checkpoint; without axes, the defences take the place of the settings."""
+def sweep(results: pd.DataFrame, points: pd.DataFrame, recipes: Recipes, colours: Mapping[str, str]) -> plt.Figure:
+    """A series for each base attack, base defence and checkpoint; without axes, the defences take the place of the settings.
+
+    colours: of the defences, as in the other figures of the experiment.
+    """
     by_defence = not points.setting.any()
     axis_label, values = ("", None) if by_defence else numeric_axis(points, recipes)
     points = points.assign(place=points.base_defence if by_defence else points.setting)
@@ -63,7 +68,7 @@ def sweep(results: pd.DataFrame, points: pd.DataFrame, recipes: Recipes) -> plt.
     if rows.empty:
         return empty("Nothing of this sweep was measured")
     figure, axes = two_panels(places, joined=values is not None)
-    handles = draw_series(axes, rows, points, joined=values is not None)
+    handles = draw_series(axes, rows, points, palette(points.base_attack) if by_defence else colours, joined=values is not None)
     for axis, title in zip(axes, TITLES, strict=True):
         axis.set_xticks(range(len(places)), values or [wrapped(place) for place in places], fontsize=8)
         axis.set_xlim(-0.5, len(places) - 0.5)
@@ -83,10 +88,11 @@ def two_panels(places: list[str], joined: bool) -> tuple[plt.Figure, list[plt.Ax
     return plt.subplots(2, 1, figsize=(1 + 1.7 * max(len(places), 3), 5.2), sharex=True)
 
 
-def draw_series(axes: list[plt.Axes], rows: pd.DataFrame, points: pd.DataFrame, joined: bool) -> list:
+def draw_series(
+    axes: list[plt.Axes], rows: pd.DataFrame, points: pd.DataFrame, colours: Mapping[str, str], joined: bool
+) -> list:
     """Draw every series in both panels; their entries of the legend."""
     attacks, checkpoints = list(dict.fromkeys(points.base_attack)), checkpoints_of(rows)
-    colours = palette(points.base_defence if points.base_defence.any() else points.base_attack)
     groups = dict(list(rows.groupby(["base_attack", "base_defence", "checkpoint"])))
     bases = dict.fromkeys(zip(points.base_attack, points.base_defence, strict=True))
     keys = [(*pair, checkpoint) for pair in bases for checkpoint in checkpoints if (*pair, checkpoint) in groups]
