@@ -65,6 +65,7 @@ bench: .venv/installed
 	python -m benchmarks.tokens
 	python -m benchmarks.memory
 	python -m benchmarks.poisoning
+	python -m benchmarks.check_data
 	python -m benchmarks.detectors
 	python -m benchmarks.probe
 	python -m benchmarks.page
