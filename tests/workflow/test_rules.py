@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections import Counter
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -88,10 +87,12 @@ def test_without_its_plugin_the_slurm_profile_is_one_line():
     assert there.stdout.strip() == str(plain)
 
 
-@pytest.mark.skipif(find_spec("snakemake_executor_plugin_slurm") is not None, reason="the plugin is installed")
-def test_snakemake_without_the_plugin_shows_no_usage():
+def test_snakemake_without_the_plugin_shows_no_usage(tmp_path):
+    hide = "import importlib.util as u; f = u.find_spec; u.find_spec = lambda n, *a: None if n.endswith('_slurm') else f(n, *a)"
+    (tmp_path / "sitecustomize.py").write_text(hide)
     command = [SNAKEMAKE, "-n", "--profile", "profiles/slurm", "--configfile", "config/test.yaml"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.strip().count("\n") <= 1  # and which profiles are used
 
