@@ -5,4 +5,9 @@ from roclip.defences.given import Given
 from roclip.defences.roclip import RoCLIP
 from roclip.defences.safeclip import SafeCLIP
 
-TRAININGS: dict[str, type[Defence]] = {"clip": Defence, "roclip": RoCLIP, "given": Given, "safeclip": SafeCLIP}
+TRAININGS: dict[str, type[Defence]] = {
+    "clip": Defence,
+    "roclip": RoCLIP,
+    "given": Given,
+    "safeclip": SafeCLIP,
+}

@@ -29,7 +29,7 @@ from roclip.evaluation import OWN, SUCCESS, attack_set
 from roclip.experiment.plan import Plan, base
 from roclip.reporting.figures.base import PLAIN_KIND
 from roclip.reporting.intervals import over_trainings, sampling_error, student
-from roclip.reporting.learned import NOT_LEARNED, learned_above
+from roclip.reporting.learned import NOT_LEARNED, useful_above
 
 NOT_REACHED = "not reached"
 Row = dict[str, Any]
@@ -248,7 +248,7 @@ def ends(measures: Iterable[Mapping[str, Any]], classes: int, mains: Mapping[str
     for (attack, defence, kind), seeds in sorted(found.items(), key=lambda item: item[0][2] != mains.get(item[0][1])):
         whole = {seed: rows for seed, rows in seeds.items() if len(rows) == 2 and all(row["n"] for row in rows.values())}
         points = {s: (share(rows["accuracy"]), share(rows["success"])) for s, rows in whole.items()}
-        floors = {seed: learned_above(classes, rows["accuracy"]["n"]) for seed, rows in whole.items()}
+        floors = {seed: useful_above(classes, rows["accuracy"]["n"]) for seed, rows in whole.items()}
         states = {seed: "" if points[seed][0] > floors[seed] else NOT_LEARNED for seed in whole}
         if whole:
             names = {"attack": attack, "defence": defence, "kind": kind, "at": "end", "of": ""}
@@ -270,7 +270,7 @@ def comparisons(
     plan: Plan, history: Sequence[Mapping[str, Any]], classes: int, images: int, judged: Mapping[str, int]
 ) -> dict[str, Comparison]:
     """By attack its comparison; images: of which accuracies in the history are; judged: how many each attack's set has."""
-    mains, floor = main_kinds(history), learned_above(classes, images)
+    mains, floor = main_kinds(history), useful_above(classes, images)
     return {
         attack: Comparison(curves, mains, lambda name: is_from_scratch(plan, name), 1 / classes, floor, judged[attack])
         for attack, curves in points_of(history).items()

@@ -53,7 +53,8 @@ def test_what_else_is_wrong_with_a_lock_is_no_mistake_of_the_user(tmp_path, monk
 
 
 def test_one_process_holds_a_lock_and_it_ends_with_it(tmp_path):
-    code = "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); print(flush=True); sys.stdin.read()"
+    code = "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); "
+    code += "print(flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", code, str(tmp_path / "a")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other, open(tmp_path / "a", "a") as file:
         other.stdout.readline()
