@@ -8,7 +8,7 @@ all epochs are measured alike; the full evaluation of the last weights stands be
   clip or, where it has none, as a repair, of the kind of its last epoch; others, as of matching epochs, are judged beside it.
 - A curve is made monotone: epochs count that bring the accuracy above that of all before, and between them success is
   interpolated linearly. So a value is that at which training first had the accuracy. A model that is trained from scratch
-  starts from chance, in accuracy and success; one that goes on from other weights has no values below its first epoch.
+  starts from chance, in accuracy and success; one that starts from other weights has no values below its first epoch.
 - An accuracy that a training never had gives no value: it is not reached, and counted. Epochs without a number are left out.
 - `common` is the largest accuracy that every recipe without variants which learned in every seed reached in every seed;
   `own` that of one recipe after its last epoch, seed by seed; `area` the mean of success over the accuracies from those at

@@ -24,7 +24,7 @@ ASR_DEFINITIONS = {
 def read_reference(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV of published numbers.
 
-    Raises UserError as `read_table`, and for a value that is no finite number or an attack success without a known definition.
+    Raises UserError as `read_table`, and for a value that is NaN or infinite or an attack success without a known definition.
     """
     rows = read_table(path, tuple(REFERENCE))
     for number, row in enumerate(rows, 1):
