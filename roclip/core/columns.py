@@ -163,7 +163,7 @@ EQUAL_ACCURACY = {  # tables/equal_accuracy.csv: attack success at equal zero-sh
     "high": "its upper end",
     "reached": "trainings that have a value",
     "seeds": "of so many",
-    "floor": "zero-shot accuracy up to which nothing was learned, three standard errors above chance",
+    "floor": "zero-shot accuracy up to which a model has not learned",
     "state": "why there is no value: not learned or not reached",
 }
 EQUAL_DIFFERENCES = {  # tables/equal_differences.csv: two defences at equal zero-shot accuracy, paired by seed

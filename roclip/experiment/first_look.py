@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from roclip.data.settings import DataSettings
+from roclip.data.url_list import SPLITS
 
 
 def first_look(results: Path, data: Mapping[str, Any]) -> list[str]:
@@ -14,7 +15,7 @@ def first_look(results: Path, data: Mapping[str, Any]) -> list[str]:
     What is wrong with the data is a line here and stops nothing; the stage that needs them says it as an error.
     """
     drawn = DataSettings.drawn(data)
-    if not data["url_list"] and not data["tables"]:
+    if len(drawn) == len(SPLITS):
         return []
     command = ["roclip", "check-data", "--configfile", str(results / "config.yaml")]
     done = subprocess.run(command, capture_output=True, text=True)
