@@ -1,4 +1,7 @@
-"""What counts and checkpoints are called in sentences and headings."""
+"""What counts and checkpoints are called in sentences and headings, and which name a misspelt one may stand for."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 ACRONYMS = {"clip": "CLIP"}
 
@@ -18,3 +21,20 @@ def checkpoint_label(name: str) -> str:
         return name.replace("_", " ")
     words = [ACRONYMS.get(word, word) for word in name.split("_")]
     return " ".join([*words, "epoch" if words[0] == "last" and len(words) > 1 else "weights"])
+
+
+def nearest(written: str, names: Iterable[str]) -> str:
+    """The name that is written most like a word, whatever its case; nothing where none is much like it.
+
+    >>> nearest("Learning rate", ["epochs", "learning_rate"]), nearest("colour", ["epochs"])
+    ('learning_rate', '')
+    """
+    known: dict[str, str] = {}
+    for name in names:
+        known.setdefault(_folded(name), name)
+    found = get_close_matches(_folded(written), known, 1)
+    return known[found[0]] if found else ""
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("_", " ")

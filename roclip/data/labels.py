@@ -5,19 +5,12 @@ A label that is no class would show after all trainings only.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from roclip.core.errors import UserError
 from roclip.core.files import read_lines
+from roclip.core.words import nearest
 from roclip.data.class_mentions import named_by
-
-
-def nearest(label: str, classes: Sequence[str]) -> str:
-    """The class that is written most like a label, whatever its case; nothing where none is much like it."""
-    lower = {name.lower(): name for name in reversed(classes)}
-    found = get_close_matches(label.lower().replace("_", " "), lower, 1)
-    return lower[found[0]] if found else ""
 
 
 def checked(rows: Iterable[tuple[str, str]], source: Path, classes_file: Path) -> Iterator[tuple[str, str]]:

@@ -47,7 +47,7 @@ class EncodeOptions:
     quarantine: Path = option("the CSV of the images that were left out, to write", role="setting")
     roots: tuple[str, ...] = same_option(DataSettings, "roots")
     max_bad_fraction: float = same_option(DataSettings, "max_bad_fraction")
-    precision: str = option("arithmetic of the towers", choices=("bf16", "float32"))
+    precision: str = option("arithmetic of the towers", choices=("auto", "bf16", "float32"))
     device: str = option("where to encode; auto: on the GPU when there is one", "auto", choices=("auto", "cpu", "cuda"))
     threads: int = option("CPU threads", 1, minimum=1)
 

@@ -10,6 +10,7 @@ from jsonschema.validators import extend
 
 from roclip.core.errors import UserError
 from roclip.core.options import PATH, whole
+from roclip.core.words import nearest
 from roclip.core.yaml_files import DEEPEST, LARGEST
 from roclip.defences.detectors import DETECTORS
 from roclip.experiment.schema import STEPS
@@ -129,7 +130,9 @@ class _Messages:
             return f"{key}: belongs to a step of the recipe since version 2: write defence.{path[1]}.{step}.{name}"
         kinds = self._kinds_with(name, _family(path))
         why = f"an option of kind {' and '.join(kinds)}, not of '{error.instance['kind']}'" if kinds else "unknown key"
-        return f"{key}: {why}; legal here: {', '.join(sorted(legal - {'kind'}))}"
+        like = nearest(str(name), () if kinds else sorted(legal))
+        meant = f"; did you mean '{like}'?" if like else ";"
+        return f"{key}: {why}{meant} legal here: {', '.join(sorted(legal - {'kind'}))}"
 
     def _kinds_with(self, name: Any, family: str | None) -> list[str]:
         return [kind for kind, owner in self.registries.get(family, {}).items() if name in _options(owner)]
@@ -144,6 +147,8 @@ class _Messages:
             return f"{key}: a recipe needs the step `train`; its steps are {', '.join(STEPS)}"
         if name and name[1] == "kind":
             return f"{key}: 'kind' is a required property; kinds are {', '.join(self.registries[_family(path)])}"
+        if name and name[1] == "scored_by":
+            return f"{key}: say by which training the pairs are scored, as in scored_by: {{ kind: clip }}"
         return f"{key}: {error.message}"
 
     def _illegal_text(self, error: ValidationError, path: list) -> str:

@@ -113,6 +113,15 @@ def fingerprint_of(tokenizer: SimpleTokenizer) -> str:
     return fingerprint(tokenizer.encoder, list(tokenizer.bpe_ranks), tokenizer.context_length)
 
 
+def computes_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16; a CPU without takes some 30 times as long for it as for float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able = torch.cpu.get_capabilities()
+    # on x86 the first two, on ARM the last
+    return torch.backends.mkldnn.is_available() and any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 @dataclass(frozen=True)
 class Runtime:
     """Where and how the towers compute: the device, and bfloat16 autocast or float32."""
@@ -122,20 +131,27 @@ class Runtime:
 
     @classmethod
     def choose(cls, precision: str, threads: int, device: str = "auto") -> "Runtime":
-        """Where to compute: `device` is cpu, cuda, or auto, the GPU when there is one; `precision` is bf16 or float32.
+        """Where to compute: `device` is cpu, cuda, or auto, the GPU when there is one; `precision` is bf16, float32, or auto,
+        bf16 where the device `computes_bf16`.
 
         `threads` is for the CPU; float32 is without TF32 on a GPU. Each rank of torchrun takes the GPU of its number. Raises
         UserError where there is none; auto does too where CUDA_VISIBLE_DEVICES names GPUs, as it does in a job that asked for
         some, and PyTorch sees none of them.
         """
         torch.set_num_threads(threads)
+        chosen = cls._device(device)
+        bf16 = computes_bf16(chosen) if precision == "auto" else precision == "bf16"
         # TF32 keeps 10 bits; beside bfloat16 it is for convolutions alone, for the search in a pool is in float32
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = precision == "bf16", False
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = bf16, False
+        return cls(chosen, bf16)
+
+    @staticmethod
+    def _device(device: str) -> torch.device:
         number = int(os.environ.get("LOCAL_RANK", 0))
         found = torch.cuda.device_count()
         asked = os.environ.get("CUDA_VISIBLE_DEVICES", "") not in ("", "-1", "NoDevFiles")
         if device == "cpu" or (device == "auto" and not found and not asked):
-            return cls(torch.device("cpu"), precision == "bf16")
+            return torch.device("cpu")
         # all ranks say so, and none waits for another
         processes = max(number + 1, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
         if found < processes:
@@ -147,7 +163,11 @@ class Runtime:
             raise UserError(
                 f"train.device: GPU {number} cannot be used ({str(error).splitlines()[0]}); see nvidia-smi"
             ) from None
-        return cls(torch.device("cuda", number), precision == "bf16")
+        return torch.device("cuda", number)
+
+    @property
+    def arithmetic(self) -> str:
+        return "bf16" if self.bf16 else "float32"
 
     def cut(self, model: Towers, tokens: Tensor) -> Tensor:
         """Tokens on the host as `model.cut` shortens them; for GPUs to a multiple of 8, of which attention has fast kernels."""

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-import torch
-
 from roclip.core.options import shown
 from roclip.core.provenance import fingerprint, read_inputs, versions
 from roclip.model import towers
@@ -25,8 +23,8 @@ NAMED = 4  # differences in a message
 Identity = Mapping[str, str]  # parts by name; of files and code, their sha256
 
 
-def identity(options: LoopOptions, device: torch.device, *modules: str) -> Identity:
-    """Options, files, code, libraries, device and number of processes.
+def identity(options: LoopOptions, runtime: towers.Runtime, *modules: str) -> Identity:
+    """Options, files, code, libraries, device, arithmetic and number of processes.
 
     Of files that stages wrote, their records count too, and so the images that a table names. modules: of the defence and of
     what reads the pairs, whose code counts with all that it imports.
@@ -37,7 +35,7 @@ def identity(options: LoopOptions, device: torch.device, *modules: str) -> Ident
         name = f"the content of {path.name}"
         parts[name] = f"{parts[name]} {digest}" if name in parts else digest
     parts |= {name: version for name, version in versions().items() if name not in UNUSED}
-    parts["the device"] = device.type
+    parts["the device"], parts["the arithmetic"] = runtime.device.type, runtime.arithmetic
     if batch_norms.depend_on_ranks(options):
         parts[f"{PROCESSES}, on which batch norms depend,"] = os.environ.get("WORLD_SIZE", "1")
     parts[PROCESSES] = os.environ.get("WORLD_SIZE", "1")

@@ -40,9 +40,9 @@ def run(options: LoopOptions, defence: type[Defence], read: Callable[[], Pairs])
     """
     if options.deterministic:
         towers.repeat_to_the_bit()
-    device = towers.Runtime.choose(options.precision, options.threads, options.device).device
-    checkpoints = Checkpoints(options.out / "state", identity(options, device, defence.__module__, read.__module__))
-    with StopSignals().taken() as signals, Ranks.joined(device) as ranks:
+    runtime = towers.Runtime.choose(options.precision, options.threads, options.device)
+    checkpoints = Checkpoints(options.out / "state", identity(options, runtime, defence.__module__, read.__module__))
+    with StopSignals().taken() as signals, Ranks.joined(runtime.device) as ranks:
         ranks.agree("what is trained on, or how,", checkpoints.fingerprint)
         with checkpoints.locked() if ranks.rank == 0 else nullcontext():
             ranks.wait()  # for the lock: until then another process may write states
@@ -60,8 +60,9 @@ def _run(training: Training, checkpoints: Checkpoints, signals: StopSignals) -> 
     if projection := project(training, len(history) + 1):
         gpu = f", {projection.gpu_memory / 1e9:.1f} GB of GPU memory" if projection.gpu_memory else ""
         log.info(
-            "about %d h %.1f min of training ahead; at its peak %.2f GB of memory%s and %.2f GB of disk",
-            projection.seconds // 3600, projection.seconds % 3600 / 60, projection.memory / 1e9, gpu, disk / 1e9,
+            "about %d h %.1f min of training ahead in %s; at its peak %.2f GB of memory%s and %.2f GB of disk",
+            projection.seconds // 3600, projection.seconds % 3600 / 60, training.runtime.arithmetic,
+            projection.memory / 1e9, gpu, disk / 1e9,
         )  # fmt: skip
         memory.warn(training, projection.gpu_memory or projection.memory)
     saved = time.monotonic()
@@ -119,6 +120,7 @@ def save(training: Training, epoch: int, checkpoints: Checkpoints) -> None:
     if kind not in later or options.keep_weights == "every_epoch":
         name = f"{towers.EPOCH}{epoch}" if kind in later else f"last_{kind}"
         record = weights_record(options, training.config, epoch, {str(options.pairs): sha256(options.pairs)})
+        record["arithmetic"] = training.runtime.arithmetic
         if training.ranks.count > 1 and batch_norms.depend_on_ranks(options):
             record["ranks"] = training.ranks.count
         if checkpoints.resumed:

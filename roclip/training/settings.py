@@ -37,7 +37,11 @@ class TrainSettings:
     warmup_steps: int = option("steps of linear warm-up, fewer than the steps of the run", 50, minimum=0)
     crop_area: float = option("least share of the image that a random crop keeps (the paper: 0.08)", 0.4, above=0, maximum=1)
     validation_images: int = option("how many validation images are used after every epoch", 1000, minimum=1)
-    precision: str = option("arithmetic of the towers", "bf16", choices=("bf16", "float32"))
+    precision: str = option(
+        "arithmetic of the towers; auto: bf16 on devices that have instructions for it, float32 on others, which take many "
+        "times as long for bf16",
+        "auto", choices=("auto", "bf16", "float32"),
+    )  # fmt: skip
     checkpoint_minutes: float = option(
         "minutes between checkpoints, from which a training resumes; there is one after every epoch too", 5.0, above=0,
         role="neutral",

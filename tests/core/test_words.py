@@ -1,8 +1,8 @@
-"""Counts and checkpoints in sentences."""
+"""Counts, checkpoints and misspelt names in sentences."""
 
 import pytest
 
-from roclip.core.words import checkpoint_label, counted
+from roclip.core.words import checkpoint_label, counted, nearest
 
 
 def test_a_noun_follows_its_number():
@@ -23,3 +23,14 @@ def test_a_noun_follows_its_number():
 )
 def test_a_checkpoint_is_called_by_its_file(name, label):
     assert checkpoint_label(name) == label
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("Mushroom", "mushroom"), ("mushrooms", "mushroom"), ("ice_cream", "ice cream"), ("zzz", ""),
+        ("golden retriever", "Golden Retriever"),
+    ],
+)  # fmt: skip
+def test_the_name_that_a_misspelt_one_stands_for(label, name):
+    assert nearest(label, ["mushroom", "ice cream", "Golden Retriever", "cat"]) == name

@@ -1,4 +1,4 @@
-"""A label that is no class is refused when its table is taken over, and the nearest class is named."""
+"""A label that is no class is refused when its table is taken over."""
 
 import pytest
 
@@ -6,22 +6,10 @@ from roclip.core.errors import UserError
 from roclip.core.files import write_table
 from roclip.data import download
 from roclip.data.download import DownloadOptions
-from roclip.data.labels import nearest
 from roclip.data.url_list import SPLITS
 from tests.fixtures.downloads import COLUMNS, settings
 
 CLASSES = ["mushroom", "ice cream", "Golden Retriever", "cat"]
-
-
-@pytest.mark.parametrize(
-    ("label", "name"),
-    [
-        ("Mushroom", "mushroom"), ("mushrooms", "mushroom"), ("ice_cream", "ice cream"), ("zzz", ""),
-        ("golden retriever", "Golden Retriever"),
-    ],
-)  # fmt: skip
-def test_the_nearest_class(label, name):
-    assert nearest(label, CLASSES) == name
 
 
 def options(tmp_path, **changes) -> DownloadOptions:

@@ -43,9 +43,13 @@ def test_a_step_may_have_epochs_and_rates_beside_those_of_the_section():
 
 
 MISTAKES = [
-    ("train.epoch", 8, "train.epoch: unknown key; legal here: batch_norm, batch_size"),
+    ("train.epoch", 8, r"train.epoch: unknown key; did you mean 'epochs'\? legal here: batch_norm, batch_size"),
     ("colour", 1, "colour: unknown key; legal here: attack, attacks"),
-    ("defence.roclip.train.match", 1, "defence.roclip.train.match: unknown key; legal here: augment_captions"),
+    (
+        "defence.roclip.train.match",
+        1,
+        r"defence.roclip.train.match: unknown key; did you mean 'match_with'\? legal here: augment_captions",
+    ),
     (
         "attack.patch.targets",
         1,
@@ -66,7 +70,7 @@ MISTAKES = [
     ("attack", {1: {"kind": "clean"}}, "attack: 1 is not of type 'string'"),
     ("train.epochs", "8", "train.epochs: '8' is not of type 'integer'"),
     ("train.epochs", 0, "train.epochs: 0 is less than the minimum of 1"),
-    ("train.precision", "fp8", r"train.precision: 'fp8' is not one of \['bf16', 'float32'\]"),
+    ("train.precision", "fp8", r"train.precision: 'fp8' is not one of \['auto', 'bf16', 'float32'\]"),
     ("attacks", ["targeted", "sneaky"], "attacks: 'sneaky' is not defined under 'attack'; defined are clean, targeted"),
     ("defences", ["sneaky"], "defences: 'sneaky' is not defined under 'defence'; defined are clip, roclip"),
     ("defences", [], "defences: "),
@@ -96,7 +100,11 @@ MISTAKES = [
     ("data.url_list", {"train": "a.tsv"}, "data.url_list: the split 'validation' is neither listed nor in data.tables"),
     ("data.url_list", "test=x.tsv", "data.url_list: 'test=x.tsv' is a flag's form; write { test: x.tsv }"),
     ("data.tables", {"train": "absent.csv"}, "absent.csv: no such file"),
-    ("data.tables", {"training": "a.csv"}, "data.tables.training: unknown key; legal here: probe, test, train, validation"),
+    (
+        "data.tables",
+        {"training": "a.csv"},
+        r"data.tables.training: unknown key; did you mean 'train'\? legal here: probe, test, train, validation",
+    ),
     ("attack.targeted.targets", 51, "attack.targeted.targets: 51 is more than the 50 classes"),
     ("attack.targeted.captions_per_target", 0, "attack.targeted.captions_per_target: 0 is less than the minimum of 1"),
     ("train.model", "config/models/absent.json", "train.model: config/models/absent.json: no such file"),
@@ -146,7 +154,11 @@ MISTAKES = [
     ("sweeps.pool", sweep(axes={"pool": [400]}), "sweeps.pool.axes: neither attack 'targeted' nor defence 'roclip' has 'pool'"),
     ("sweeps.pool", sweep(attacks=["sneaky"]), "sweeps.pool.attacks: 'sneaky' is not defined under 'attack'"),
     ("sweeps.pool", sweep(seeds=[]), r"sweeps.pool.seeds: \[\] should be non-empty"),
-    ("sweeps.pool", sweep(axis={}), "sweeps.pool.axis: unknown key; legal here: attacks, axes, defences, seeds"),
+    (
+        "sweeps.pool",
+        sweep(axis={}),
+        r"sweeps.pool.axis: unknown key; did you mean 'axes'\? legal here: attacks, axes, defences, seeds",
+    ),
     ("sweeps.pool", sweep(axes={"pool_size": [40001]}), "defence.roclip~pool_size~40001.train.pool_size: 40001 is more than"),
     (
         "sweeps.pool",

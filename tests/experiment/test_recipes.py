@@ -34,7 +34,7 @@ def with_defence(recipe: dict, left_over: int = 4000) -> dict:
         ({"train": {}}, "defence.mine.train: 'kind' is a required property; kinds are clip, roclip, given"),
         (trained(kind="finetune"), "mine.train.kind: kind 'finetune' is a repair, not a train step; kinds here are clip,"),
         (cleaned(kind="clip"), "mine.repair.kind: kind 'clip' is a train step, not a repair; kinds here are finetune"),
-        (filtered(kind="cosine"), "defence.mine.filter: 'scored_by' is a required property"),
+        (filtered(kind="cosine"), "defence.mine.filter: say by which training the pairs are scored, as in scored_by: "),
         (filtered(kind="cosine", scored_by={"kind": "random"}), "mine.filter.scored_by.kind: kind 'random' is a filter"),
         (filtered(kind="random", keep=0), "defence.mine.filter.keep: 0 is less than or equal to the minimum"),
         (filtered(kind="random", keep=1e-5), "defence.mine.filter.keep: 0 of 36000 pairs are fewer than a batch of 64"),

@@ -16,7 +16,7 @@ from roclip.training.identity import code, differences, fingerprint_of, identity
 from tests.conftest import ROOT
 from tests.fixtures.trainings import options
 
-CPU = torch.device("cpu")
+CPU = towers.Runtime(torch.device("cpu"), bf16=False)
 FILE = "the code of roclip/training/trainer.py"
 
 
@@ -43,6 +43,13 @@ def test_options_that_differ_are_named_with_their_values(o, change, said):
     assert fingerprint_of(before) != fingerprint_of(now)
     found = differences(before, now)
     assert sorted(found) == sorted(said or [f"roots was {' '.join(o.roots)}, is /a /b c"])
+
+
+def test_another_arithmetic_is_another_training(o):
+    runtimes = [towers.Runtime(torch.device("cpu"), bf16=bf16) for bf16 in (True, False)]
+    before, now = (identity(o, runtime, RoCLIP.__module__, train.__name__) for runtime in runtimes)
+    assert differences(before, now) == ["the arithmetic was bf16, is float32"]
+    assert fingerprint_of(before) != fingerprint_of(now)
 
 
 def test_files_count_by_their_content_wherever_they_lie(o, few, tmp_path):

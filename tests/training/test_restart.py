@@ -60,6 +60,7 @@ def test_told_to_it_resumes_from_another_trainings_state_and_the_weights_say_so(
     assert f"resumed although {differing}" in caplog.text
     train.run(longer)  # now a state of its own went furthest
     record = towers.read_record(longer.out / "weights/last_clip.safetensors")
+    assert record["arithmetic"] == "float32"
     assert (record["epoch"], record["resumed"]) == (5, [f"at step {2 * STEPS + 3}: {differing}"])
     assert len(read_table(longer.out / "history.csv", ("epoch",))) == 5
 

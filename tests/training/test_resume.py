@@ -121,7 +121,7 @@ def test_no_state_outlives_the_weights_beside_it(tmp_path, monkeypatch):
 
 def test_weights_without_a_state_are_not_published(few, scenes, tmp_path):
     o = eight_steps(few, scenes, tmp_path)
-    known = identity(o, torch.device("cpu"), RoCLIP.__module__, train.__name__)
+    known = identity(o, towers.Runtime(torch.device("cpu"), bf16=False), RoCLIP.__module__, train.__name__)
     for parts in (known, MINE):
         weights = Checkpoints(o.out / "state", parts).folder
         weights.mkdir(parents=True)

@@ -87,7 +87,7 @@ def test_weights_of_another_model_are_one_line_and_nothing_is_written(few, scene
 
 
 def test_a_training_is_not_resumed_from_other_weights(few, scenes, tmp_path, trained):
-    cpu = torch.device("cpu")
+    cpu = towers.Runtime(torch.device("cpu"), bf16=False)
     first = options(few, scenes, tmp_path, kind="clip", start_from=str(trained / "last_clip.safetensors"))
     before = identity(first, cpu)
     assert identity(dataclasses.replace(first, start_from=str(trained / "last_matching.safetensors")), cpu) != before
