@@ -50,7 +50,7 @@ def step(model: towers.Towers, tokens: Tensor, pixels: Tensor | None, runtime: t
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=20)
-    repeats, runtime = parser.parse_args().repeats, towers.Runtime.choose("bf16", 1, "cpu")
+    repeats, runtime = parser.parse_args().repeats, towers.Runtime.choose("auto", 1, "cpu")
     with open(EMBEDDED, newline="") as file:
         drawn = [row["caption"] for row in csv.DictReader(file)][:64]
     rows = []

@@ -2,6 +2,8 @@
 
 import errno
 import logging
+import traceback
+from pathlib import Path
 
 # what errors of PyTorch say that have no class of their own, of CUDA, cuBLAS and cuDNN, and of the CPU's memory
 OUT_OF_MEMORY = ("out of memory", "_STATUS_ALLOC_FAILED", "can't allocate memory")
@@ -43,3 +45,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(s in str(error) for s in OUT_OF_MEMORY))
+
+
+def lacks_semaphores(error: BaseException) -> bool:
+    """Whether Python's processes could not be given the locks that they share, which Linux keeps in /dev/shm."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    return isinstance(error, OSError) and any(Path(frame.filename).name == "synchronize.py" for frame in last)

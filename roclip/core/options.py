@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from roclip.core.atomic import is_disk_full
-from roclip.core.errors import ComeBack, OneLine, UserError, is_out_of_memory
+from roclip.core.errors import ComeBack, OneLine, UserError, is_out_of_memory, lacks_semaphores
 from roclip.core.orphan import end_with_starter
 from roclip.core.provenance import recorded
 
@@ -273,6 +273,8 @@ def run_stage(name: str, stage: Stage, description: str | None, argv: Sequence[s
         if is_out_of_memory(error):
             what = ". ".join((str(error) or "none is left").splitlines()[0].split(". ")[:3])
             sys.exit(f"error: out of memory: {what}; use a machine or GPU that has more of it free")
+        if lacks_semaphores(error):
+            sys.exit("error: processes can share no locks: /dev/shm is not there or cannot be written to; mount it")
         raise
     except ComeBack as reason:
         print(reason, file=sys.stderr)

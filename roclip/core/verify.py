@@ -15,6 +15,7 @@ from roclip.core.provenance import SUFFIX, TIMES, files, read_record
 
 # what is new with each run of the workflow
 UNRECORDED = ("config.yaml", "plan.json", "report.html", "logs", "benchmarks", "data_check")
+UNFINISHED = "state"  # what a training resumes from
 
 
 def compare(results: Path) -> tuple[list[str], str]:
@@ -40,7 +41,7 @@ def compare(results: Path) -> tuple[list[str], str]:
         except UserError:
             report(place, "this record was changed; what it says is not looked at")
     unread = [place.parent for place in wrong]
-    known = set()
+    known, unfinished = set(), set()
     for place, record in records.items():
         for name, written in record["outputs"].items():
             path = place.parent / name
@@ -50,9 +51,13 @@ def compare(results: Path) -> tuple[list[str], str]:
             elif digest(path) != written:
                 report(path, f"changed after {record['stage']} wrote it")
     for path in files(results):
+        if path.relative_to(results).parts[4:-1][:1] == (UNFINISHED,):  # models/ATTACK/DEFENCE/seedN/
+            unfinished.add(results.joinpath(*path.relative_to(results).parts[:5]))
+            continue
         expected = path in known or path.name == TIMES or path.relative_to(results).parts[0] in UNRECORDED
         if not expected and not any(folder in path.parents for folder in unread):
             report(path, "no record knows it")
+    lines += [f"{path}: of a training that has not ended; the workflow goes on with it" for path in sorted(unfinished)]
     for place, record in records.items():
         inputs = {Path(os.path.normpath(place.parent / name)): read for name, read in record["inputs"].items()}
         # of a file that was named already, nothing is said again for all that was made from it

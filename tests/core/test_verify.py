@@ -111,6 +111,19 @@ def test_a_missing_file_and_one_too_many_are_named(results, capsys, restored, na
     )
 
 
+def test_of_a_training_that_has_not_ended_one_line_says_so(results, capsys):
+    state = results / "models/targeted/other/seed10/state"
+    for name in ("lock", "0123456789ab/step000012.safetensors"):
+        (state / name).parent.mkdir(parents=True, exist_ok=True)
+        (state / name).touch()
+    (results / f"models/{MODEL}/state").touch()  # nothing of the kind
+    status, lines, _ = verify(results, capsys)
+    shutil.rmtree(state.parents[1])
+    (results / f"models/{MODEL}/state").unlink()
+    said = "of a training that has not ended; the workflow goes on with it"
+    assert (status, lines) == (1, [f"models/{MODEL}/state: no record knows it", f"{state.relative_to(results)}: {said}"])
+
+
 def test_the_files_of_a_record_that_is_gone_are_named_and_what_read_them(results, capsys, restored):
     folder = f"measures/{MODEL}/own"
     record = results / f"{folder}/features{SUFFIX}"
@@ -150,7 +163,7 @@ def test_a_stage_refuses_what_was_changed_after_it_was_written(results, restored
     flip(weights, 0.7)
     folder = f"results/test/models/{MODEL}/weights"
     scenes = "--classes config/scenes/classes.txt --templates config/scenes/templates.txt"
-    encode = f"encode --test results/test/data/test.csv {scenes} --roots results --max_bad_fraction 0 --precision bf16"
+    encode = f"encode --test results/test/data/test.csv {scenes} --roots results --max_bad_fraction 0 --precision auto"
     encode += " --out x.npz --quarantine x.csv"
     export = f"export --measures results/test/measures/{MODEL} --name {MODEL} --experiment test --sets own --out x"
     for arguments in (encode, export):

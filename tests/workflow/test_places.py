@@ -117,3 +117,15 @@ def test_it_runs_for_odd_accounts_in_a_path_with_umlauts_and_spaces(tmp_path, to
         (results,) = folder.glob(f"{number}/results/*")
         assert "| targeted | clip |" in (results / "tables/measures.md").read_text(), odd
         assert (results / "report.html").exists(), odd
+
+
+@pytest.mark.skipif(not CAN_UNSHARE, reason="this system lets nobody make namespaces of users, by which /dev/shm is hidden")
+def test_without_shared_memory_a_line_says_so(tmp_path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(MINE))
+    hidden = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    hidden += ['mount -t tmpfs -o ro,mode=000 none /dev/shm && exec setpriv --bounding-set=-all --inh-caps=-all "$@"', "sh"]
+    command = [*hidden, SNAKEMAKE, "data", "-s", str(ROOT / "Snakefile"), "--cores", "2", "--configfile", "mine.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    said = (tmp_path / "results/mine/logs/scenes.log").read_text().splitlines()
+    assert said == ["error: processes can share no locks: /dev/shm is not there or cannot be written to; mount it"]
