@@ -21,6 +21,7 @@ from benchmarks import side_by_side, worlds
 from benchmarks.lane_data import Draws, Recipe, Settings
 from benchmarks.lanes import DRAWN, Lane
 from roclip.core.files import read_json
+from roclip.model.towers import computes_bf16
 
 COLUMNS = (
     "set", "attack", "seed", "recipe", "epochs", "epoch", "kind", "loss", "target_hits", "targets", "zero_shot_hits", "tests",
@@ -69,7 +70,7 @@ def group_of(arguments: argparse.Namespace, seed: int, epochs: int, device: torc
     settings = replace(SETTINGS[arguments.set], model=str(arguments.worlds / "model.json"))
     if arguments.batch:
         settings = replace(settings, batch_size=arguments.batch)
-    group = []
+    group, bf16 = [], computes_bf16(device)
     for found in read_json(arguments.worlds / "worlds.json"):
         if found["seed"] != seed:
             continue
@@ -77,7 +78,7 @@ def group_of(arguments: argparse.Namespace, seed: int, epochs: int, device: torc
         world = worlds.load_world(arguments.worlds, found["name"], seed, about, device)
         draws = Draws(world, settings, seed, epochs)
         for name, recipe in recipes(arguments.set, found["name"], epochs).items():
-            group.append(Lane({**about, "recipe": name}, world, draws, recipe, settings, seed, bf16=True))
+            group.append(Lane({**about, "recipe": name}, world, draws, recipe, settings, seed, bf16))
     part, parts = arguments.part
     return group[part::parts]
 

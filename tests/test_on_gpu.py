@@ -108,7 +108,7 @@ def finish(process: subprocess.Popen, seconds: float = 80 if DEVICE == "cuda" el
 
 def test_deterministic_trainings_repeat_themselves_to_the_bit(folder, tmp_path):
     """One in one go, one that is told to stop and goes on."""
-    given = {"deterministic": True, "precision": "bf16", "epochs": 8, "device": DEVICE}
+    given = {"deterministic": True, "precision": "auto", "epochs": 8, "device": DEVICE}
     whole = start(options(folder, out=tmp_path / "whole", **given))
     parts = start(options(folder, out=tmp_path / "parts", **given))
     deadline = time.monotonic() + (70 if DEVICE == "cuda" else 300)
@@ -195,7 +195,7 @@ def test_too_little_memory_is_one_line(folder, tmp_path):
 
 
 def test_the_memory_that_is_announced_is_what_is_used(folder):
-    training = on(DEVICE, folder, epochs=120, batch_size=32 if DEVICE == "cuda" else 8, precision="bf16")
+    training = on(DEVICE, folder, epochs=120, batch_size=32 if DEVICE == "cuda" else 8, precision="auto")
     announced = project(training, 1)
     training.epoch(1)
     training.epoch(2)
