@@ -56,6 +56,7 @@ lint: .venv/installed
 bench: .venv/installed
 	snakemake --cores $(CORES) data
 	python -m benchmarks.limits
+	python -m benchmarks.arithmetic
 	python -m benchmarks.training
 	python -m benchmarks.growth
 	python -m benchmarks.pool
