@@ -166,13 +166,17 @@ def test_a_full_temporary_folder_does_not_stop_the_scheduler():
     assert yaml.safe_load((ROOT / "profiles/default/config.yaml").read_text())["scheduler"] == "greedy"
 
 
-def test_a_dry_run_and_a_run_take_seconds(printed):
-    """Of the processor, whatever else the machine does: 3 s for the first."""
-    project, _ = printed
+def processor_seconds(project: Path, *arguments: str) -> float:
     before = os.times()
-    snakemake(project, "--dry-run")
+    snakemake(project, *arguments)
     after = os.times()
-    assert after.children_user + after.children_system - before.children_user - before.children_system < 3
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+def test_a_dry_run_takes_little_longer_than_snakemake_itself(printed):
+    """Of the processor: one that imports PyTorch takes more than twice as long."""
+    project, _ = printed
+    assert processor_seconds(project, "--dry-run") < 2 * processor_seconds(project, "--version")
     assert not list(project.glob("results/*/*"))
 
 
