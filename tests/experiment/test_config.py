@@ -45,11 +45,7 @@ def test_a_step_may_have_epochs_and_rates_beside_those_of_the_section():
 MISTAKES = [
     ("train.epoch", 8, r"train.epoch: unknown key; did you mean 'epochs'\? legal here: batch_norm, batch_size"),
     ("colour", 1, "colour: unknown key; legal here: attack, attacks"),
-    (
-        "defence.roclip.train.match",
-        1,
-        r"defence.roclip.train.match: unknown key; did you mean 'match_with'\? legal here: augment_captions",
-    ),
+    ("defence.roclip.train.match", 1, r"train.match: unknown key; did you mean 'match_with'\? legal here: augment_captions"),
     (
         "attack.patch.targets",
         1,
