@@ -51,10 +51,11 @@ def compare(results: Path) -> tuple[list[str], str]:
             elif digest(path) != written:
                 report(path, f"changed after {record['stage']} wrote it")
     for path in files(results):
-        if path.relative_to(results).parts[4:-1][:1] == (UNFINISHED,):  # models/ATTACK/DEFENCE/seedN/
-            unfinished.add(results.joinpath(*path.relative_to(results).parts[:5]))
+        parts = path.relative_to(results).parts
+        if parts[0] == "models" and len(parts) > 5 and parts[4] == UNFINISHED:  # models/ATTACK/DEFENCE/seedN/state/
+            unfinished.add(results.joinpath(*parts[:5]))
             continue
-        expected = path in known or path.name == TIMES or path.relative_to(results).parts[0] in UNRECORDED
+        expected = path in known or path.name == TIMES or parts[0] in UNRECORDED
         if not expected and not any(folder in path.parents for folder in unread):
             report(path, "no record knows it")
     lines += [f"{path}: of a training that has not ended; the workflow goes on with it" for path in sorted(unfinished)]

@@ -116,12 +116,21 @@ def test_of_a_training_that_has_not_ended_one_line_says_so(results, capsys):
     for name in ("lock", "0123456789ab/step000012.safetensors"):
         (state / name).parent.mkdir(parents=True, exist_ok=True)
         (state / name).touch()
-    (results / f"models/{MODEL}/state").touch()  # nothing of the kind
+    others = [
+        results / f"{place}/{MODEL}/state" for place in ("measures", "models")
+    ]  # nothing of the kind: of an attack `state`
+    others[0].mkdir()
+    others[0] = others[0] / "features.npz"
+    for other in others:
+        other.touch()
     status, lines, _ = verify(results, capsys)
     shutil.rmtree(state.parents[1])
-    (results / f"models/{MODEL}/state").unlink()
+    for other in others:
+        other.unlink()
+    others[0].parent.rmdir()
     said = "of a training that has not ended; the workflow goes on with it"
-    assert (status, lines) == (1, [f"models/{MODEL}/state: no record knows it", f"{state.relative_to(results)}: {said}"])
+    unknown = [f"{other.relative_to(results)}: no record knows it" for other in others]
+    assert (status, lines) == (1, [*unknown, f"{state.relative_to(results)}: {said}"])
 
 
 def test_the_files_of_a_record_that_is_gone_are_named_and_what_read_them(results, capsys, restored):
