@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,12 @@ def _duplicates(node: yaml.MappingNode) -> Iterator[yaml.Node]:
             seen.add(key.value)
 
 
-def _is_misread(node: yaml.ScalarNode) -> bool:
-    """Whether YAML reads a number as another than stands there: 010 as 8, and 1:30 as 90."""
-    return node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float") and bool(
-        re.fullmatch(r"[-+]?0[0-7_]+|.*:.*", node.value)
-    )
+def _check_number(where: str, node: yaml.ScalarNode) -> None:
+    """Raises UserError for a number that YAML reads as another than stands there: 010 as 8, and 1:30 as 90."""
+    number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+    if number and re.fullmatch(r"[-+]?0[0-7_]+|.*:.*", node.value):
+        value = yaml.safe_load(node.value)
+        raise UserError(f"{where}: YAML reads {node.value} as {value}; write the number without a leading 0 or a colon")
 
 
 def check_files(paths: Iterable[str | Path]) -> None:
@@ -57,9 +59,8 @@ def check_files(paths: Iterable[str | Path]) -> None:
     for path in map(Path, paths):
         for node in _nodes(read_tree(path)) if path.suffix != ".json" else ():
             line = f"{path}, line {node.start_mark.line + 1}"
-            if isinstance(node, yaml.ScalarNode) and _is_misread(node):
-                value = yaml.safe_load(node.value)
-                raise UserError(f"{line}: YAML reads {node.value} as {value}; write the number without a leading 0 or a colon")
+            if isinstance(node, yaml.ScalarNode):
+                _check_number(line, node)
             for key in _duplicates(node) if isinstance(node, yaml.MappingNode) else ():
                 raise UserError(
                     f"{path}, line {key.start_mark.line + 1}: duplicate key '{key.value}' in one mapping; rename one"
@@ -81,12 +82,31 @@ def check_arguments(words: Sequence[str]) -> None:
             raise UserError(f"{path}: a template with code in it (__use_yte__), which is not run; write out what it gives")
 
 
-def read_config(home: Path, given: Mapping[str, Any], files: Iterable[str]) -> dict[str, Any]:
+def _typed(value: Any, inside: bool = False) -> Any:
+    """A value of Snakemake's `--config`, which leaves all that stands in lists and mappings as text: [20] there is ["20"]."""
+    if isinstance(value, Mapping):
+        return {key: _typed(inner, inside=True) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_typed(inner, inside=True) for inner in value]
+    if not (inside and isinstance(value, str)):
+        return value
+    with suppress(yaml.YAMLError):  # text that is not YAML stays text
+        if isinstance(node := yaml.compose(value), yaml.ScalarNode):
+            _check_number("--config", node)
+            return yaml.safe_load(value)
+    return value
+
+
+def read_config(
+    home: Path, given: Mapping[str, Any], files: Iterable[str], arguments: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The workflow's config.yaml with what is given in its place: mappings key by key, all else as a whole.
 
     home: the workflow's own folder; its files are found there unless they are in the one that it runs in. files: those that
-    `given` was read from. Raises UserError for files that YAML misreads, and for a folder whose name Snakemake would.
+    `given` was read from. arguments: what of it Snakemake's `--config` gave. Raises UserError for files that YAML misreads, and
+    for a folder whose name Snakemake would.
     """
+    given = merged(given, _typed(arguments or {}))
     if set("{}:") & set(str(home.resolve())):
         raise UserError(f"{home.resolve()}: the folder of this workflow may hold no braces and no colon; rename it")
     defaults = home / "config/config.yaml"

@@ -8,11 +8,12 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from snakemake.cli import parse_config
 
 from attacks import ATTACKS
 from roclip.core.errors import UserError
 from roclip.experiment.config import check
-from roclip.experiment.files import check_arguments, check_files, read_config
+from roclip.experiment.files import check_arguments, check_files, merged, read_config
 from roclip.experiment.plan import Plan
 from tests.conftest import ROOT
 from tests.fixtures.configs import COMPLETE, CONFIG
@@ -184,3 +185,28 @@ def test_a_workflow_in_a_folder_that_snakemake_would_misread_is_refused(tmp_path
         read_config(tmp_path / name, {}, [])
     (tmp_path / name).rename(tmp_path / "a b ä")
     assert read_config(tmp_path / "a b ä", {}, [])["experiment"]
+
+
+GIVEN_BY_ARGUMENTS = [
+    ("seeds=[20, 21]", {"seeds": [20, 21]}),
+    (
+        "train={epochs: 2, precision: float32, micro_batch: null}",
+        {"train": {"epochs": 2, "precision": "float32", "micro_batch": None}},
+    ),
+    ("data={wrong_captions: 0.25}", {"data": {"wrong_captions": 0.25}}),
+    ("attacks=[patch, {a: [1]}]", {"attacks": ["patch", {"a": [1]}]}),
+    ("experiment=20", {"experiment": 20}),
+    ("train={model: '{'}", {"train": {"model": "{"}}),
+]
+
+
+@pytest.mark.parametrize(("argument", "given"), GIVEN_BY_ARGUMENTS)
+def test_numbers_in_lists_and_mappings_of_snakemakes_command_line_are_numbers(argument, given):
+    parsed = parse_config([argument])
+    assert read_config(ROOT, parsed, [], parsed) == merged(read_config(ROOT, {}, []), given)
+
+
+@pytest.mark.parametrize("number", ["020", "1:30"])
+def test_a_number_of_the_command_line_that_yaml_misreads_is_refused(number):
+    with pytest.raises(UserError, match=f"^--config: YAML reads {number} as"):
+        read_config(ROOT, {}, [], parse_config([f"seeds=[{number}]"]))

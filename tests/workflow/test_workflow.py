@@ -24,15 +24,15 @@ ZERO_SHOT = "measures/targeted/clip/seed10/own/zero_shot.json"
 FIGURES = ("equal_accuracy", "contact_sheet", "attack_success", "utility", "cosines", "telemetry", "saw_tooth")
 
 
-def dry_run(project: Path, **changes) -> str:
+def dry_run(project: Path, *words: str, **changes) -> str:
     """What a dry run prints when the config is changed so."""
     (project / "changes.yaml").write_text(yaml.safe_dump(changes))
-    return snakemake(project, "changes.yaml", "--dry-run")
+    return snakemake(project, "changes.yaml", "--dry-run", *words)
 
 
-def planned(project: Path, **changes) -> Counter:
+def planned(project: Path, *words: str, **changes) -> Counter:
     """How many jobs of each rule a dry run would start when the config is changed so."""
-    output = dry_run(project, **changes)
+    output = dry_run(project, *words, **changes)
     table = re.search(r"Job stats:\n.*?\n-+.*?\n(.*?)\ntotal", output, re.DOTALL)
     lines = table[1].splitlines() if table else []
     return Counter({name: int(count) for name, count in map(str.split, lines)})
@@ -217,7 +217,7 @@ def test_a_sweep_shares_its_data_and_attacks_and_trains_what_is_new(project):
 
 
 def test_another_seed_adds_its_own_models(project):
-    jobs = planned(project, seeds=[10, 11])
+    jobs = planned(project, "--config", "seeds=[10, 11]")
     assert (jobs["attack"], jobs["train"], jobs["scenes"]) == (2, 4, 0)
 
 

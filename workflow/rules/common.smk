@@ -26,15 +26,15 @@ from roclip.reporting.power import power
 
 STARTED = time.time()
 HERE = Path() if HOME == Path.cwd() else HOME  # how the paths of the workflow's own files begin
+ARGUMENTS = workflow.config_settings.config if workflow.modifier.is_main_snakefile() else {}  # a module has none
 try:
-    CONFIG, PLAN = check(read_config(HERE, config, workflow.configfiles), ATTACKS)
+    CONFIG, PLAN = check(read_config(HERE, config, workflow.configfiles, ARGUMENTS), ATTACKS)
     RESULTS = folder_of(PLAN.experiment)
 except UserError as error:
     sys.exit(f"config: {error}")
 TARGETS = Targets(CONFIG, PLAN, RESULTS, HERE, paper_tables(PLAN), figures_of(PLAN))
 
-# `roclip` in the rules is this folder's, run by the interpreter that runs Snakemake, in an activated environment or not;
-# jobs end with the Snakemake that runs them, on a cluster the one in their own job
+# `roclip` in the rules is this folder's, run by the interpreter of Snakemake; jobs end with the Snakemake that runs them
 commands = [str(HOME / "workflow/bin"), str(Path(sys.executable).parent)]
 search = os.pathsep.join([*commands, *(folder for folder in os.get_exec_path() if folder not in commands)])
 os.environ.update({"PATH": search, STARTER: starter()})
