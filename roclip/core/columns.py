@@ -216,7 +216,8 @@ DIFFERENCES = {  # tables/differences.csv: two defences at the same attack and s
 }
 SWEEPS = {  # tables/sweeps.csv, a row for each point of a sweep
     "sweep": "its name in the config",
-    "setting": "what the point changes",
+    "setting": "what the point changes, to read",
+    "keys": "the keys that it changes, with a space between",
     "base_attack": "of which attack",
     "base_defence": "of which defence",
     "attack": "the name under which the changed attack is run",

@@ -12,6 +12,7 @@ import numpy as np
 from roclip.core.errors import UserError
 from roclip.core.files import read_lines
 from roclip.core.options import PATH, option, whole
+from roclip.data.class_mentions import BETWEEN
 from roclip.data.downstream_sets import FOLDERS, present_sets
 from roclip.data.image_bounds import BadImage
 from roclip.data.image_paths import Roots
@@ -131,6 +132,8 @@ class DataSettings:
         classes = read_lines(Path(settings["classes"]))
         if len(set(classes)) < len(classes):
             yield "classes", f"{settings['classes']} lists a class twice"
+        for name in (name for name in classes if BETWEEN in name):
+            yield "classes", f"{settings['classes']}: '{name}' holds {BETWEEN}, which stands between classes in truth.csv"
         if cls.drawn(settings):
             for fault in pattern_faults(Path(settings["captions"])):
                 yield "captions", fault

@@ -1,7 +1,7 @@
 """Checking a workflow's config before any job starts: against the schema, then for combinations that cannot work."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ from roclip.core.facts import Facts
 from roclip.core.files import read_lines
 from roclip.core.options import default_of
 from roclip.data.downstream_sets import present_sets
+from roclip.data.image_bounds import BadImage
+from roclip.data.image_paths import Roots
 from roclip.data.settings import SIDE, DataSettings, DownstreamSettings, caption_shares
 from roclip.data.sources import count_pairs
 from roclip.data.url_list import count_rows, words
 from roclip.defences.detectors import DETECTORS
-from roclip.experiment.plan import Plan
+from roclip.experiment.plan import Plan, base
 from roclip.experiment.schema import SECTIONS, STEPS, config_schema, plain
 from roclip.experiment.settings import ExperimentSettings
 from roclip.experiment.steps import named_start
@@ -207,6 +209,20 @@ def _of_detectors(planned: Plan, facts: Facts) -> Problems:
             yield f"detector.{name}.{option}", message
 
 
+def _of_name(key: str, name: str, kind: str, kinds: Mapping[str, type]) -> Problems:
+    """Whether an entry is called as another kind than it is of: published numbers of that kind would stand beside it."""
+    if name in kinds and name != kind:
+        yield key, f"'{kind}' under the name of the kind '{name}'; rename this entry"
+
+
+def _of_roots(roots: Sequence[str], results: Path) -> Problems:
+    """Whether images that the workflow makes itself, poisons among them, would be opened."""
+    try:
+        Roots(roots).check(str(results / "attacks/image"))
+    except BadImage as error:
+        yield "data.roots", f"{results}, where the experiment's own images lie, is {error}: add {results.resolve().parent}"
+
+
 def _problems(config: Mapping[str, Any], planned: Plan, attacks: Mapping[str, type]) -> Problems:
     """What cannot work: the key, and why."""
     for section, found in (
@@ -215,6 +231,7 @@ def _problems(config: Mapping[str, Any], planned: Plan, attacks: Mapping[str, ty
     ):
         for option, message in found:
             yield f"{section}.{option}", message
+    yield from _of_roots(config["data"]["roots"], Path("results", planned.experiment))
     usual = ExperimentSettings.__dataclass_fields__["baseline"].default
     if planned.baseline not in (*config["defences"], usual):
         yield "baseline", f"'{planned.baseline}' is not among defences: {', '.join(config['defences'])}"
@@ -228,10 +245,12 @@ def _problems(config: Mapping[str, Any], planned: Plan, attacks: Mapping[str, ty
         yield "data.held_out", f"{config['data']['held_out']} of the {pair_count(config)} training pairs leaves none"
     for name in planned.attacks():
         settings = planned.attack[name]
+        yield from _of_name(f"attack.{name}.kind", base(name), settings["kind"], attacks)
         for option, message in attacks[settings["kind"]].problems(settings, facts):
             yield f"attack.{name}.{option}", message
     for attack, name in dict.fromkeys(run[:2] for run in planned.runs):
         taken, recipe = planned.attack[attack]["clean_pairs"] or facts.pairs, planned.defence[name]
+        yield from _of_name(f"defence.{name}.train.kind", base(name), recipe["train"]["kind"], STEPS["train"])
         left = replace(facts, pairs=taken)
         yield from _Recipe(name, config, recipe, left, facts.pairs).problems()
         if planned.family[attack] != "clean":

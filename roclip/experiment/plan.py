@@ -34,9 +34,10 @@ class Point:
     attack: str
     defence: str
 
-    def setting(self) -> str:
-        """What it changes, readable: `augment_images true, augment_captions never`."""
-        return ", ".join(f"{key} {'all' if value is None else str(value).lower()}" for key, value in self.changes.items())
+    def setting(self, last: str = ", ") -> str:
+        """What it changes, readable: `augment_images true, augment_captions never`. last: what stands before the last part."""
+        parts = [f"{key} {'all' if value is None else str(value).lower()}" for key, value in self.changes.items()]
+        return last.join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 @dataclass(frozen=True)
@@ -171,11 +172,6 @@ def nothing_to_detect(plan: Plan) -> list[str]:
     clean = [attack for attack in plan.attacks() if plan.detectors and plan.family[attack] == "clean"]
     none = "no pair is poisoned, so there is nothing to detect"
     return [f"No detector is run on models that were trained on {', '.join(clean)}: {none}."] if clean else []
-
-
-def settings_of(setting: str) -> dict[str, str]:
-    """The keys and values of a point's readable setting."""
-    return dict(part.split(" ", 1) for part in setting.split(", ") if part)
 
 
 def write_plan(path: Path, plan: Plan) -> None:

@@ -179,7 +179,8 @@ def markdown(rows: Sequence[Row]) -> str:
 def sweep_rows(plan: Plan) -> list[Row]:
     """The rows of sweeps.csv."""
     return [
-        {"sweep": name, "setting": point.setting(), **{key: getattr(point, key) for key in list(SWEEPS)[2:]}}
+        {"sweep": name, "setting": point.setting(), "keys": " ".join(point.changes)}
+        | {key: getattr(point, key) for key in ("base_attack", "base_defence", "attack", "defence")}
         for name, points in plan.sweeps.items()
         for point in points
     ]

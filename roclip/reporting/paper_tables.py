@@ -36,6 +36,7 @@ else:
 IMAGENET = "imagenet1k"
 STRONG = "_strong"  # so ends the reference's name of the strongest form of an attack, of which the options are not published
 JUDGED = ("here", "judged")
+NO_ATTACK = "no attack"  # no name of an attack, which has no space
 Row = Mapping[str, Any]
 Heading = tuple[str, str]  # a group of columns and a column
 Cells = dict[Heading, str]
@@ -99,9 +100,14 @@ def judged(row: Row, plan: Plan) -> Cells:
 
 
 def trained_on(attack: str, plan: Plan) -> str:
-    """The attack in the words of the reference, in which no attack is what is here the first one that adds nothing."""
+    """The attack by its name, or that there was none: of what adds nothing here, the first, and the reference's `none`."""
     nothing = next((name for name in plan.attacks() if plan.family[name] == "clean"), None)
-    return "none" if attack == nothing else attack
+    return NO_ATTACK if attack == nothing else attack
+
+
+def published_on(row: Row) -> str:
+    """The attack that the published model was trained on, as `trained_on` says it."""
+    return NO_ATTACK if row["attack"] == "none" else row["attack"]
 
 
 def utility(results: Sequence[Row], reference: Iterable[Row], plan: Plan) -> pd.DataFrame:
@@ -115,7 +121,7 @@ def utility(results: Sequence[Row], reference: Iterable[Row], plan: Plan) -> pd.
     tested: dict[tuple[tuple[str, ...], str], list[Row]] = defaultdict(list)
     for row in reference:
         if row["measure"] in MEANS:
-            line = measure_label(row["measure"]), row["defence"], row["attack"]
+            line = measure_label(row["measure"]), row["defence"], published_on(row)
             tested[line, ", ".join(published(row))].append(row)
     for (line, whose), sets in tested.items():
         lines[line][whose, f"mean of {counted(len(sets), 'set')}"] = f"{mean(float(row['value']) for row in sets):.1f}"
@@ -151,7 +157,7 @@ def downstream(measures: Iterable[Row], reference: Iterable[Row], plan: Plan) ->
         add(measure, name, rest, ours({"checkpoint": checkpoint}), cell, 100 * mean(values))
     known = [row for row in reference if row["measure"] in MEANS and row["dataset_eval"] in plan.sets]
     for row in known:
-        rest = row["defence"], row["attack"]
+        rest = row["defence"], published_on(row)
         add(row["measure"], row["dataset_eval"], rest, published(row), number(row), float(row["value"]))
     for (line, heading), values in of_sets.items():
         if len(values) == len(plan.sets):
@@ -181,7 +187,7 @@ def notes(reference: Sequence[Row], plan: Plan) -> dict[str, str]:
         "go with data, model and poisons; where they are far apart, that is the first reason. Compare defences within a column."
     )
     intervals = f"Attack success (ASR) in percent, top 1; here with {INTERVALS}"
-    means = "Top 1 in percent; here as means over seeds, after training on the attack named (none: without one)."
+    means = "Top 1 in percent; here as means over seeds, after training on the attack named."
     sources = " and ".join(dict.fromkeys(r["source"] for r in reference if r["measure"] == "attack_success"))
     tested = [r for r in reference if r["measure"] in MEANS]
     accuracies = " and ".join(dict.fromkeys(r["source"] for r in tested))

@@ -46,7 +46,7 @@ def along(name: str, start: Point, end: Point, models: Models, differences: Diff
     firsts, lasts = (models.get((point.attack, point.defence), {}) for point in (start, end))
     if not firsts or not lasts:
         return
-    settings = [" and ".join(point.setting().rsplit(", ", 1)) for point in (start, end)]
+    settings = [point.setting(" and ") for point in (start, end)]
     defence, attack = defence_label(start.base_defence), start.base_attack
     for checkpoint, last in lasts.items():
         first = at(firsts, checkpoint)

@@ -118,6 +118,7 @@ MISTAKES = [
     ("data.roots", [], r"data.roots: \[\] should be non-empty"),
     ("data.roots", ["-x"], "data.roots.0: '-x' is not legal here .a path may not begin with -"),
     ("data.roots", ["a\0b"], "data.roots.0: .*is not legal here"),
+    ("data.roots", ["data"], r"data.roots: results/\w+, where .* own images lie, is outside the .*data.: add /.*/results"),
     ("attack.patch.target_class", "--", "attack.patch.target_class: '--' is not legal here: no command line holds it"),
     ("attack.targeted.adversary_classes", ["a\0"], "attack.targeted.adversary_classes.0: .* no command line holds it"),
     ("defence.clip.train.start_from", "/dev/zero", "defence.clip.train.start_from: '/dev/zero' is a pipe or device"),
@@ -264,14 +265,6 @@ def test_a_sentence_pattern_holds_plain_names_alone(tmp_path, pattern):
     (tmp_path / "captions.txt").write_text(f"a {{object}} on {{ground}}\n{pattern}\n")
     with pytest.raises(UserError, match=r"data\.captions: .*captions\.txt, pattern 2: "):
         check(changed("data.captions", str(tmp_path / "captions.txt")), ATTACKS)
-
-
-@pytest.mark.parametrize("name", ["test", "probe", "own", "class_features", "labels", "none", "kind"])
-def test_no_name_is_taken(name):
-    config = changed(
-        f"defence.{name}", {"train": {"kind": "roclip", "pool_size": 3}}, changed(f"attack.{name}", {"kind": "patch"})
-    )
-    check(config | {"attacks": [name], "defences": ["clip", name]}, ATTACKS)
 
 
 def test_the_given_config_is_left_as_it_is():

@@ -10,7 +10,7 @@ from attacks import ATTACKS
 from roclip.core.errors import UserError
 from roclip.experiment import sweeps as planning
 from roclip.experiment.config import complete
-from roclip.experiment.plan import Plan, Step, base, read_plan, settings_of, write_plan
+from roclip.experiment.plan import Plan, Point, Step, base, read_plan, write_plan
 from tests.fixtures.configs import CONFIG
 
 RECIPES = {
@@ -182,11 +182,12 @@ def test_the_base_of_a_variant():
     assert base("roclip") == "roclip"
 
 
-def test_a_readable_setting_can_be_read():
+def test_a_setting_is_readable():
     (point, _) = planned({"s": sweep({"augment_images": [True], "pool_size": [400, 800]})}).sweeps["s"]
     assert point.setting() == "augment_images true, pool_size 400"
-    assert settings_of(point.setting()) == {"augment_images": "true", "pool_size": "400"}
-    assert settings_of("") == {}
+    assert point.setting(" and ") == "augment_images true and pool_size 400"
+    assert Point({}, "a", "b", "a", "b").setting() == ""
+    assert Point({"target_class": "a, b"}, "a", "b", "a", "b").setting(" and ") == "target_class a, b"
 
 
 def test_a_plan_survives_its_file(tmp_path):

@@ -13,8 +13,9 @@ from roclip.reporting.figures.cosines import Cosines, cosines
 from roclip.reporting.figures.saw_tooth import SawTooth, saw_tooth
 from roclip.reporting.figures.style import WIDEST
 from roclip.reporting.figures.telemetry import Telemetry, panels_of, telemetry
+from roclip.reporting.gather import sweep_rows
 from tests.fixtures.artists import legend, lines, shown
-from tests.fixtures.experiment import NOTING, Noting, cosine_rows, made_up_plan, swept
+from tests.fixtures.experiment import NOTING, Noting, cosine_rows, made_up_plan, point, swept
 
 pytestmark = pytest.mark.usefixtures("noting")
 
@@ -74,6 +75,14 @@ def test_the_saw_tooth_leaves_variants_out_unless_one_setting_makes_epochs_of_an
     figure = saw_tooth(history(models, epochs=5), both)
     assert [axis.get_title() for axis in shown(figure)] == ["often 5"]
     assert len(shown(figure)[0].patches) == 1
+
+
+def test_the_value_of_a_setting_may_hold_a_comma():
+    points = {"classes": [point("noting", {"target_class": name}, "a") for name in ("cat", "a, b")]}
+    models = {("a", "noting"): 2} | {("a", p.defence): 2 for p in points["classes"]}
+    rows = pd.DataFrame(sweep_rows(made_up_plan({"noting": NOTING}, points)))
+    assert rows["keys"].tolist() == 2 * ["target_class"]
+    assert [axis.get_title() for axis in shown(saw_tooth(history(models, epochs=2), rows))] == ["noting, trained on a"]
 
 
 def test_more_epochs_are_no_epochs_of_another_kind():

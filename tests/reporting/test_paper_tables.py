@@ -57,13 +57,13 @@ def test_a_number_without_its_counterpart_leaves_the_other_cell_empty():
     assert "targeted_strong" not in set(table[("", "attack")])
 
 
-def test_two_attacks_that_add_nothing_have_a_line_each():
-    names = ("clean_small", "clean")
-    two = planned([(name, "clip", 0) for name in names], family=dict.fromkeys(names, "clean"))
-    rows = models(result("clean_small", zero_shot=0.5), result("clean", zero_shot=0.9))
-    table = utility(rows, [], two)
-    lines = {name: line(table, "zero-shot", "clip", name)[HERE[0]] for name in ("none", "clean")}
-    assert lines == {"none": "50.0", "clean": "90.0"}
+def test_two_attacks_that_add_nothing_have_a_line_each_and_one_called_none_its_own():
+    family = {"clean_small": "clean", "clean": "clean", "none": "backdoor"}
+    three = planned([(name, "clip", 0) for name in family], family=family)
+    rows = models(*(result(name, zero_shot=share) for name, share in zip(family, (0.5, 0.9, 0.1), strict=True)))
+    table = utility(rows, [], three)
+    lines = {name: line(table, "zero-shot", "clip", name)[HERE[0]] for name in ("no attack", "clean", "none")}
+    assert lines == {"no attack": "50.0", "clean": "90.0", "none": "10.0"}
 
 
 def test_variants_and_attacks_without_an_evaluation_set_are_not_in_the_table():
@@ -88,13 +88,13 @@ def test_utility_has_published_means_and_imagenet():
     table = utility(rows, PUBLISHED, PLAN)
     source = "SafeCLIP ICML24 T2, CC3M"
     means, imagenet = (source, "mean of 10 sets"), (source, "imagenet1k")
-    clip = line(table, "zero-shot", "clip", "none")
+    clip = line(table, "zero-shot", "clip", "no attack")
     assert [clip[key] for key in (*HERE, means, imagenet)] == ["99.8 ± 0.1", "", "17.6", "19.4"]
-    assert line(table, "zero-shot", "roclip", "none")[means] == "7.9"
-    assert line(table, "zero-shot", "safeclip", "none")[means] == "18.6"
-    assert line(table, "linear probe", "safeclip", "none")[means] == "57.0"
-    assert line(table, "linear probe", "clip", "none")[means] == "56.5"
-    assert line(table, "linear probe", "roclip", "none")[means] == "48.2"
+    assert line(table, "zero-shot", "roclip", "no attack")[means] == "7.9"
+    assert line(table, "zero-shot", "safeclip", "no attack")[means] == "18.6"
+    assert line(table, "linear probe", "safeclip", "no attack")[means] == "57.0"
+    assert line(table, "linear probe", "clip", "no attack")[means] == "56.5"
+    assert line(table, "linear probe", "roclip", "no attack")[means] == "48.2"
     poisoned = line(table, "zero-shot", "roclip", "targeted")
     assert [poisoned[key] for key in (*HERE, means, imagenet)] == ["94.6", "", "", ""]
     assert "flowers102, linear probe: authors' code trains this probe on the test split." in notes(PUBLISHED, PLAN)["utility"]
@@ -118,18 +118,18 @@ def test_downstream_sets_stand_beside_the_published_numbers_of_the_same_set():
     ]  # fmt: skip
     table = downstream(rows, PUBLISHED, SETS)
     source = ("SafeCLIP ICML24 T2", "CC3M")
-    cifar = line(table, "zero-shot", "cifar10", "clip", "none")
+    cifar = line(table, "zero-shot", "cifar10", "clip", "no attack")
     assert [cifar[key] for key in (*HERE, source)] == ["55.0 ± 7.1", "", "48.2"]  # sd of .5 and .6
-    assert line(table, "zero-shot", "dtd", "clip", "none")[HERE[0]] == "6.0 ± 1.4"
+    assert line(table, "zero-shot", "dtd", "clip", "no attack")[HERE[0]] == "6.0 ± 1.4"
     poisoned = line(table, "zero-shot", "cifar10", "roclip", "targeted")
     assert [poisoned[key] for key in (*HERE, source)] == ["", "25.0", ""]
-    assert line(table, "zero-shot", "cifar10", "roclip", "none")[source] == "24.2"
-    assert [line(table, "linear probe", "dtd", "clip", "none")[key] for key in (HERE[0], source)] == ["50.0", "58.4"]
-    means = line(table, "zero-shot", "mean of 2 sets", "clip", "none")
+    assert line(table, "zero-shot", "cifar10", "roclip", "no attack")[source] == "24.2"
+    assert [line(table, "linear probe", "dtd", "clip", "no attack")[key] for key in (HERE[0], source)] == ["50.0", "58.4"]
+    means = line(table, "zero-shot", "mean of 2 sets", "clip", "no attack")
     assert [means[key] for key in (*HERE, source)] == ["30.5", "", "26.0"]  # (55 + 6) / 2, (48.2 + 3.7) / 2
     # a mean over some of the sets only would not be comparable
     assert "mean of 2 sets" not in set(table[table[("", "attack")] == "targeted"][("", "set")])
-    assert line(table, "linear probe", "mean of 2 sets", "clip", "none")[HERE[0]] == ""
+    assert line(table, "linear probe", "mean of 2 sets", "clip", "no attack")[HERE[0]] == ""
     assert set(table[("", "set")]) == {"cifar10", "dtd", "mean of 2 sets"}
 
 
@@ -137,7 +137,7 @@ def test_the_published_means_of_ten_sets_are_those_of_the_utility_table():
     sets = list(dict.fromkeys(row["dataset_eval"] for row in PUBLISHED if row["dataset_eval"]))
     table = downstream([], PUBLISHED, planned([], sets=sets))
     for measure, defence, value in (("zero-shot", "clip", "17.6"), ("linear probe", "roclip", "48.2")):
-        assert line(table, measure, "mean of 10 sets", defence, "none")[("SafeCLIP ICML24 T2", "CC3M")] == value
+        assert line(table, measure, "mean of 10 sets", defence, "no attack")[("SafeCLIP ICML24 T2", "CC3M")] == value
 
 
 STRONG = "targeted~captions_per_target~25"

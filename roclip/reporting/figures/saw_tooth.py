@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from roclip.core.columns import HISTORY, MODEL, SWEEPS
 from roclip.core.deferred import Deferred
-from roclip.experiment.plan import settings_of
 from roclip.reporting.figures.base import PLAIN_KIND, Figure, has_epochs, plain, plain_runs, read
 from roclip.reporting.figures.style import CLEAN, POISONED, empty, grid, label_edges, legend_below, percent_axis, whole_epochs
 
@@ -98,9 +97,8 @@ def panels(history: pd.DataFrame, sweeps: pd.DataFrame) -> list[tuple[str, str, 
 
 def changing_kinds(history: pd.DataFrame, sweeps: pd.DataFrame) -> pd.DataFrame:
     """The points of sweeps that change one setting alone, of the settings by which an epoch is of one kind or another."""
-    keys = [list(settings_of(setting)) for setting in sweeps.setting]
-    points = sweeps.assign(key=[key[0] if len(key) == 1 else "" for key in keys])
-    points = points[points.key != ""].drop_duplicates(["attack", "defence"])
+    points = sweeps.rename(columns={"keys": "key"})
+    points = points[(points.key != "") & ~points.key.str.contains(" ")].drop_duplicates(["attack", "defence"])
     bases = points.assign(attack=points.base_attack, defence=points.base_defence)
     kinds = pd.concat([points, bases]).merge(history[["attack", "defence", "epoch", "kind"]], on=["attack", "defence"])
     differ = kinds.groupby(["key", "base_attack", "base_defence", "epoch"]).kind.nunique() > 1
