@@ -7,6 +7,9 @@ from pathlib import Path
 
 # what errors of PyTorch say that have no class of their own, of CUDA, cuBLAS and cuDNN, and of the CPU's memory
 OUT_OF_MEMORY = ("out of memory", "_STATUS_ALLOC_FAILED", "can't allocate memory")
+NO_PLACE = (
+    errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG,
+)  # fmt: skip
 
 
 def one_line(text: str) -> str:
@@ -45,6 +48,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(s in str(error) for s in OUT_OF_MEMORY))
+
+
+def is_no_place(error: BaseException) -> bool:
+    """Whether a file or a folder could not be made where it belongs: something else is there, or nothing may be."""
+    return isinstance(error, OSError) and bool(error.filename) and error.errno in NO_PLACE
 
 
 def lacks_semaphores(error: BaseException) -> bool:

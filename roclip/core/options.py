@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from roclip.core.atomic import is_disk_full
-from roclip.core.errors import ComeBack, OneLine, UserError, is_out_of_memory, lacks_semaphores
+from roclip.core.errors import ComeBack, OneLine, UserError, is_no_place, is_out_of_memory, lacks_semaphores
 from roclip.core.orphan import end_with_starter
 from roclip.core.provenance import recorded
 
 # A path in the config: it is put into rules and on command lines, where a brace would be a wildcard and a dash a flag.
-PATH = r"[^-{}\x00-\x1f][^{}\x00-\x1f]*"
+CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"  # what a terminal acts on, or writes in another order
+PATH = rf"[^-{{}}{CONTROL}][^{{}}{CONTROL}]*"
 BOUNDS = {  # what a bound is called in messages, and the comparison that it stands for
     "minimum": ("at least", operator.ge),
     "maximum": ("at most", operator.le),
@@ -268,6 +269,8 @@ def run_stage(name: str, stage: Stage, description: str | None, argv: Sequence[s
     except UserError as error:
         sys.exit(f"error: {error}")
     except Exception as error:
+        if is_no_place(error):
+            sys.exit(f"error: {error.filename}: {error.strerror}; is it a file in place of a folder, a link, or another's?")
         if is_disk_full(error):  # of what is not written by `atomic`, such as thousands of images
             sys.exit(f"error: {error.filename or 'what this stage writes'}: the disk is full; make room and start again")
         if is_out_of_memory(error):

@@ -14,10 +14,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from stat import S_ISDIR
 
 from roclip.core.errors import UserError
-from roclip.core.locks import lock
+from roclip.core.locks import lock, open_lock
 
 LOCKS = Path(f"/tmp/roclip-gpus-{os.getuid()}")
 
@@ -59,7 +61,7 @@ def usable(uuids: Sequence[str], visible: str | None) -> list[str]:
 
 def _lock(path: Path) -> bool:
     """Lock a file for as long as this process lives, whatever program it becomes; False when someone else has the lock."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    file = open_lock(path, 0o600)
     if not lock(file, path.parent):
         os.close(file)
         return False
@@ -68,9 +70,16 @@ def _lock(path: Path) -> bool:
 
 
 def take(gpus: Sequence[str], count: int, locks: Path = LOCKS) -> list[str]:
-    """Wait until `count` of the GPUs are free and take them, for as long as this process and what it becomes lives."""
-    locks.mkdir(mode=0o700, exist_ok=True)
-    with open(locks / "queue.lock", "w") as queue:
+    """Wait until `count` of the GPUs are free and take them, for as long as this process and what it becomes lives.
+
+    Raises UserError for a folder of locks that is none of this user's: anyone can make one in /tmp.
+    """
+    with suppress(FileExistsError):
+        locks.mkdir(mode=0o700)
+    found = locks.lstat()
+    if not S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise UserError(f"{locks}: is no folder of this user's; remove it")
+    with os.fdopen(open_lock(locks / "queue.lock", 0o600)) as queue:
         # who stands first in the queue takes what becomes free, so two that want several GPUs cannot wait for each other
         lock(queue.fileno(), locks, wait=True)
         taken: list[str] = []

@@ -9,6 +9,7 @@ as a line, its last state. `--label TEXT` puts [TEXT] before every line, to tell
 """
 
 import argparse
+import errno
 import os
 import select
 import signal
@@ -128,8 +129,10 @@ def run(command: Sequence[str], log: Path, label: str = "") -> int:
     on_terminal = os.isatty(1)
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        kept = Sink(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666))
+        kept = Sink(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666))
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UserError(f"{log}: is a link, and what it leads to is not overwritten; remove it") from None
         raise UserError(f"{log}: {error.strerror}") from None
     reader, writer = _channel(on_terminal, len(label) + 3)
     # a bar a second is enough, and others may be drawn in the same line

@@ -4,21 +4,19 @@ What a run that was killed left half-written is removed by the next one, in the 
 names that roclip/core/atomic.py gives. Whatever else lies there is left alone.
 """
 
-import errno
 import logging
 import os
 import platform
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any
 
 import yaml
 
 from roclip.core.atomic import atomic, remove_unfinished
 from roclip.core.errors import UserError
-from roclip.core.locks import lock
+from roclip.core.locks import lock, open_lock
 from roclip.experiment.plan import Plan, write_plan
 from roclip.experiment.terminal import outlive_terminal
 
@@ -37,6 +35,9 @@ def folder_of(experiment: str) -> str:
             raise UserError(f"{path}: is a link to nothing; remove it, or name the experiment otherwise")
         if path.exists() and not path.is_dir():
             raise UserError(f"{path}: is no folder; remove it, or name the experiment otherwise")
+    for path in (results / name for name in (*FOLDERS, "logs", "benchmarks")):
+        if (path.exists() or path.is_symlink()) and not path.is_dir():
+            raise UserError(f"{path}: is no folder; remove it")
     return str(results)
 
 
@@ -91,15 +92,9 @@ def claim(results: Path) -> None:
 def _lock(results: Path) -> None:
     """Raises UserError as `claim`, and for a `.lock` that is not ours: nothing is written to that."""
     path = results / ".lock"
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)  # never closed
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EISDIR):
-            raise UserError(f"{path}: is a link or a folder, no lock of this workflow; remove it") from None
-        raise UserError(f"{results}: cannot be written to ({error.strerror}); change its owner or permissions") from None
-    status = os.fstat(file)
-    owner = os.read(file, 1000).decode(errors="replace") if S_ISREG(status.st_mode) else "?"
-    if status.st_nlink > 1 or (owner and not OWNER.fullmatch(owner)):
+    file = open_lock(path)  # never closed
+    owner = os.read(file, 1000).decode(errors="replace")
+    if os.fstat(file).st_nlink > 1 or (owner and not OWNER.fullmatch(owner)):
         os.close(file)
         raise UserError(f"{path}: is no lock of this workflow; rename it")
     if not lock(file, results):

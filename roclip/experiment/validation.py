@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from roclip.core.errors import UserError
-from roclip.core.options import PATH, whole
+from roclip.core.options import CONTROL, PATH, whole
 from roclip.core.words import nearest
 from roclip.core.yaml_files import DEEPEST, LARGEST
 from roclip.defences.detectors import DETECTORS
@@ -65,7 +65,8 @@ Validator = extend(
 def check_size(config: Any) -> None:
     """Raises UserError for a config that would keep everything after it busy: aliases of aliases, and one that holds itself.
 
-    And for texts that no command line can hold, with their key: NUL, and the word `--`, which argparse takes away.
+    And for texts that no command line can hold, with their key: NUL, and the word `--`, which argparse takes away; and for
+    what a terminal would act on, for jobs' commands are shown.
     """
     waiting, count = [((), config)], 0
     while waiting:
@@ -81,6 +82,9 @@ def check_size(config: Any) -> None:
             raise UserError(
                 f"{'.'.join(map(str, way))}: {value[:LONGEST]!r} is not legal here: no command line holds it; call it otherwise"
             )
+        if isinstance(value, str) and re.search(f"[{CONTROL}]", value):
+            said = f"{'.'.join(map(str, way))}: {value[:LONGEST]!r} is not legal here"
+            raise UserError(f"{said}: it holds a character that a terminal would act on; take it out")
         waiting += [((*way, key), item) for key, item in inner]
 
 

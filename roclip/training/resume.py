@@ -25,7 +25,7 @@ from torch import Tensor
 
 from roclip.core.atomic import atomic, remove_unfinished
 from roclip.core.errors import UserError
-from roclip.core.locks import lock
+from roclip.core.locks import lock, open_lock
 from roclip.model.towers import EPOCH
 from roclip.training.identity import Identity, fingerprint_of
 
@@ -80,7 +80,7 @@ class Checkpoints:
         while True:
             self.root.mkdir(parents=True, exist_ok=True)
             path = self.root / "lock"
-            with open(path, "w") as file:  # opened each time: who is done removes the folder
+            with os.fdopen(open_lock(path)) as file:  # opened each time: who is done removes the folder
                 if lock(file.fileno(), self.root):
                     if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
                         for folder in self.folders():

@@ -31,6 +31,38 @@ HOLDERS = {
 }
 
 
+FILES = {"a run": [".lock"], "a download": [".lock"], "a training": ["lock"], "a GPU": ["queue.lock", "GPU-a.lock"]}
+
+
+@pytest.mark.parametrize("how", ["link", "dangling link", "folder", "pipe"])
+@pytest.mark.parametrize(("holder", "name"), [(holder, name) for holder, names in FILES.items() for name in names])
+def test_what_is_no_lock_is_refused_and_stays_as_it_is(tmp_path, holder, name, how):
+    mine, path = tmp_path / "mine", tmp_path / "here" / name
+    path.parent.mkdir()
+    if how == "link":
+        mine.write_text("of great value")
+    make = {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path)}.get(how, lambda: path.symlink_to(mine))
+    make()
+    with pytest.raises(UserError, match=rf"^{path}: is .*, no lock of this workflow; remove it$"):
+        HOLDERS[holder](path.parent)
+    assert mine.read_text() == "of great value" if how == "link" else not mine.exists()
+
+
+def test_locks_of_gpus_are_in_a_folder_of_this_user_s(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "linked").symlink_to("real")
+    (tmp_path / "file").write_text("")
+    names = ["linked", "file"]
+    if os.getuid() == 0:  # who alone may give a folder away
+        (tmp_path / "another_s").mkdir()
+        os.chown(tmp_path / "another_s", 1, -1)
+        names.append("another_s")
+    for name in names:
+        with pytest.raises(UserError, match=rf"{name}: is no folder of this user's; remove it"):
+            take(["GPU-a"], 1, tmp_path / name)
+    assert list((tmp_path / "real").iterdir()) == []
+
+
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_a_file_system_without_locks_is_one_line_that_names_the_folder(tmp_path, monkeypatch, holder, number):

@@ -212,7 +212,7 @@ def test_an_ordinary_path_is_legal_in_a_config(path):
     assert re.search(whole(PATH), path)
 
 
-@pytest.mark.parametrize("path", ["", "-x", "{x}", "a{", "a\nb", "a\n", "\0", "a\x1b[31m"])
+@pytest.mark.parametrize("path", ["", "-x", "{x}", "a{", "a\nb", "a\n", "\0", "a\x1b[31m", "a\x9b", "\x7f", "a\u202e"])
 def test_a_path_that_rules_or_flags_would_misread_is_not(path):
     assert not re.search(whole(PATH), path)
 
@@ -222,13 +222,16 @@ FAULTS = {
     "raise RuntimeError('CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1.0 GiB free. Process 7 has more\\n at 0x')":
         "out of memory: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1.0 GiB free; use a machine or GPU that has "
         "more of it free",
+    "open('filling.py/x', 'w')": "filling.py/x: Not a directory; is it a file in place of a folder, a link, or another's?",
+    "from pathlib import Path; Path('filling.py').mkdir(exist_ok=True)":
+        "filling.py: File exists; is it a file in place of a folder, a link, or another's?",
     "bytearray(1 << 60)": "out of memory: none is left; use a machine or GPU that has more of it free",
 }  # fmt: skip
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full, a device that is always full")
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_full_disk_and_too_little_memory_are_one_line(tmp_path, fault):
+def test_a_full_disk_too_little_memory_and_what_is_in_the_way_are_one_line(tmp_path, fault):
     lines = [
         "from dataclasses import dataclass",
         "from roclip.core.options import Stage, run_stage",

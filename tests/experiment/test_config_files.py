@@ -16,7 +16,7 @@ from roclip.experiment.config import check
 from roclip.experiment.files import check_arguments, check_files, merged, read_config
 from roclip.experiment.plan import Plan
 from tests.conftest import ROOT
-from tests.fixtures.configs import COMPLETE, CONFIG
+from tests.fixtures.configs import COMPLETE, CONFIG, changed
 
 
 @pytest.mark.parametrize(
@@ -176,6 +176,13 @@ def test_any_config_is_a_plan_or_one_line(config):
         message = str(error)
         assert message.isprintable()
         message.encode()
+
+
+@pytest.mark.parametrize("text", ["esc\x1b[31m", "a\nb", "\u202etxt.exe", "\x7f"])
+def test_what_a_terminal_acts_on_is_refused_wherever_it_stands(text):
+    """The jobs' commands are shown."""
+    with pytest.raises(UserError, match=r"^attack\.patch\.target_class: .* it holds a character that a terminal would act on"):
+        check(changed("attack.patch.target_class", text), ATTACKS)
 
 
 @pytest.mark.parametrize("name", ["a{b}", "a:b", "}"])

@@ -52,6 +52,17 @@ def test_what_cannot_be_started_is_one_line(tmp_path, words, message):
     assert (done.returncode, done.stderr) == (1, message)
 
 
+def test_a_log_that_is_a_link_is_refused_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "mine").write_text("of great value")
+    (tmp_path / "a.log").symlink_to("mine")
+    done = logged(tmp_path, "a.log", "true")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: a.log: is a link, and what it leads to is not overwritten; remove it\n",
+    )
+    assert (tmp_path / "mine").read_text() == "of great value"
+
+
 def test_with_stdout_closed_it_runs_to_the_end(tmp_path):
     command = f'"{sys.executable}" -m roclip_command logged a.log sh -c "{SLOW.replace("$", chr(92) + "$")}" >&- 2>&-'
     assert subprocess.run(["sh", "-c", command], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode == 0

@@ -105,6 +105,14 @@ def test_something_else_in_place_of_the_folder_is_one_line(tmp_path, monkeypatch
     for name, kind in (("file", "no folder"), ("dangling", "a link to nothing")):
         with pytest.raises(UserError, match=rf"^results/{name}: is {kind}; remove it, or name the experiment otherwise$"):
             folder_of(name)
+    for name in ("data", "logs"):
+        (tmp_path / f"results/mine/{name}").mkdir(parents=True)
+        assert folder_of("mine")
+        (tmp_path / f"results/mine/{name}").rmdir()
+        (tmp_path / f"results/mine/{name}").write_text("")
+        with pytest.raises(UserError, match=rf"^results/mine/{name}: is no folder; remove it$"):
+            folder_of("mine")
+        (tmp_path / f"results/mine/{name}").unlink()
     (tmp_path / "results").rename(tmp_path / "aside")
     (tmp_path / "results").write_text("")
     with pytest.raises(UserError, match=r"^results: is no folder"):
