@@ -1,6 +1,7 @@
 """The console command `roclip`: every stage by its name, with its flags. Only it and the workflow know defences and attacks."""
 
 import ast
+import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -80,6 +81,7 @@ def run_tool(name: str, arguments: Sequence[str]) -> int | None:
 
 def main(argv: Sequence[str] | None = None) -> int | None:
     """The console command; its exit status."""
+    os.environ["MPLBACKEND"] = "Agg"  # a notebook names its own there, and matplotlib looks for that when it is imported
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name in ("-h", "--help"):
         print(usage())

@@ -14,20 +14,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from attacks import ATTACKS
 from attacks.data_findings import mentions, of_attack, of_captions, of_classes, of_overlap, sample, verdict
 from attacks.findings import FAULT, FINE, Finding, rows_of
 from roclip.core.columns import CHECK, CLASS_MENTIONS, COPIES, VERDICTS
 from roclip.core.deferred import Deferred
-from roclip.core.errors import UserError
+from roclip.core.errors import UserError, log_lines, one_line
 from roclip.core.files import read_columns, read_lines, write_table
 from roclip.data.near_duplicates import Hashed, copies, hashed
 from roclip.data.sources import Split, is_packed, read_split
 from roclip.data.url_list import SPLITS, TEXT, URL, paths, read_entries, words
 from roclip.experiment.config import check
-from roclip.experiment.files import check_files, merged, read_config
+from roclip.experiment.files import read_config, together
 from roclip.experiment.plan import Plan
 from roclip.experiment.run_lock import folder_of
 from roclip.model.configs import model_config
@@ -177,20 +175,16 @@ def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
 
 def main(argv: Sequence[str]) -> int:
     """The exit status. Raises UserError for a config or data that cannot be used."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_lines("%(message)s")
     parser = argparse.ArgumentParser("roclip check-data", description=__doc__.partition("\n\n")[0], allow_abbrev=False)
     parser.add_argument("--configfile", nargs="+", default=[], metavar="FILE", help="as snakemake takes them")
     parser.add_argument("--images", action="store_true", help="read every image too: some minutes for 100,000")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="that decode images")
     options = parser.parse_args(argv)
-    check_files(options.configfile)
-    given: dict[str, Any] = {}
-    for file in options.configfile:
-        given = merged(given, yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {})
-    home = Path() if Path.cwd() == HOME else HOME
+    given, home = together(options.configfile), Path() if Path.cwd() == HOME else HOME
     config, plan = check(read_config(home, given, options.configfile), ATTACKS)
     results = Path(folder_of(plan.experiment))
     found = look(config, plan, results, options.images, options.threads)
     write(found, results / "data_check")
-    print(*lines_of(found), f"wrote {results / 'data_check/index.html'}", sep="\n")
+    print(*map(one_line, lines_of(found)), f"wrote {results / 'data_check/index.html'}", sep="\n")
     return int(any(each.severity == FAULT for each in found["findings"]))

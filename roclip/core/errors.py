@@ -24,6 +24,13 @@ class OneLine(logging.Formatter):
         return one_line(super().formatMessage(record))
 
 
+def log_lines(form: str, clock: str | None = None) -> None:
+    """From now on messages of the log are lines on stderr. form and clock: as of logging.Formatter."""
+    shown = logging.StreamHandler()
+    shown.setFormatter(OneLine(form, clock))
+    logging.basicConfig(level=logging.INFO, handlers=[shown])
+
+
 class UserError(Exception):
     """A mistake of the user's; its message is one line that names the key, file or row, and what to do."""
 

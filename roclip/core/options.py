@@ -6,7 +6,6 @@ config values into flags, `parse` is what a stage calls to read them, and `exper
 
 import argparse
 import dataclasses
-import logging
 import math
 import operator
 import os
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from roclip.core.atomic import is_disk_full
-from roclip.core.errors import ComeBack, OneLine, UserError, is_no_place, is_out_of_memory, lacks_semaphores
+from roclip.core.errors import ComeBack, UserError, is_no_place, is_out_of_memory, lacks_semaphores, log_lines
 from roclip.core.orphan import end_with_starter
 from roclip.core.provenance import recorded
 
@@ -254,9 +253,7 @@ def run_stage(name: str, stage: Stage, description: str | None, argv: Sequence[s
 
     A user's mistake, a full disk and memory that does not suffice are shown as one line, with exit status 1.
     """
-    shown = logging.StreamHandler(sys.stderr)
-    shown.setFormatter(OneLine("%(asctime)s %(message)s", "%H:%M:%S"))
-    logging.basicConfig(level=logging.INFO, handlers=[shown])
+    log_lines("%(asctime)s %(message)s", "%H:%M:%S")
     end_with_starter()
     command = f"roclip {name}"
     kind = _kind(stage, command, argv)

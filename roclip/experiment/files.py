@@ -75,11 +75,21 @@ def check_arguments(words: Sequence[str]) -> None:
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--configfile", "--configfiles", nargs="+", action="extend", default=[], type=Path, dest="files")
-    for path in parser.parse_known_args(words)[0].files:
+    together(parser.parse_known_args(words)[0].files)
+
+
+def together(paths: Iterable[str | Path]) -> dict[str, Any]:
+    """What config files hold, as Snakemake puts them together. Raises UserError as `check_arguments`."""
+    given: dict[str, Any] = {}
+    for path in map(Path, paths):
         check_files([path])
         content = read_json(path) if path.suffix == ".json" else read_mapping(path)
+        if not isinstance(content, Mapping):
+            raise UserError(f"{path}: holds no keys with values at its top level")
         if "__use_yte__" in content:
             raise UserError(f"{path}: a template with code in it (__use_yte__), which is not run; write out what it gives")
+        given = merged(given, content)
+    return given
 
 
 def _typed(value: Any, inside: bool = False) -> Any:
@@ -91,7 +101,7 @@ def _typed(value: Any, inside: bool = False) -> Any:
     if not (inside and isinstance(value, str)):
         return value
     with suppress(yaml.YAMLError):  # text that is not YAML stays text
-        if isinstance(node := yaml.compose(value), yaml.ScalarNode):
+        if isinstance(node := yaml.compose(value, Loader=yaml.SafeLoader), yaml.ScalarNode):
             _check_number("--config", node)
             return yaml.safe_load(value)
     return value

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from roclip.core.atomic import atomic
 from roclip.core.columns import LEADERBOARD
-from roclip.core.errors import UserError
+from roclip.core.errors import UserError, log_lines
 from roclip.core.files import write_table
 from roclip.core.words import counted
 from roclip.reporting.board.entries import NAME, checked_rows, read_entries, read_entry
@@ -45,7 +45,7 @@ def add(experiment: Path, named: Named, folder: Path) -> Path:
 
 def main(argv: Sequence[str]) -> int:
     """The exit status. Raises UserError for an experiment without results, and for a table that is broken."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_lines("%(message)s")
     parser = argparse.ArgumentParser("roclip leaderboard", description=__doc__.partition("\n\n")[0], allow_abbrev=False)
     parser.add_argument("--add", type=Path, metavar="FOLDER", help="a finished experiment, results/NAME")
     parser.add_argument("--by", metavar="WHO", help="who computed it; --add needs it")

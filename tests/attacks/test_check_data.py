@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -82,8 +83,36 @@ def test_the_same_file_in_training_and_test_is_a_fault(mine, monkeypatch, capsys
     assert "fault: 1 of 1 images of the split test are trained on, such as" in capsys.readouterr().out
 
 
-def test_a_mistake_is_one_line(mine):
-    (mine / "mine.yaml").write_text("experiment: mine\ndata: {tables: {train: absent.csv}}\n")
-    command = [sys.executable, "-P", "-m", "roclip_command", "check-data", "--configfile", "mine.yaml"]
-    done = subprocess.run(command, cwd=mine, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
-    assert (done.returncode, done.stderr) == (1, "error: absent.csv: no such file or directory\n")
+def command(folder: Path, file: str, **environment: str) -> subprocess.CompletedProcess:
+    words = [sys.executable, "-P", "-m", "roclip_command", "check-data", "--configfile", file]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT), **environment})
+
+
+def test_from_a_notebook_with_names_that_a_terminal_would_act_on_it_says_whole_lines(mine):
+    odd = f"{mine}/\x1b[31m\rfault: forged.jpg"
+    for split in ("train", "test"):
+        table = (mine / f"{split}.csv").read_text().replace(f"{mine}/{3 if split == 'train' else 91}.jpg", f'"{odd}"')
+        (mine / f"{split}.csv").write_text(table)
+    done = command(mine, "mine.yaml", MPLBACKEND="module://matplotlib_inline.backend_inline")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "fault: 1 of 6 images of the split test are trained on, such as" in done.stdout
+    assert "/\\x1b[31m\\rfault: forged.jpg" in done.stdout
+    assert done.stdout.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("mine.yaml", "experiment: mine\ndata: {tables: {train: absent.csv}}\n", "absent.csv: no such file or directory"),
+        ("list.yaml", "[experiment, mine]\n", "list.yaml: holds no keys with values at its top level"),
+        ("list.json", "[1]\n", "list.json: holds no keys with values at its top level"),
+        ("tag.yaml", "a: !!python/name:os.system\n", "tag.yaml: not YAML that can be read: could not determine"),
+        ("date.yaml", "a: 2026-13-01\n", "date.yaml: not YAML that can be read: month must be in 1..12"),
+    ],
+)
+def test_a_mistake_is_one_line(mine, name, content, message):
+    (mine / name).write_text(content)
+    done = command(mine, name)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {message}")
+    assert done.stderr.count("\n") == 1

@@ -1,6 +1,5 @@
 """Stage: draw a figure of an experiment from its files, as PDF and PNG."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +24,6 @@ class FigureOptions:
 
 def run(options: FigureOptions) -> None:
     """Raises UserError for a figure that the plan does not have, and for a file that it reads and that is not named."""
-    os.environ["MPLBACKEND"] = "Agg"  # a notebook names its own there, and matplotlib looks for that when it is imported
     plan, name = read_plan(options.plan), options.figure
     figures = figures_of(plan)
     if name not in figures:
