@@ -30,6 +30,10 @@ PACKAGES = ("torch", "torchvision", "numpy", "pillow", "open_clip_torch", "safet
 FILES = ("inputs", "outputs")
 RECORD = {"stage": str, "commit": str, "versions": dict, "options": dict} | dict.fromkeys(FILES, dict)
 LONGEST = 1 << 30  # bytes of a record that are read: of a million images 150 MB
+OF_ONE_REPOSITORY = (  # variables that name it, or a part of it, as in one of its hooks (git rev-parse --local-env-vars)
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_PREFIX", "GIT_NAMESPACE", "GIT_SHALLOW_FILE",
+)  # fmt: skip
 TIMES = "pace.csv"  # how long a training took; no two runs agree in it
 
 
@@ -48,7 +52,7 @@ def commit() -> str:
 
 def _git(home: Path, *command: str) -> str:
     """What git says of the repository in which a folder lies, whatever its variables name; nothing where it fails."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
+    environment = {name: value for name, value in os.environ.items() if name not in OF_ONE_REPOSITORY}
     try:
         done = subprocess.run(["git", *command], cwd=home, env=environment, capture_output=True, text=True)
     except OSError:

@@ -1,11 +1,15 @@
 """Folders of class folders, as torchvision's ImageFolder has them: the name of a folder is the class of the images in it."""
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from roclip.core.errors import UserError
+from roclip.core.words import counted
+
+log = logging.getLogger(__name__)
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 SHARD = re.compile(r"\d{5,}")  # a folder of img2dataset's
@@ -22,22 +26,33 @@ def fits(source: Path) -> bool:
     return bool(names) and not any(map(SHARD.fullmatch, names)) and not any(source.glob("*.tar"))
 
 
-def _files(folder: str) -> Iterator[str]:
-    """The images below a folder, by their names."""
+def _files(folder: str, others: list[str]) -> Iterator[str]:
+    """The images below a folder, by their names; what else is there is added to `others`, but for hidden files."""
     for parent, folders, names in os.walk(folder):
         folders.sort()
-        yield from (os.path.join(parent, name) for name in sorted(names) if name.lower().endswith(IMAGES))  # noqa: PTH118
+        for name in sorted(names):
+            path = os.path.join(parent, name)  # noqa: PTH118 (a million Paths take long)
+            if name.lower().endswith(IMAGES):
+                yield path
+            elif name[0] != ".":
+                others.append(path)
 
 
 def class_labels(source: Path) -> Iterator[tuple[str, str]]:
-    """Image and class, with blanks for the underscores of the folder's name. Raises UserError for folders without images."""
-    found = False
+    """Image and class, with blanks for the underscores of the folder's name; files that are not read are said in the log.
+
+    Raises UserError for folders without images.
+    """
+    found, others = False, []
     for name in _class_folders(source):
-        for path in _files(str(source / name)):
+        for path in _files(str(source / name), others):
             found = True
             yield path, name.replace("_", " ")
     if not found:
         raise UserError(f"{source}: no images in its folders; expected a folder for each class with {', '.join(IMAGES)} in it")
+    if others:
+        said = counted(len(others), "file")
+        log.warning("%s: left out %s that end with none of %s, first %s", source, said, ", ".join(IMAGES), others[0])
 
 
 def class_captions(source: Path, templates: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -47,4 +62,4 @@ def class_captions(source: Path, templates: Sequence[str]) -> Iterator[tuple[str
 
 
 def count_images(source: Path) -> int:
-    return sum(1 for name in _class_folders(source) for _ in _files(str(source / name)))
+    return sum(1 for name in _class_folders(source) for _ in _files(str(source / name), []))

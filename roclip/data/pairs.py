@@ -19,7 +19,7 @@ from pathlib import Path
 
 from roclip.core.errors import UserError
 from roclip.core.files import HEADER, bad_line, count_lines, open_file, read_columns, read_json
-from roclip.data.samples import LeftOut, samples_of, shards_of
+from roclip.data.samples import LeftOut, beside, samples_of, shards_of
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,8 @@ def _header(table: Path) -> tuple[str, list[str]]:
 
 
 def _read_shards(folder: Path, left_out: LeftOut) -> Columns:
-    shards, unread = shards_of(folder), []
+    shards = shards_of(folder)
+    unread = beside(folder, shards)
     pairs: Columns = {"path": [], "caption": []}
     for shard in shards:
         for path, caption in samples_of(shard, unread):

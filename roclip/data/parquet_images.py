@@ -6,6 +6,7 @@ A training takes images by their paths, so the bytes are written into tar files 
 from __future__ import annotations
 
 import json
+import logging
 import tarfile
 from collections.abc import Iterator, Sequence
 from io import BytesIO
@@ -15,12 +16,14 @@ from typing import Any
 from roclip.core.atomic import atomic
 from roclip.core.deferred import Deferred
 from roclip.core.errors import UserError
+from roclip.core.words import counted
 from roclip.data.annotations import one_line_of
 from roclip.data.beside import in_rounds
 from roclip.data.image_paths import member_path
 
 pyarrow = Deferred("pyarrow")  # config checks import this module
 parquet = Deferred("pyarrow.parquet")
+log = logging.getLogger(__name__)
 
 IMAGES = ("image", "jpg", "jpeg", "png", "webp", "img")
 TEXTS = {"caption": ("caption", "captions", "sentences", "text", "txt", "title"), "label": ("label", "fine_label", "class")}
@@ -108,18 +111,22 @@ class _Writer:
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[bytes, list[str]]]:
-    """The image of each row, and its captions or label; without an image or a text it is left out."""
+    """The image of each row, and its captions or label; rows without an image or a text are left out, which the log says."""
     file = _open(path)
     schema = file.schema_arrow
     image, column = _image_column(schema), next((name for name in TEXTS[text] if name in schema.names), None)
     if not image or not column:
         raise UserError(f"{path}: no column of {'images' if column else f'a {text}'}; it has {', '.join(schema.names)}")
-    names = _names(schema, column)
+    names, left_out = _names(schema, column), 0
     for batch in file.iter_batches(BATCH, columns=[image, column]):
         for row in batch.to_pylist():
             content = row[image]["bytes"] if isinstance(row[image], dict) else row[image]
             if content and (texts := _texts(row[column], names)):
                 yield content, texts
+            else:
+                left_out += 1
+    if left_out:
+        log.warning("%s: left out %s without an image or a %s", path, counted(left_out, "row"), text)
 
 
 def unpack(source: Path, split: str, text: str, store: Path) -> Iterator[tuple[str, str]]:

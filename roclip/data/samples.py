@@ -7,6 +7,7 @@ noted why: links and devices may lead anywhere, a name twice says two things.
 
 import io
 import os
+import re
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ LeftOut = list[tuple[Path, int, str, str]]  # cells of QUARANTINE: shard, number
 
 IMAGES = ("jpg", "png", "jpeg", "webp")
 CAPTION, RECORD = "txt", "json"
+MAY_HOLD = re.compile(r"\.(tar(\.\w+)?|tgz|zip|" + "|".join(IMAGES) + ")$", re.IGNORECASE)
 END_OF_TAR = 1024  # bytes of zeros
 
 
@@ -113,8 +115,13 @@ def samples_of_tar(tar: Path, left_out: LeftOut) -> Iterator[tuple[str, str]]:
 
 def samples_of_folder(folder: Path, left_out: LeftOut) -> Iterator[tuple[str, str]]:
     """Path and caption of each image of a folder."""
-    names = sorted(name for name in os.listdir(folder) if not (folder / name).is_dir())  # noqa: PTH208 (names)
-    for image, text in _samples(folder, ((number, name, name) for number, name in enumerate(names, 1)), left_out):
+    files = []
+    for number, name in enumerate(sorted(os.listdir(folder)), 1):  # noqa: PTH208 (names)
+        if (folder / name).is_dir():
+            left_out.append((folder, number, one_line(name), "a folder in a shard"))
+        else:
+            files.append((number, name, name))
+    for image, text in _samples(folder, files, left_out):
         yield str(folder / image), _caption(folder / text)
 
 
@@ -135,6 +142,16 @@ def _caption(path: Path) -> str:
 def shards_of(folder: Path) -> list[Path]:
     """The tars of a folder, or where it has none the folders in it, in their order."""
     return sorted(folder.glob("*.tar")) or sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def beside(folder: Path, shards: Iterable[Path]) -> LeftOut:
+    """What else lies in a folder of shards and may hold samples: folders, archives and images."""
+    known = {shard.name for shard in shards}
+    return [
+        (folder, number, one_line(path.name), "beside the shards, which are all .tar or all folders")
+        for number, path in enumerate(sorted(folder.iterdir()), 1)
+        if path.name not in known and path.name[0] not in "._" and (path.is_dir() or MAY_HOLD.search(path.name))
+    ]
 
 
 def samples_of(shard: Path, left_out: LeftOut) -> Iterator[tuple[str, str]]:

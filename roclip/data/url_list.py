@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from roclip.core.errors import UserError
-from roclip.core.files import CELL, bad_line, count_lines, iterate_table, open_file
+from roclip.core.files import CELL, bad_line, iterate_table, open_file
 
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test", "probe")
 COLUMNS = ("split", "url", "caption", "label")
 TEXT = {"train": "caption", "validation": "caption", "test": "label", "probe": "label"}
-URL = re.compile(r"(https?://|file:).*|[a-z][a-z0-9+.-]*:\S*", re.IGNORECASE)  # of a caption, a colon may follow its first word
+USUAL = re.compile(r"(https?://|file:).*", re.IGNORECASE)
+URL = re.compile(rf"{USUAL.pattern}|[a-z][a-z0-9+.-]*:\S*", re.IGNORECASE)  # of a caption, a colon may follow its first word
 LOOKED_AT = 1000  # lines, for the order of the columns
 
 
@@ -73,11 +74,16 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _url_column(path: Path) -> int:
-    """The column with the URLs: 1 in CC3M's order, 0 in CC12M's, by the first line in which one cell alone is a URL."""
-    for _, cells in islice(_lines(path), LOOKED_AT):
-        found = [place for place, cell in enumerate(cells) if URL.fullmatch(cell.strip())]
-        if len(cells) == 2 and len(found) == 1:
-            return found[0]
+    """The column with the URLs: 1 in CC3M's order, 0 in CC12M's, by the first line in which one cell alone is a URL.
+
+    A caption may look like one of an odd scheme, as `Time:out` does, so those of the usual schemes are looked for first.
+    """
+    rows = [cells for _, cells in islice(_lines(path), LOOKED_AT) if len(cells) == 2]
+    for form in (USUAL, URL):
+        for cells in rows:
+            found = [place for place, cell in enumerate(cells) if form.fullmatch(cell.strip())]
+            if len(found) == 1:
+                return found[0]
     return 1
 
 
@@ -115,4 +121,5 @@ def count_rows(words: Sequence[str], split: str) -> int:
     path = paths(words)[split]
     if _of_all_splits(words):
         return sum(row[0] == split for row in iterate_table(path, COLUMNS))
-    return count_lines(path)
+    with open_file(path) as file:
+        return sum(not line.isspace() for line in iter(lambda: file.readline(CELL + 1), b""))

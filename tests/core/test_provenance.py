@@ -178,6 +178,7 @@ def test_the_commit_is_of_this_repository_and_of_no_other_around_it(tmp_path):
             assert told() == told(GIT_DIR=str(folder / ".git")) == "unknown"
     assert told() == git(inner, "rev-parse", "HEAD").strip()
     assert told(GIT_DIR=str(tmp_path / "outer/.git"), GIT_WORK_TREE=str(inner)) == told()
+    assert told(GIT_INDEX_FILE=str(tmp_path / "another"), GIT_PREFIX="roclip/") == told()  # as in a hook
     (inner / "roclip/__init__.py").write_text("x = 1\n")
     assert told() == git(inner, "rev-parse", "HEAD").strip() + "-dirty"
 

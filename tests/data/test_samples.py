@@ -109,8 +109,30 @@ def test_a_folder_is_read_by_the_same_names(tmp_path):
     left_out = []
     pairs = read_pairs(tmp_path, left_out=left_out)
     assert (pairs["caption"], [red(path) for path in pairs["path"]]) == (["a", "b"], [1, 3])
-    assert [name for _, _, name, _ in left_out] == ["b.m.jpg", "c.png"]
+    assert sorted((name, reason) for _, _, name, reason in left_out) == [
+        ("b.m.jpg", "what follows its first dot is none of jpg, png, jpeg, webp, txt"), ("c.png", "no caption"),
+        ("inner", "a folder in a shard"),
+    ]  # fmt: skip
     assert count_pairs(tmp_path) == 2
+
+
+@pytest.mark.parametrize("shards", ["tars", "folders"])
+def test_what_lies_beside_shards_and_may_hold_samples_is_listed(tmp_path, caplog, shards):
+    names = ["00001.TAR", "00002.tar.gz", "00003.zip", "loose.jpg"]
+    for name in [*names, "README.md", "00000_stats.json", "00000.parquet", "_SUCCESS", ".DS_Store"]:
+        (tmp_path / name).write_bytes(b'{"successes": 1}')
+    if shards == "tars":
+        write_tar(tmp_path / "00000.tar", [("a.jpg", jpeg(1)), ("a.txt", b"a")])
+        (tmp_path / "00004").mkdir()
+        names = [*names, "00004"]
+    else:
+        (tmp_path / "00000").mkdir()
+        (tmp_path / "00000/a.jpg").write_bytes(jpeg(1))
+        (tmp_path / "00000/a.txt").write_bytes(b"a")
+    left_out = []
+    assert read_pairs(tmp_path, left_out=left_out)["caption"] == ["a"]
+    assert {(place, name) for place, _, name, _ in left_out} == {(tmp_path, name) for name in names}
+    assert f"left out {len(names)} files: {len(names)} beside the shards" in caplog.text
 
 
 def test_pairs_of_shards_without_notes_are_counted(tmp_path, monkeypatch):

@@ -92,7 +92,7 @@ def test_a_csv_with_flickr8k_s_columns_is_cleanclip_s(tmp_path):
         ({"caption": ["a", None, "c "]}, ["a", "c"]),
     ],
 )
-def test_hugging_face_s_images_move_into_tars(tmp_path, columns, captions):
+def test_hugging_face_s_images_move_into_tars(tmp_path, caplog, columns, captions):
     contents = [image(0), image(1, "png"), image(2, "webp")]
     source = published.hugging_face(tmp_path / "data/train-00000-of-00001.parquet", columns, contents)
     published.hugging_face(tmp_path / "data/test-00000-of-00001.parquet", {"text": ["of the test"]}, [image(9)])
@@ -102,6 +102,8 @@ def test_hugging_face_s_images_move_into_tars(tmp_path, columns, captions):
     assert [number for number, text in found if text in "abc"] == ["abc".index(text) for text in captions if text in "abc"]
     assert rows(source.parent, "validation")[-1] == found[-1], "without a shard of its name all of them are read"
     assert count_pairs(source) == 3
+    without = 3 - len({number for number, _ in found})
+    assert (f"left out {without} row without an image or a caption" in caplog.text) == bool(without)
 
 
 def test_a_label_that_is_a_number_has_the_name_that_hugging_face_notes(tmp_path):
@@ -127,10 +129,15 @@ def test_a_parquet_that_is_cut_short_or_has_no_captions_is_one_line(tmp_path):
     assert not (tmp_path / "store/00000.tar").exists()
 
 
-def test_class_folders(tmp_path):
+def test_class_folders(tmp_path, caplog):
     source = published.class_folders(tmp_path / "food", {"ice_cream": 2, "apple": 3})
+    for name in ("a.bmp", "b.gif", ".DS_Store"):
+        (source / "apple" / name).write_bytes(b"x")
     labels = [(2, "apple"), (3, "apple"), (4, "apple"), (0, "ice cream"), (1, "ice cream")]
     assert rows(source, "probe") == labels
+    assert (
+        f"{source}: left out 2 files that end with none of .jpg, .jpeg, .png, .webp, first {source}/apple/a.bmp" in caplog.text
+    )
     said = rows(source, templates=["a photo of {}", "{}!"])
     assert [number for number, _ in said] == [number for number, _ in labels]
     assert [text for _, text in said] == [

@@ -46,6 +46,14 @@ def test_either_order_is_found_whatever_captions_look_like(tmp_path, caplog, fir
     assert ("in CC12M's order" in caplog.text) == (first == "url")
 
 
+@pytest.mark.parametrize("first", ["url", "caption"])
+def test_captions_that_look_like_urls_of_odd_schemes_do_not_change_the_order(tmp_path, first):
+    rows = [(f"http://h/{n}", f"Time:out{n}") for n in range(3)]
+    lines = [f"{url}\t{text}" if first == "url" else f"{text}\t{url}" for url, text in rows]
+    found = list(read_entries(lists(tmp_path, train="\n".join(lines)), ["train"]))
+    assert [(entry.url, entry.text) for entry in found] == rows
+
+
 def test_both_forms_give_the_same_rows(tmp_path):
     four = list(read_entries(lists(tmp_path)))
     rows = [{"split": s, "url": f"http://h/{s}", "caption": f"{s} text", "label": f"{s} text"} for s in SPLITS]
@@ -56,7 +64,7 @@ def test_both_forms_give_the_same_rows(tmp_path):
 
 
 def test_rows_are_counted_as_they_are_read(tmp_path):
-    for text in ("a\thttp://h/1", "a\thttp://h/1\r\nb\rc\u2028\thttp://h/2\n"):
+    for text in ("a\thttp://h/1", "a\thttp://h/1\r\nb\rc\u2028\thttp://h/2\n", "\n \na\thttp://h/1" + "\n" * 500):
         four = lists(tmp_path, train=text)
         assert count_rows(four, "train") == len(list(read_entries(four, ["train"])))
 
