@@ -130,7 +130,7 @@ def test_columns_and_values_of_the_written_tables(experiment):
         ),
         "front.csv": "attack,repair,defence,epoch,seeds,accuracy,success,accuracy_before,success_before,on_front",
         "took.csv": ",".join(TOOK),
-        "sweeps.csv": "sweep,setting,base_attack,base_defence,attack,defence",
+        "sweeps.csv": "sweep,setting,keys,base_attack,base_defence,attack,defence",
         "history.csv": "attack,defence,seed," + ",".join(HISTORY) + ",own_pairs,pool_age",
     }
     rows = read_table(experiment.out / "measures.csv", tuple(MEASURES))
@@ -146,8 +146,8 @@ def test_columns_and_values_of_the_written_tables(experiment):
         ("defence", "16", "clip", "roclip", "1.000000", "0.875000", "mcnemar", "0.0001221", "1", "0.0001221"),
     ]
     assert written["sweeps.csv"].splitlines()[1:] == [
-        "pool,pool_size 800,targeted,roclip,targeted,roclip",
-        "more,,patch,clip,patch,clip",
+        "pool,pool_size 800,pool_size,targeted,roclip,targeted,roclip",
+        "more,,,patch,clip,patch,clip",
     ]
     history = read_table(experiment.out / "history.csv", (*MODEL, *HISTORY))
     assert [(row["defence"], row["own_pairs"], row["pool_age"]) for row in history] == [("clip", "1", ""), ("roclip", "", "1")]
