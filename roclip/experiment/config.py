@@ -216,7 +216,7 @@ def _of_name(key: str, name: str, kind: str, kinds: Mapping[str, type]) -> Probl
 
 
 def _of_roots(roots: Sequence[str], results: Path) -> Problems:
-    """Whether images that the workflow makes itself, poisons among them, would be opened. A link to nothing is `folder_of`'s."""
+    """Whether images that the workflow makes itself, poisons among them, would be opened. A link to nothing is named later."""
     if results.is_symlink() and not results.exists():
         return
     try:
