@@ -23,8 +23,8 @@ from roclip.core.errors import ComeBack, UserError, is_no_place, is_out_of_memor
 from roclip.core.orphan import end_with_starter
 from roclip.core.provenance import recorded
 
-# A path in the config: it is put into rules and on command lines, where a brace would be a wildcard and a dash a flag.
 CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"  # what a terminal acts on, or writes in another order
+# A path in the config: it is put into rules and on command lines, where a brace would be a wildcard and a dash a flag.
 PATH = rf"[^-{{}}{CONTROL}][^{{}}{CONTROL}]*"
 BOUNDS = {  # what a bound is called in messages, and the comparison that it stands for
     "minimum": ("at least", operator.ge),
