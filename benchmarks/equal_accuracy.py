@@ -45,8 +45,8 @@ def history(path: Path) -> list[dict[str, Any]]:
 
 
 def comparisons(rows: list[dict[str, Any]]) -> dict[str, Comparison]:
-    """By attack its comparison; all recipes were trained from scratch."""
-    given = main_kinds(rows), lambda _: True, 1 / CLASSES, learned_above(CLASSES, TESTS), TARGETS
+    """By attack its comparison."""
+    given = main_kinds(rows), learned_above(CLASSES, TESTS), TARGETS
     return {attack: Comparison(curves, *given) for attack, curves in points_of(rows).items()}
 
 

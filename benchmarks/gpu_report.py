@@ -59,9 +59,9 @@ def share(row: dict[str, str], what: str, of: str) -> float:
 
 
 def success(curve: list[dict[str, str]], level: float) -> float:
-    """Success when training first had a zero-shot accuracy, NaN if it never had; matching epochs left out."""
+    """Success when training first had a zero-shot accuracy, NaN if that was never measured; matching epochs left out."""
     points = [(share(r, "zero_shot_hits", "tests"), share(r, "target_hits", "targets")) for r in curve if r["kind"] == "clip"]
-    return success_at(rising(points, [(0.0, 0.0)]), level)
+    return success_at(rising(points), level)
 
 
 def last(curve: list[dict[str, str]], kind: str) -> dict[str, str] | None:

@@ -72,7 +72,7 @@ COSINES = {  # a training's cosines.csv: some pairs after every epoch
 MATCHES = {"row": "row of train.csv, counted from 0", "caption_row": "the row whose caption its image was last paired with"}
 QUARANTINE = {
     "table": "the table that names the image",
-    "row": "counted from 1",
+    "number": "of its row, counted from 1",
     "path": "image file",
     "reason": "why it is left out",
 }
@@ -155,16 +155,16 @@ TOOK = {  # tables/took.csv, a row for each attack that is no variant (roclip/re
 EQUAL_ACCURACY = {  # tables/equal_accuracy.csv: attack success at equal zero-shot accuracy (roclip/reporting/equal_accuracy.py)
     **MODEL,
     "kind": "of epochs, after which the weights are judged",
-    "at": "common: accuracy that all reach; own: that of one recipe at its end; area: from floor to common; end: last weights",
+    "at": "common: accuracy that all reach; own: that of one recipe at its end; end: last weights",
     "of": "the defence of which the accuracy is, where at is own",
     "accuracy": "zero-shot accuracy, on validation images but for end, on test images; of seed all: the mean",
-    "success": "attack success (ASR) when training first had this accuracy; of area: the mean over accuracies",
+    "success": "attack success (ASR) when training first had this accuracy",
     "low": "of seed all: 95% t interval over trainings",
     "high": "its upper end",
     "reached": "trainings that have a value",
     "seeds": "of so many",
     "floor": "zero-shot accuracy up to which a model has not learned",
-    "state": "why there is no value: not learned or not reached",
+    "state": "why there is no value: not learned, not reached, or above it from the first epoch on",
 }
 EQUAL_DIFFERENCES = {  # tables/equal_differences.csv: two defences at equal zero-shot accuracy, paired by seed
     "attack": "trained on",

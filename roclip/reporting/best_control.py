@@ -2,13 +2,15 @@
 
 Whoever trains less is attacked less. `controls` in the config are defences that only train less, or without what the defence
 adds, such as half the epochs. A control counts against a defence where its zero-shot accuracy is not lower by more than two
-standard errors of the difference; the best control is the one of these with the lowest attack success. A defence is said to
-defend where
+standard errors of the difference; the best control is the one of these with the lowest attack success. A repair needs a control
+that is a repair, as `finetune` is, and a filter one that filters, as `random` does: of others nothing is learned about what the
+step adds. A defence is said to defend where
 
 - its attack success is below that of every such control, each at the 5% level, so that no choice among controls can help it
   (an intersection-union test: the largest p value counts, and the number of controls needs no correction), and
-- the accuracy of one of them at least is not higher than its own by more than two standard errors, because against controls
-  that all learned more its lower success may be that of weaker training.
+- the accuracy of one of them at least is higher than its own neither by more than two standard errors nor, as few noisy
+  trainings leave much within two, by more than MARGIN, because against controls that all learned more its lower success may be
+  that of weaker training.
 
 These claims are a family with Holm's correction. Nothing is said of models that learned nothing.
 """
@@ -27,15 +29,22 @@ from roclip.reporting.results import at, is_known
 from roclip.reporting.significance import holm
 
 ERRORS = 2.0  # standard errors by which accuracies may differ that count as no lower
+MARGIN = 0.03  # by which a control may be more accurate than a defence that is said to defend
+# steps of a recipe, each of which needs a control with such a step, and such a control of the default config
+STEPS = {"filter": "random_removal", "repair": "finetuned"}
 
 
 @dataclass
 class Trial:
-    """A defence, at a checkpoint, and the controls that count against it, the best first; p: see the top."""
+    """A defence, at a checkpoint, and the controls that count against it, the best first; p: see the top.
+
+    lacking: steps of its recipe that no control on its attack has.
+    """
 
     row: Row
     controls: list[Row]
     p: float
+    lacking: list[str]
 
 
 def against_controls(models: Models, plan: Plan, differences: Differences) -> Iterator[str]:
@@ -49,7 +58,7 @@ def against_controls(models: Models, plan: Plan, differences: Differences) -> It
         added = f"Add {name} to defences" if plan.controls else f"Add a defence such as {name} to defences and to controls"
         yield f"No control was run: whether the defence or weaker training lowers success cannot be told. {added}."
         return
-    trials = [trial(row, _controls(models, row, present), differences) for row in rows]
+    trials = [trial(row, _controls(models, row, present), differences, plan) for row in rows]
     family = holm([each.p for each in trials])
     m = sum(not isnan(p) for p in family)
     for each, p in zip(trials, family, strict=True):
@@ -77,11 +86,19 @@ def _controls(models: Models, row: Row, names: Sequence[str]) -> list[Row]:
     return [control for control in found if is_known(control, "attack_success")]
 
 
-def trial(row: Row, controls: Sequence[Row], differences: Differences) -> Trial:
+def trial(row: Row, controls: Sequence[Row], differences: Differences, plan: Plan) -> Trial:
     """The controls that count, and the largest p value: 1 where one is not above the defence, NaN where one is not tested."""
+    had = {step for control in controls for step in _steps(plan, control)}
+    lacking = [step for step in _steps(plan, row) if step not in had]
     counting = sorted((c for c in controls if lead(row, c) <= ERRORS), key=lambda control: control["attack_success"])
     values = [_p(differences.get(key(control, row))) for control in counting]
-    return Trial(row, counting, nan if not values or any(map(isnan, values)) else max(values))
+    return Trial(row, counting, nan if lacking or not values or any(map(isnan, values)) else max(values), lacking)
+
+
+def _steps(plan: Plan, row: Row) -> list[str]:
+    """Which of STEPS the recipe of a row has."""
+    stages = {step.stage for step in plan.chain(row["defence"])}
+    return [step for step in STEPS if step in stages]
 
 
 def _p(difference: Mapping[str, str] | None) -> float:
@@ -103,6 +120,12 @@ def lead(first: Row, second: Row) -> float:
     return by / error if error else (float("inf") if by > 0 else float("-inf") if by < 0 else 0.0)
 
 
+def _ahead(first: Row, second: Row) -> float:
+    """By how much the first's zero-shot accuracy is above the second's; infinite where one is not known."""
+    known = is_known(first, "zero_shot") and is_known(second, "zero_shot")
+    return first["zero_shot"] - second["zero_shot"] if known else float("inf")
+
+
 def _error(row: Row) -> float:
     share, spread = row["zero_shot"], row["zero_shot_sd"] if is_known(row, "zero_shot_sd") else 0.0
     return max(spread / sqrt(row["zero_shot_seeds"]), sqrt(share * (1 - share) / row["zero_shot_n"]))
@@ -111,9 +134,16 @@ def _error(row: Row) -> float:
 def in_words(each: Trial, p: float, m: int) -> str:
     """The sentence; p: with Holm's correction over m."""
     row, defence, what = each.row, defence_label(each.row["defence"]), attack_success(each.row["attack"])
+    under = f"Under the {row['attack'].replace('_', '-')} attack no"
+    if each.lacking:
+        step = each.lacking[0]
+        return (
+            f"{under} control with a {step} was run beside {defence} {moment(row)}: whether it defends beyond an ordinary "
+            f"{step} cannot be told. Add one, such as {STEPS[step]}, to defences and to controls."
+        )
     if not each.controls:
         return (
-            f"Under the {row['attack'].replace('_', '-')} attack no control that was run is as accurate as {defence} "
+            f"{under} control that was run is as accurate as {defence} "
             f"{moment(row)}: whether it defends beyond weaker training cannot be told."
         )
     best = each.controls[0]
@@ -133,7 +163,7 @@ def in_words(each: Trial, p: float, m: int) -> str:
     evidence = corrected(p, m, "such claim")
     if p >= LEVEL:
         return f"The data do not show that {defence} defends {beyond}: {numbers} ({evidence})."
-    if all(lead(control, row) > ERRORS for control in each.controls):
+    if all(lead(control, row) > ERRORS or _ahead(control, row) > MARGIN for control in each.controls):
         reason = f"{defence} is less accurate, so weaker training may be the reason"
         return f"{defence} is attacked less than the best control, {name}{others}, but {reason}: {numbers} ({evidence})."
     return f"{defence} defends {beyond}: {numbers} ({evidence})."

@@ -7,17 +7,17 @@ all epochs are measured alike; the full evaluation of the last weights stands be
 - A curve is of one kind of epoch, for the weights after each kind can be deployed. A recipe's main curve is that of the kind
   clip or, where it has none, as a repair, of the kind of its last epoch; others, as of matching epochs, are judged beside it.
 - A curve is made monotone: epochs count that bring the accuracy above that of all before, and between them success is
-  interpolated linearly. So a value is that at which training first had the accuracy. A model that is trained from scratch
-  starts from chance, in accuracy and success; one that starts from other weights has no values below its first epoch.
-- An accuracy that a training never had gives no value: it is not reached, and counted. Epochs without a number are left out.
+  interpolated linearly. So a value is that at which training first had the accuracy.
+- Nothing is measured before the end of the first epoch, so an accuracy below that of a training's first epoch gives no value;
+  nor does one that the training never had. Both are counted. Epochs without a number are left out.
 - `common` is the largest accuracy that every recipe without variants which learned in every seed reached in every seed;
-  `own` that of one recipe after its last epoch, seed by seed; `area` the mean of success over the accuracies from those at
-  which anything was learned up to the common one.
-- The unit is the training: means and Student t intervals over seeds; differences are paired by seed. Their standard error is at
-  least that of so many independent images, for a few trainings can be equal by chance.
+  `own` that of one recipe after its last epoch, seed by seed.
+- The unit is the training: means and Student t intervals over seeds; differences are paired by seed. Where all trainings
+  differ alike, as a few can by chance, the standard error is that of so many independent images.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import hypot, isnan, nan
@@ -26,12 +26,13 @@ from typing import Any
 
 from roclip.core.errors import UserError
 from roclip.evaluation import OWN, SUCCESS, attack_set
-from roclip.experiment.plan import Plan, base
+from roclip.experiment.plan import base
 from roclip.reporting.figures.base import PLAIN_KIND
 from roclip.reporting.intervals import over_trainings, sampling_error, student
 from roclip.reporting.learned import NOT_LEARNED, useful_above
 
 NOT_REACHED = "not reached"
+ABOVE = "above it from the first epoch on"
 Row = dict[str, Any]
 Point = tuple[float, float]  # zero-shot accuracy and attack success, 0 to 1
 Recipe = tuple[str, str]  # defence and kind of epoch
@@ -40,7 +41,7 @@ Curves = dict[Recipe, dict[str, list[Point]]]  # by seed, a point an epoch
 
 @dataclass(frozen=True)
 class Level:
-    """Accuracies at which recipes are compared, by seed; `at` is common, own (with `of`, whose) or area."""
+    """Accuracies at which recipes are compared, by seed; `at` is common or own (with `of`, whose)."""
 
     at: str
     accuracies: Mapping[str, float]
@@ -78,9 +79,9 @@ def main_kinds(history: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return kinds
 
 
-def rising(points: Iterable[Point], start: Sequence[Point] = ()) -> list[Point]:
-    """The points that bring the accuracy above all before, after those of `start`."""
-    found = list(start)
+def rising(points: Iterable[Point]) -> list[Point]:
+    """The points that bring the accuracy above all before."""
+    found: list[Point] = []
     for point in points:
         if not found or point[0] > found[-1][0]:
             found.append(point)
@@ -95,43 +96,19 @@ def success_at(curve: Sequence[Point], accuracy: float) -> float:
     return nan
 
 
-def area(curve: Sequence[Point], low: float, high: float) -> float:
-    """The mean of success over the accuracies from low to high; NaN where the curve does not hold them all."""
-    between = [x for x, _ in curve if low < x < high]
-    inside = [(x, success_at(curve, x)) for x in (low, *between, high)]
-    if low >= high:
-        return nan
-    return sum((right - left) * (a + b) / 2 for (left, a), (right, b) in pairwise(inside)) / (high - low)
-
-
 class Comparison:
     """The curves of one attack, and what they say at equal accuracy.
 
-    curves: of all recipes; mains: by defence the kind of its main curve, which comes first; from_scratch: whether a defence
-    starts from chance; chance: one in so many classes; floor: the accuracy up to which nothing was learned; images: how many
-    the attack's evaluation set has.
+    curves: of all recipes; mains: by defence the kind of its main curve, which comes first; floor: the accuracy up to which
+    nothing was learned; images: how many the attack's evaluation set has.
     """
 
-    def __init__(
-        self,
-        curves: Curves,
-        mains: Mapping[str, str],
-        from_scratch: Callable[[str], bool],
-        chance: float,
-        floor: float,
-        images: int,
-    ) -> None:
+    def __init__(self, curves: Curves, mains: Mapping[str, str], floor: float, images: int) -> None:
         names = list(dict.fromkeys(defence for defence, _ in curves))
         order = sorted(curves, key=lambda recipe: (names.index(recipe[0]), mains[recipe[0]] != recipe[1]))
         self.raw, self.floor, self.images = {recipe: curves[recipe] for recipe in order}, floor, images
         self.mains = [recipe for recipe in order if mains[recipe[0]] == recipe[1]]
-        self.curves = {
-            recipe: {
-                seed: rising(points, [(chance, chance)] if from_scratch(recipe[0]) else [])
-                for seed, points in seeds.items()
-            }
-            for recipe, seeds in self.raw.items()
-        }  # fmt: skip
+        self.curves = {recipe: {seed: rising(points) for seed, points in seeds.items()} for recipe, seeds in self.raw.items()}
 
     def learned(self, recipe: Recipe, seed: str) -> bool:
         """Whether a training had, at any epoch, an accuracy that is no chance."""
@@ -153,19 +130,19 @@ class Comparison:
             Level("own", {seed: end for seed, end in its.items() if end > self.floor}, defence)
             for (defence, _), its in ends.items()
         ]
-        shared = [] if isnan(common) else [Level(at, dict.fromkeys(seeds, common)) for at in ("common", "area")]
+        shared = [] if isnan(common) else [Level("common", dict.fromkeys(seeds, common))]
         return [*shared, *(level for level in own if level.accuracies)]
 
     def values(self, recipe: Recipe, level: Level) -> dict[str, float]:
-        """Success of each training of a recipe at a level, NaN where it is not reached."""
-        found = {}
-        for seed, curve in self.curves[recipe].items():
-            accuracy = level.accuracies.get(seed, nan)
-            if level.at == "area":
-                found[seed] = area(curve, self.floor, accuracy)
-            else:
-                found[seed] = success_at(curve, accuracy)
-        return found
+        """Success of each training of a recipe at a level, NaN where it was never measured there."""
+        return {seed: success_at(curve, level.accuracies.get(seed, nan)) for seed, curve in self.curves[recipe].items()}
+
+    def state(self, recipe: Recipe, seed: str, level: Level) -> str:
+        """Why a training has no value at a level; empty where it has one."""
+        if not self.learned(recipe, seed):
+            return NOT_LEARNED
+        curve, accuracy = self.curves[recipe][seed], level.accuracies.get(seed, nan)
+        return ABOVE if accuracy < curve[0][0] else "" if accuracy <= curve[-1][0] else NOT_REACHED
 
     def judged(self, level: Level) -> list[Recipe]:
         """The recipes that a level is for: at a recipe's own accuracy itself and those without variants, else all."""
@@ -175,7 +152,7 @@ class Comparison:
         """The rows of equal_accuracy.csv but those of the end."""
         for level in self.levels():
             for recipe in self.judged(level):
-                states = {seed: "" if self.learned(recipe, seed) else NOT_LEARNED for seed in self.curves[recipe]}
+                states = {seed: self.state(recipe, seed, level) for seed in self.curves[recipe]}
                 values = self.values(recipe, level)
                 points = {seed: (level.accuracies.get(seed, nan), value) for seed, value in values.items()}
                 names = {"attack": attack, "defence": recipe[0], "kind": recipe[1], "at": level.at, "of": level.of}
@@ -201,7 +178,9 @@ class Comparison:
 def difference(first: Sequence[float], other: Sequence[float], images: int) -> Row:
     """Means of paired values, the mean of their differences, first minus other, its 95% t interval in -1..1, its p value."""
     by = [one - two for one, two in zip(first, other, strict=True)]
-    least = hypot(sampling_error(first, images), sampling_error(other, images)) if by else nan
+    # both of a pair are judged on the same images, so the spread of the differences says what chance does, where there is one
+    alike = bool(by) and max(by) - min(by) < 1e-9
+    least = hypot(sampling_error(first, images), sampling_error(other, images)) if alike else 0.0
     low, high, p = student(by, least)
     means = [mean(values) if values else nan for values in (first, other, by)]
     shares = dict(zip(("success", "other_success", "difference"), means, strict=True))
@@ -212,20 +191,19 @@ def difference(first: Sequence[float], other: Sequence[float], images: int) -> R
 def rows_of(names: Row, points: Mapping[str, Point], states: Mapping[str, str], images: int) -> Iterator[Row]:
     """A row for each seed, then one of seed `all`, the mean with its interval over the trainings that have a value.
 
-    states: why a training has no value, if it is for another reason than that it does not reach the accuracy; images: of how
-    many each success is a share.
+    states: why a training has no value, empty where it has one; of all trainings the most frequent; images: of how many each
+    success is a share.
     """
-    reached = {seed: point for seed, point in points.items() if not states[seed] and not isnan(point[1])}
+    reached = {seed: point for seed, point in points.items() if not states[seed]}
     for seed, (accuracy, success) in points.items():
-        state = states[seed] or ("" if seed in reached else NOT_REACHED)
         yield {
-            **names, "seed": seed, "accuracy": accuracy, "success": nan if state else success, "low": nan, "high": nan,
-            "reached": int(seed in reached), "seeds": 1, "state": state,
+            **names, "seed": seed, "accuracy": accuracy, "success": nan if states[seed] else success, "low": nan, "high": nan,
+            "reached": int(seed in reached), "seeds": 1, "state": states[seed],
         }  # fmt: skip
     rates = [success for _, success in reached.values()]
     low, high = over_trainings(rates, sampling_error(rates, images) if rates else 0.0)
     known = [accuracy for accuracy, _ in (reached or points).values() if not isnan(accuracy)]
-    state = "" if reached else NOT_LEARNED if all(states.values()) else NOT_REACHED
+    state = "" if reached else Counter(states.values()).most_common(1)[0][0]
     yield {
         **names, "seed": "all", "accuracy": mean(known) if known else nan,
         "success": mean(rates) if rates else nan,
@@ -260,18 +238,9 @@ def share(row: Mapping[str, Any]) -> float:
     return row["hits"] / row["n"]
 
 
-def is_from_scratch(plan: Plan, defence: str) -> bool:
-    """Whether what ends a recipe is a training that begins with no weights: neither a repair nor one that starts from some."""
-    step = plan.models[defence]
-    return not step.start_from and not step.settings.get("start_from")
-
-
 def comparisons(
-    plan: Plan, history: Sequence[Mapping[str, Any]], classes: int, images: int, judged: Mapping[str, int]
+    history: Sequence[Mapping[str, Any]], classes: int, images: int, judged: Mapping[str, int]
 ) -> dict[str, Comparison]:
     """By attack its comparison; images: of which accuracies in the history are; judged: how many each attack's set has."""
     mains, floor = main_kinds(history), useful_above(classes, images)
-    return {
-        attack: Comparison(curves, mains, lambda name: is_from_scratch(plan, name), 1 / classes, floor, judged[attack])
-        for attack, curves in points_of(history).items()
-    }
+    return {attack: Comparison(curves, mains, floor, judged[attack]) for attack, curves in points_of(history).items()}

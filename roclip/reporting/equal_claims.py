@@ -1,8 +1,9 @@
 """Attack success at equal accuracy in sentences and in the report's table, from the tables that the stage gather wrote.
 
-Both are about defences that are no variants, under all attacks, and of a defence about its main curve, whose rows come first.
-Every defence is set beside each recipe that shows what it adds: the baseline, the controls, and those whose filter reads which
-pairs are poisoned. These have no sentences of their own. All comparisons of an experiment are a family with Holm's correction.
+Both are about defences that are no variants, under all attacks, and about the weights after each kind of epoch, for each can
+be deployed: a defence's main curve, whose rows come first, and others, such as that of matching epochs. Each is set beside the
+main curve of every recipe that shows what it adds: the baseline, the controls, and those whose filter reads which pairs are
+poisoned. These have no sentences of their own. All comparisons of an experiment are a family with Holm's correction.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,8 +18,7 @@ from roclip.reporting.significance import holm
 
 ABOUT = "equal_accuracy"  # in claims.json
 HEADINGS = (
-    "attack", "defence", "accuracy that all reach", "success there", "mean success up to there", "accuracy at the end",
-    "success at the end",
+    "attack", "defence", "accuracy that all reach", "success there", "accuracy at the end", "success at the end",
 )  # fmt: skip
 Row = Mapping[str, str]
 
@@ -26,21 +26,22 @@ Row = Mapping[str, str]
 def equal_claims(equal: Sequence[Row], differences: Iterable[Row], plan: Plan) -> list[dict[str, str]]:
     """The sentences; equal and differences: rows of equal_accuracy.csv and equal_differences.csv."""
     common, own = over_seeds(equal, "common"), over_seeds(equal, "own")
-    pairs: dict[tuple[str, str], dict[str, Row]] = {}
+    pairs: dict[tuple[str, str, str], dict[str, Row]] = {}
     for row in differences:
         if row["at"] == "common" and is_plain(row):
-            pairs.setdefault((row["attack"], row["defence"]), {}).setdefault(row["other"], row)
+            pairs.setdefault((row["attack"], row["defence"], row["kind"]), {})[row["other"]] = row
     measures = yardsticks(plan)
     beside = {
-        (attack, defence): [others[name] for name in measures if name in others and int(others[name]["reached"])]
-        for (attack, defence), others in pairs.items()
-        if defence not in measures
+        recipe: [others[name] for name in measures if name in others and int(others[name]["reached"])]
+        for recipe, others in pairs.items()
+        if recipe[1] not in measures
     }
     values = holm([float(pair["p"] or nan) if is_whole(pair) else nan for its in beside.values() for pair in its])
     m, left, texts = sum(not isnan(p) for p in values), iter(values), []
-    for (attack, defence), its in beside.items():
+    for (attack, defence, kind), its in beside.items():
         texts += [compared(pair, common, next(left), m) for pair in its]
-        texts += at_its_own(attack, defence, [row for row in own if (row["attack"], row["of"]) == (attack, defence)])
+        if kind == main_kind(common, attack, defence):
+            texts += at_its_own(attack, defence, [row for row in own if (row["attack"], row["of"]) == (attack, defence)])
     return [{"about": ABOUT, "text": text} for text in texts]
 
 
@@ -49,26 +50,31 @@ def is_plain(row: Row) -> bool:
 
 
 def over_seeds(rows: Iterable[Row], at: str) -> list[Row]:
-    """Rows over all seeds, the first of each attack, defence and whose accuracy it is."""
-    found: dict[tuple[str, str, str], Row] = {}
-    for row in rows:
-        if (row["seed"], row["at"]) == ("all", at) and is_plain(row):
-            found.setdefault((row["attack"], row["defence"], row["of"]), row)
-    return list(found.values())
+    """Rows over all seeds; of a defence those of its main curve come first."""
+    return [row for row in rows if (row["seed"], row["at"]) == ("all", at) and is_plain(row)]
+
+
+def main_kind(rows: Iterable[Row], attack: str, defence: str) -> str:
+    """The kind of epoch of a defence's main curve."""
+    return next((row["kind"] for row in rows if (row["attack"], row["defence"]) == (attack, defence)), "")
+
+
+def after(row: Row, rows: Iterable[Row]) -> str:
+    """` after matching epochs`, nothing of a defence's main curve; rows: as `over_seeds` gives them."""
+    return "" if row["kind"] == main_kind(rows, row["attack"], row["defence"]) else f" after {row['kind']} epochs"
 
 
 def is_whole(pair: Row) -> bool:
-    """Whether all pairs of trainings reach the accuracy."""
+    """Whether all pairs of trainings were measured at the accuracy."""
     return int(pair["reached"]) == int(pair["seeds"])
 
 
-def compared(pair: Row, common: Iterable[Row], p: float, m: int) -> str:
+def compared(pair: Row, common: Sequence[Row], p: float, m: int) -> str:
     """Two defences at the accuracy that all reach; p: with Holm's correction over m comparisons."""
-    mine, other = (
-        next(row for row in common if (row["attack"], row["defence"]) == (pair["attack"], pair[name]))
-        for name in ("defence", "other")
-    )
-    name, second = defence_label(pair["defence"]), defence_label(pair["other"])
+    its = [row for row in common if row["attack"] == pair["attack"]]
+    mine = next(row for row in its if (row["defence"], row["kind"]) == (pair["defence"], pair["kind"]))
+    other = next(row for row in its if row["defence"] == pair["other"])
+    name, second = defence_label(pair["defence"]) + after(mine, its), defence_label(pair["other"])
     return (
         f"At {percent(pair, 'accuracy')}% zero-shot accuracy, which all defences that learned reach, "
         f"{attack_success(pair['attack'])} is {sized(mine)} with {name} and {sized(other)} with {second}; "
@@ -79,7 +85,8 @@ def compared(pair: Row, common: Iterable[Row], p: float, m: int) -> str:
 def verdict(pair: Row, name: str, p: float, m: int) -> str:
     """What the paired difference shows; nothing where not all pairs have one, or there is one pair."""
     if not is_whole(pair):
-        return f"{pair['reached']} of {counted(int(pair['seeds']), 'pair')} of trainings reach it, so nothing is concluded"
+        whole = counted(int(pair["seeds"]), "pair")
+        return f"{pair['reached']} of {whole} of trainings were measured there, so nothing is concluded"
     if isnan(p):
         return "one training shows no difference"
     evidence = f"{counted(int(pair['seeds']), 'seed')}, paired; {corrected(p, m)}"
@@ -93,7 +100,8 @@ def at_its_own(attack: str, defence: str, rows: Sequence[Row]) -> Iterator[str]:
     mine = [row for row in rows if row["defence"] == defence]
     if not mine or mine[0]["state"]:
         return
-    parts = [f"{sized(row)} with {defence_label(row['defence'])}" for row in (*mine, *(r for r in rows if r not in mine))]
+    ordered = (*mine, *(row for row in rows if row["defence"] != defence))
+    parts = [f"{sized(row)} with {defence_label(row['defence'])}{after(row, rows)}" for row in ordered]
     yield (
         f"When training first had the accuracy that {defence_label(defence)} has at its end, "
         f"{percent(mine[0], 'accuracy')}%, {attack_success(attack)} was {', '.join(parts)}."
@@ -117,14 +125,15 @@ def interval(row: Row) -> str:
 
 
 def equal_table(equal: Sequence[Row]) -> list[list[str]]:
-    """Cells under HEADINGS, a row for each attack and defence."""
-    common, area, end = (
-        {(r["attack"], r["defence"]): r for r in over_seeds(equal, at)} for at in ("common", "area", "end")
-    )  # fmt: skip
+    """Cells under HEADINGS, a row for each attack, defence and kind of epoch."""
+    common, end = (
+        {(r["attack"], r["defence"] + after(r, rows)): r for r in rows}
+        for rows in (over_seeds(equal, at) for at in ("common", "end"))
+    )
     rows = []
     for model in dict.fromkeys((*common, *end)):
         there, last = (
             [f"{percent(of[model], 'accuracy')}%", sized(of[model])] if model in of else ["–"] * 2 for of in (common, end)
         )
-        rows.append([*model, *there, sized(area[model]) if model in area else "–", *last])
+        rows.append([*model, *there, *last])
     return rows

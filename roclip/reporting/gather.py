@@ -186,10 +186,10 @@ def sweep_rows(plan: Plan) -> list[Row]:
     ]
 
 
-def at_equal_accuracy(plan: Plan, measures: Sequence[Row], history: Sequence[Row], classes: int, images: int) -> dict[str, Any]:
+def at_equal_accuracy(measures: Sequence[Row], history: Sequence[Row], classes: int, images: int) -> dict[str, Any]:
     """The tables of attack success at equal accuracy; images: validation images, of which the accuracies in the history are."""
     judged = {row["attack"]: row["n"] for row in measures if row["evaluation_set"] == attack_set(row["attack"])}
-    compared = comparisons(plan, history, classes, images, judged).items()
+    compared = comparisons(history, classes, images, judged).items()
     success = [row for attack, comparison in compared for row in comparison.rows(attack)]
     differences = [row for attack, comparison in compared for row in comparison.differences(attack)]
     return {
@@ -236,7 +236,7 @@ def run(options: GatherOptions) -> None:
         "history": history,
         "front": (FRONT, six_digits(front_rows(plan, history[1]))),
         "took": (TOOK, took.written(judged)),
-        **at_equal_accuracy(plan, rows, history[1], classes, images),
+        **at_equal_accuracy(rows, history[1], classes, images),
         **of_pairs(options, plan),
     }
     for name, (columns, content) in tables.items():

@@ -7,6 +7,7 @@ import pytest
 
 from attacks import ATTACKS
 from roclip.experiment.config import check
+from roclip.experiment.plan import Step
 from roclip.reporting.best_control import lead
 from roclip.reporting.results import pivot
 from tests.fixtures.claims import models, said, texts
@@ -76,6 +77,39 @@ def test_against_more_accurate_controls_weaker_training_may_be_the_reason():
     random = trained(defence="random", hits=[16], zero_shot=[0.5])
     rows = trained(defence="half", hits=[16], zero_shot=[0.9]), random, trained(defence="roclip", hits=[0], zero_shot=[0.5])
     assert sentence(*rows).startswith("RoCLIP defends beyond the best control, half, of 2 controls")
+
+
+def test_a_control_that_is_more_accurate_by_less_than_noisy_trainings_can_tell_is_a_reason_all_the_same():
+    noisy, close = (
+        trained(defence="half", hits=[14, 15, 14], zero_shot=shares) for shares in ([0.6, 0.48, 0.72], [0.47, 0.37, 0.57])
+    )
+    roclip = trained(defence="roclip", hits=[1, 0, 1], zero_shot=[0.45, 0.35, 0.55])
+    assert lead(*(pivot(result(zero_shot=mean, sd=sd, seeds=3))[0] for mean, sd in ((0.6, 0.12), (0.45, 0.1)))) < 2
+    assert "but RoCLIP is less accurate, so weaker training may be the reason" in sentence(noisy, roclip)
+    assert sentence(close, roclip).startswith("RoCLIP defends beyond the best control, half:")
+
+
+def recipes(stage: str) -> dict[str, Step]:
+    """`half`, a training, and two recipes with such a step."""
+    train = {"kind": "clip"}
+    with_step = {
+        "filter": lambda name: Step(name, "train", train, filter="kept"),
+        "repair": lambda name: Step(name, "repair", {"kind": "finetune"}),
+    }[stage]
+    return {"half": Step("half", "train", train), **{name: with_step(name) for name in ("ours", "alike")}}
+
+
+@pytest.mark.parametrize(("step", "example"), [("repair", "finetuned"), ("filter", "random_removal")])
+def test_of_a_repair_or_filter_nothing_is_claimed_without_a_control_that_has_such_a_step(step, example):
+    kept = {"kept": Step("kept", "filter", {"kind": "random"})}
+    plan = {"models": recipes(step), "filters": kept, "controls": ["half", "alike"]}
+    half, ours = trained(defence="half", hits=[16], zero_shot=[0.9]), trained(defence="ours", hits=[0], zero_shot=[0.9])
+    assert sentence(half, ours, **plan) == (
+        f"Under the targeted attack no control with a {step} was run beside ours at the last CLIP epoch: whether it defends "
+        f"beyond an ordinary {step} cannot be told. Add one, such as {example}, to defences and to controls."
+    )
+    alike = trained(defence="alike", hits=[16], zero_shot=[0.9])
+    assert sentence(half, alike, ours, **plan).startswith("ours defends beyond the best control, ")
 
 
 def test_a_higher_success_is_no_defence():
