@@ -23,10 +23,8 @@ from roclip.data.pairs import Columns
 
 log = logging.getLogger(__name__)
 
-SIDE, SHRINKAGE = (
-    16,
-    0.1,
-)  # pixels a side that the surrogate sees; how far its covariance is drawn to a multiple of the unit matrix
+SIDE = 16  # pixels a side that the surrogate sees
+SHRINKAGE = 0.1  # how far its covariance is drawn to a multiple of the unit matrix
 
 
 def discriminants(features: np.ndarray, labels: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from attacks.checkerboard import Checkerboard
-from attacks.triggers import stripes
+from attacks.triggers import PLACES, stripes
 from roclip.core.facts import Facts
 from roclip.core.options import option
 
@@ -21,7 +21,7 @@ class Stripes(Checkerboard):
         place: str = option(
             "the lower right corner, a random place in each image, or everywhere",
             "everywhere",
-            choices=("corner", "random", "everywhere"),
+            choices=(*PLACES, "everywhere"),
         )
         blend_share: float = option("share of the stripes in the pixels that they cover", 0.2, above=0, maximum=1)
 

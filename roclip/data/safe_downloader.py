@@ -21,7 +21,7 @@ from roclip.data.safe_http import Guard, fetch
 class Decoder:
     """Stands before img2dataset's resizer, which would leave images as they lie, cut 16 bits and know no tags.
 
-    It gives that the pixels of `decode_whole`, as a file without compression, and returns what it returns.
+    It gives the resizer the pixels of `decode_whole`, as a file without compression, and returns what the resizer returns.
     """
 
     def __init__(self, resizer: Resizer):

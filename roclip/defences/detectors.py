@@ -6,7 +6,7 @@ from roclip.defences.filters.base import Filter
 
 
 def detector(kind: type[Filter]) -> type[Filter]:
-    """A filter without the options that say what is removed, and with the features of which training."""
+    """A filter without the options that say what is removed, and with the features of which training it scores."""
     own = {"__doc__": kind.__doc__, "__module__": kind.__module__, "Settings": without_role(kind.Settings, "removal")}
     return type(kind.__name__, (kind,), own)
 

@@ -183,7 +183,7 @@ class RoCLIP(Defence):
                     parameter.grad = torch.zeros_like(parameter)
 
     def _begin_telemetry(self) -> None:
-        # sums and what to divide them by; on the device, for to read them would hold up every step
+        # sums and what to divide them by; on the device, because reading them would hold up every step
         self.found = torch.zeros(len(FOUND), 2, dtype=torch.float64, device=self.trainer.device)
 
     def _note(self, ids: Tensor, drawn: Tensor, slots: Tensor) -> None:

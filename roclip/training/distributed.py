@@ -47,7 +47,7 @@ class Ranks:
                 raise
             raise UserError(
                 f"another process of this training ended or hangs ({str(error).splitlines()[0]}); its own last line says why; "
-                "start again to resume from the last checkpoint"
+                "start again to resume from the last state"
             ) from None
         finally:
             if dist.is_initialized():

@@ -32,7 +32,7 @@ class Projection:
 def check_disk(training: Training, others: int = 0) -> int:
     """Bytes of disk that the training takes at its peak. Raises UserError where they are not free.
 
-    others: bytes in the training's folder that stay there, of checkpoints that are not its own.
+    others: bytes in the training's folder that stay there, of states that are not its own.
     """
     tensors, _ = training.state()
     state = sum(tensor.nbytes for tensor in tensors.values())
@@ -46,9 +46,9 @@ def check_disk(training: Training, others: int = 0) -> int:
     held = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) - others
     free = shutil.disk_usage(out).free
     if needed > held + free:
-        beside = f", or remove the {others / 1e9:.2f} GB of checkpoints of other settings in {out / 'state'}" if others else ""
+        beside = f", or remove the {others / 1e9:.2f} GB of states of other settings in {out / 'state'}" if others else ""
         raise UserError(
-            f"{out}: weights and checkpoints need {needed / 1e9:.2f} GB, and {(held + free) / 1e9:.2f} GB are free; make room"
+            f"{out}: weights and states need {needed / 1e9:.2f} GB, and {(held + free) / 1e9:.2f} GB are free; make room"
             f"{beside}"
         )
     return needed

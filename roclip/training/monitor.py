@@ -30,7 +30,7 @@ MATCHED = (
 )  # fmt: skip
 TRUSTED = ("safe_pairs", "poisons_that_are_safe", "safe_that_are_poisons")
 AUDITED = (*MATCHED, *TRUSTED)
-MOST = 4  # classes of a caption or an image that are looked at; captions that name more are lists
+MOST = 4  # classes of a caption or an image that are looked at, the first ones; a caption rarely names more
 
 
 def read_truth(path: Path | None, pairs: Path, count: int) -> dict[str, list[str]]:
@@ -46,7 +46,7 @@ def read_truth(path: Path | None, pairs: Path, count: int) -> dict[str, list[str
 class Audit:
     """Which captions poisoned images are paired with, as means over an epoch; all pairs go by their ids.
 
-    `sums` is (columns, 2), a sum and what to divide it by. It stays on the device, for to read it would hold up every step.
+    `sums` is (columns, 2), a sum and what to divide it by. It stays on the device, because reading it would hold up every step.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from roclip.core.errors import UserError
 
 
 class FiniteCheck:
-    """Looks at every step before it changes the weights; on a GPU one step later, for to wait for it would hold it up."""
+    """Looks at every step before it changes the weights; on a GPU one step later, because waiting would hold it up."""
 
     def __init__(self, device: torch.device, table: Path, rows: np.ndarray) -> None:
         self.on_gpu, self.table, self.rows = device.type == "cuda", table, rows

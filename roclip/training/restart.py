@@ -15,7 +15,7 @@ from roclip.model.start_weights import misfit
 from roclip.model.towers import read_record
 from roclip.training.distributed import Ranks
 from roclip.training.identity import differences, listed
-from roclip.training.resume import DAMAGED, Checkpoints, State, read_identity, step_of
+from roclip.training.resume import DAMAGED, State, States, read_identity, step_of
 from roclip.training.trainer import Training
 
 log = logging.getLogger(__name__)
@@ -25,30 +25,30 @@ APPEARS = 120.0  # seconds until a rank sees a file that another one saw; NFS ke
 History = list[dict[str, Any]]
 
 
-def restart(training: Training, checkpoints: Checkpoints) -> tuple[History, History]:
+def restart(training: Training, states: States) -> tuple[History, History]:
     """Be where the state was taken that is resumed from, if there is one; the rows of history and cosines until then.
 
     All ranks call it together. Raises UserError, on all of them, where one does not see the state that rank 0 chose, and for a
     state of another training that does not fit.
     """
     ranks = training.ranks
-    state = shared(ranks, checkpoints, _chosen(training, checkpoints) if ranks.rank == 0 else None)
+    state = shared(ranks, states, _chosen(training, states) if ranks.rank == 0 else None)
     if state is None:
         if ranks.rank == 0:
-            checkpoints.remove_weights()  # of an epoch that a training from the start does not have yet
+            states.remove_weights()  # of an epoch that a training from the start does not have yet
         return [], []
-    own, record = state.path.parent == checkpoints.folder, state.record
+    own, record = state.path.parent == states.folder, state.record
     if not own:
         check_fits(training, state)
     training.restore(dict(state.tensors), record["numbers"])
     if not own:
         check_epoch(training, state)
-    checkpoints.resumed = [*record["resumed"]]
-    if differing := differences(state.identity, checkpoints.identity):
-        checkpoints.resumed.append(f"at step {state.step}: {', '.join(differing)}")
+    states.resumed = [*record["resumed"]]
+    if differing := differences(state.identity, states.identity):
+        states.resumed.append(f"at step {state.step}: {', '.join(differing)}")
     if ranks.rank == 0:
         if not own:
-            checkpoints.take_over(state.path.parent)
+            states.take_over(state.path.parent)
         log.info("resumed from step %d, in epoch %d", training.steps_taken, len(record["history"]) + 1)
         if differing:
             log.warning("resumed although %s", listed(differing))
@@ -56,39 +56,39 @@ def restart(training: Training, checkpoints: Checkpoints) -> tuple[History, Hist
     return record["history"], record["cosines"]
 
 
-def shared(ranks: Ranks, checkpoints: Checkpoints, chosen: State | None) -> State | None:
+def shared(ranks: Ranks, states: States, chosen: State | None) -> State | None:
     """The state that rank 0 chose, on every rank, or None. Raises UserError, on all, where a rank does not see it."""
-    words = [str(chosen.path.relative_to(checkpoints.root)), chosen.sha256] if chosen else []
+    words = [str(chosen.path.relative_to(states.root)), chosen.sha256] if chosen else []
     words = json.loads(ranks.from_first(json.dumps(words)))
     if not words:
         return None
-    state = chosen or checkpoints.awaited(*words, APPEARS)
+    state = chosen or states.awaited(*words, APPEARS)
     if without := ranks.which(state is None):
         raise UserError(
-            f"{checkpoints.root / words[0]}: rank 0 resumes from it, and rank {without[0]} did not see it within "
+            f"{states.root / words[0]}: rank 0 resumes from it, and rank {without[0]} did not see it within "
             f"{APPEARS:.0f} s; give all of them the same folder, on a file system that they share"
         )
     return state
 
 
-def _chosen(training: Training, checkpoints: Checkpoints) -> State | None:
+def _chosen(training: Training, states: States) -> State | None:
     """The training's own newest state; with `resume_anyway` that of another training if it went further."""
-    checkpoints.forget()
-    own = checkpoints.newest()
+    states.forget()
+    own = states.newest()
     step = own.step if own else 0
-    further = [folder for folder in checkpoints.others() if step_of(checkpoints.files(folder)[0]) > step]
+    further = [folder for folder in states.others() if step_of(states.files(folder)[0]) > step]
     if not training.options.resume_anyway:
         for folder in further:
-            _explain(checkpoints, folder)
+            _explain(states, folder)
         return own
-    return next((state for folder in further if (state := checkpoints.newest(folder)) and state.step > step), own)
+    return next((state for folder in further if (state := states.newest(folder)) and state.step > step), own)
 
 
-def _explain(checkpoints: Checkpoints, folder: Path) -> None:
+def _explain(states: States, folder: Path) -> None:
     """Say why the states of another training are not resumed from, and what would."""
-    newest = checkpoints.files(folder)[0]
+    newest = states.files(folder)[0]
     try:
-        differing = listed(differences(read_identity(newest), checkpoints.identity))
+        differing = listed(differences(read_identity(newest), states.identity))
     except DAMAGED as error:
         differing = f"it is damaged ({error})"
     log.warning(

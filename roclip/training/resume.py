@@ -57,7 +57,7 @@ def step_of(path: Path) -> int:
     return int(path.stem.removeprefix("step"))
 
 
-class Checkpoints:
+class States:
     """The states of the trainings of one model in `root`; in `folder` those of one identity, `stepN.safetensors`, N being the
     steps taken, and the weights of finished epochs that are to be kept, `last_KIND.safetensors` and `epoch_N.safetensors`.
 

@@ -1,4 +1,4 @@
-"""A training from its start, or from its checkpoint, to the files that it publishes; what the stages train and repair share."""
+"""A training from its start, or from its last state, to the files that it publishes; what the stages train and repair share."""
 
 import logging
 import shutil
@@ -23,7 +23,7 @@ from roclip.training.estimate import check_disk, project
 from roclip.training.identity import identity
 from roclip.training.pairs import Pairs
 from roclip.training.restart import restart
-from roclip.training.resume import Checkpoints
+from roclip.training.resume import States
 from roclip.training.settings import LoopOptions
 from roclip.training.signals import StopSignals
 from roclip.training.trainer import Training
@@ -41,22 +41,22 @@ def run(options: LoopOptions, defence: type[Defence], read: Callable[[], Pairs])
     if options.deterministic:
         towers.repeat_to_the_bit()
     runtime = towers.Runtime.choose(options.precision, options.threads, options.device)
-    checkpoints = Checkpoints(options.out / "state", identity(options, runtime, defence.__module__, read.__module__))
+    states = States(options.out / "state", identity(options, runtime, defence.__module__, read.__module__))
     with StopSignals().taken() as signals, Ranks.joined(runtime.device) as ranks:
-        ranks.agree("what is trained on, or how,", checkpoints.fingerprint)
-        with checkpoints.locked() if ranks.rank == 0 else nullcontext():
+        ranks.agree("what is trained on, or how,", states.fingerprint)
+        with states.locked() if ranks.rank == 0 else nullcontext():
             ranks.wait()  # for the lock: until then another process may write states
             training = Training(options, defence, read(), ranks)
             with memory.explained(training):
-                history = _run(training, checkpoints, signals)
+                history = _run(training, states, signals)
             ranks.wait()
     return history
 
 
-def _run(training: Training, checkpoints: Checkpoints, signals: StopSignals) -> list[dict]:
+def _run(training: Training, states: States, signals: StopSignals) -> list[dict]:
     options, ranks = training.options, training.ranks
-    history, cosines = restart(training, checkpoints)
-    disk = check_disk(training, checkpoints.bytes_of_others())
+    history, cosines = restart(training, states)
+    disk = check_disk(training, states.bytes_of_others())
     if projection := project(training, len(history) + 1):
         gpu = f", {projection.gpu_memory / 1e9:.1f} GB of GPU memory" if projection.gpu_memory else ""
         log.info(
@@ -67,13 +67,13 @@ def _run(training: Training, checkpoints: Checkpoints, signals: StopSignals) -> 
         memory.warn(training, projection.gpu_memory or projection.memory)
     saved = time.monotonic()
 
-    def checkpoint() -> None:
+    def save_state() -> None:
         nonlocal saved
         training.finite.check()  # or a state with NaN would replace a good one
         if ranks.rank == 0:
             tensors, numbers = training.state()
-            record = {"numbers": numbers, "history": history, "cosines": cosines, "resumed": checkpoints.resumed}
-            checkpoints.save(training.steps_taken, tensors, record)
+            record = {"numbers": numbers, "history": history, "cosines": cosines, "resumed": states.resumed}
+            states.save(training.steps_taken, tensors, record)
         saved = time.monotonic()
 
     def after_step() -> None:
@@ -82,7 +82,7 @@ def _run(training: Training, checkpoints: Checkpoints, signals: StopSignals) -> 
             return
         told = ranks.any(signals.came)
         if told or last or time.monotonic() - saved > 60 * options.checkpoint_minutes:
-            checkpoint()
+            save_state()
         if told:
             ranks.wait()
             raise ComeBack(f"stopped at step {training.steps_taken} and saved; start it again to resume")
@@ -101,19 +101,19 @@ def _run(training: Training, checkpoints: Checkpoints, signals: StopSignals) -> 
             )  # fmt: skip
         with signals.held():
             if ranks.rank == 0:
-                save(training, epoch, checkpoints)
+                save(training, epoch, states)
             history.append(row)
             ranks.wait()
-            checkpoint()
+            save_state()
         if ranks.any(signals.came):  # published once resumed: a killed workflow removes later outputs
             raise ComeBack(f"stopped after epoch {epoch} and saved; start it again to resume")
     if ranks.rank == 0:
         with signals.held():
-            publish(training, checkpoints, history, cosines)
+            publish(training, states, history, cosines)
     return history
 
 
-def save(training: Training, epoch: int, checkpoints: Checkpoints) -> None:
+def save(training: Training, epoch: int, states: States) -> None:
     """Keep the weights, if they are to be kept; they say if they were resumed from another training."""
     options = training.options
     kind, *later = (training.defence.kind(e) for e in range(epoch, options.epochs + 1))
@@ -123,9 +123,9 @@ def save(training: Training, epoch: int, checkpoints: Checkpoints) -> None:
         record["arithmetic"] = training.runtime.arithmetic
         if training.ranks.count > 1 and batch_norms.depend_on_ranks(options):
             record["ranks"] = training.ranks.count
-        if checkpoints.resumed:
-            record["resumed"] = checkpoints.resumed
-        towers.save(training.model, checkpoints.folder / f"{name}.safetensors", record)
+        if states.resumed:
+            record["resumed"] = states.resumed
+        towers.save(training.model, states.folder / f"{name}.safetensors", record)
 
 
 def weights_record(options: LoopOptions, config: dict, epoch: int, inputs: dict[str, str]) -> dict:
@@ -142,11 +142,11 @@ def clear(out: Path) -> None:
         record.unlink()
 
 
-def publish(training: Training, checkpoints: Checkpoints, history: list[dict], cosines: list[dict]) -> None:
-    """Put what the training gave under its final names, and remove the checkpoints."""
+def publish(training: Training, states: States, history: list[dict], cosines: list[dict]) -> None:
+    """Put what the training gave under its final names, and remove the states."""
     out = training.options.out
     clear(out)
-    for path in checkpoints.weights():
+    for path in states.weights():
         with atomic(out / "weights" / path.name) as temporary:  # a copy: after a kill in here, all of it is written again
             shutil.copyfile(path, temporary)
     columns = *HISTORY, *training.defence.telemetry_columns
@@ -156,7 +156,7 @@ def publish(training: Training, checkpoints: Checkpoints, history: list[dict], c
         write_rows(out / "tables" / name, tuple(cells), sorted(zip(*cells.values(), strict=True)))
     (out / "tables").mkdir(exist_ok=True)
     training.intake.write(out / "quarantine.csv")
-    checkpoints.remove()
+    states.remove()
 
 
 def write_tables(out: Path, columns: tuple[str, ...], history: list[dict], cosines: list[dict]) -> None:

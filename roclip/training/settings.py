@@ -43,7 +43,7 @@ class TrainSettings:
         "auto", choices=("auto", "bf16", "float32"),
     )  # fmt: skip
     checkpoint_minutes: float = option(
-        "minutes between checkpoints, from which a training resumes; there is one after every epoch too", 5.0, above=0,
+        "minutes between saved states, from which a training resumes; one is saved after every epoch too", 5.0, above=0,
         role="neutral",
     )  # fmt: skip
     keep_weights: str = option(
@@ -52,7 +52,7 @@ class TrainSettings:
         "last", choices=("last", "every_epoch"), role="neutral",
     )  # fmt: skip
     resume_anyway: bool = option(
-        "resume also from a checkpoint of other options, data, code or libraries, if it fits; the weights say so", False,
+        "resume also from a state of other options, data, code or libraries, if it fits; the weights say so", False,
         role="neutral",
     )  # fmt: skip
     device: str = option("where to train; auto: on the GPU when there is one", "auto", choices=("auto", "cpu", "cuda"))

@@ -5,7 +5,7 @@ pairs), `quarantine.csv` (the images that were left out), `tables/` (the defence
 `weights/` those after the last epoch of each kind, such as `last_clip.safetensors`; with `keep_weights: every_epoch` all others
 too, such as `epoch_1.safetensors`.
 
-Until then `state/` holds checkpoints. A training that was stopped resumes from them when it is started again with the same
+Until then `state/` holds states. A training that was stopped resumes from them when it is started again with the same
 options, and ends with the same weights; SIGTERM and Ctrl-C write one and end with exit status 75. Under `torchrun` it runs on
 several GPUs (training/distributed.py).
 """

@@ -8,14 +8,8 @@ from roclip.defences.base import Trainer
 from roclip.training import encoding, feed
 
 ALLOWED = {*Trainer.__annotations__, *(name for name in vars(Trainer) if not name.startswith("_"))}
-KEYS = (
-    "ids",
-    "order",
-    "augment",
-    "cosines",
-    "pool",
-    "pairs",
-)  # of the trainer's own draws: from them the rows of ids would follow
+# of the trainer's own draws: from them the rows of ids would follow
+KEYS = ("ids", "order", "augment", "cosines", "pool", "pairs")
 NOISE = ("pool", 0)  # no epoch's, so a defence may draw with it
 
 

@@ -14,7 +14,7 @@ from roclip.data import download
 from roclip.data.download import DownloadOptions
 from roclip.experiment.gpus import take
 from roclip.experiment.run_lock import claim
-from roclip.training.resume import Checkpoints
+from roclip.training.resume import States
 from tests.fixtures.downloads import settings
 
 
@@ -26,7 +26,7 @@ def enter(context):
 HOLDERS = {
     "a run": claim,
     "a download": lambda folder: enter(alone(folder, ".lock", "another download")),
-    "a training": lambda folder: enter(Checkpoints(folder, {}).locked()),
+    "a training": lambda folder: enter(States(folder, {}).locked()),
     "a GPU": lambda folder: take(["GPU-a"], 1, folder),
 }
 

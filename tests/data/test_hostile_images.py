@@ -67,7 +67,7 @@ def quadrants(image: np.ndarray) -> np.ndarray:
 
 def test_each_is_decoded_to_what_it_shows_or_left_out_for_its_reason(outcome):
     cases, arrays, quarantine, _ = outcome
-    reasons = {int(row["row"]) - 1: row["reason"] for row in quarantine}
+    reasons = {int(row["number"]) - 1: row["reason"] for row in quarantine}
     seen = dict(zip(arrays["good"].tolist(), zip(arrays["images"], arrays["crops"], strict=True), strict=True))
     assert len(cases) > 300
     assert seen.keys() | reasons.keys() == set(range(len(cases)))
@@ -94,7 +94,7 @@ def test_the_list_has_row_path_and_reason_in_one_line(outcome):
     cases, _, quarantine, _ = outcome
     for row in quarantine:
         assert row["table"] == "t.csv"
-        assert row["path"] == cases[int(row["row"]) - 1][0]
+        assert row["path"] == cases[int(row["number"]) - 1][0]
         assert row["reason"].isprintable()
         assert " at 0x" not in row["reason"]
 

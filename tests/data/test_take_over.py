@@ -67,7 +67,7 @@ def test_the_stage_takes_the_roots_and_lists_what_shards_hold_beyond_pairs(place
     chosen = settings(places, url_list=(), tables=tuple(tables), roots=(str(places),))
     download.run(DownloadOptions(**chosen))
     listed = read_table(places / "data/quarantine.csv", QUARANTINE)
-    assert [(row["table"], row["row"], row["path"]) for row in listed] == [
+    assert [(row["table"], row["number"], row["path"]) for row in listed] == [
         (str(shards / "00000.tar"), "4", "c.gif"), (str(shards / "00000.tar"), "3", "b\\n.jpg"),
     ]  # fmt: skip
     with pytest.raises(UserError, match=r"add their folder, such as .*, to data\.roots"):

@@ -39,7 +39,7 @@ def decoded(table: Path, pairs: dict[str, list[str]], root: Path) -> tuple[Seen,
     intake = Intake([str(root)], 1.0)
     images, places = intake.load(table, pairs["path"], SIDE, 1)
     intake.write(root / "quarantine.csv")
-    left_out = {pairs["caption"][int(row["row"]) - 1] for row in read_table(root / "quarantine.csv", QUARANTINE)}
+    left_out = {pairs["caption"][int(row["number"]) - 1] for row in read_table(root / "quarantine.csv", QUARANTINE)}
     return {pairs["caption"][place]: image for place, image in zip(places, images, strict=True)}, left_out
 
 

@@ -57,7 +57,7 @@ def test_features_are_of_the_images_that_the_table_names_whatever_is_held(option
         assert found.labels("probe").tolist() == [["banded", "zigzagged"].index(row["label"]) for row in kept]
         assert len(found.labels("test")) == 3
     left_out = read_table(options.quarantine, QUARANTINE)
-    assert [(row["table"], row["row"], row["path"]) for row in left_out] == [(str(path), "4", "gone.jpg")]
+    assert [(row["table"], row["number"], row["path"]) for row in left_out] == [(str(path), "4", "gone.jpg")]
     assert left_out[0]["reason"].startswith("outside the data roots")
     assert np.ptp(expected, axis=0).max() > 1e-3  # the images are told apart at all
 
@@ -167,7 +167,7 @@ def test_pairs_are_encoded_with_each_image_once_and_without_those_that_are_broke
     with pytest.raises(UserError, match="no captions last_clip/plain; run the encode stage again"):
         features.captions("last_clip", "plain")
     left_out = read_table(options.quarantine, QUARANTINE)
-    assert [(row["table"], row["row"], row["path"]) for row in left_out] == [(str(table), "2", "gone.jpg")]
+    assert [(row["table"], row["number"], row["path"]) for row in left_out] == [(str(table), "2", "gone.jpg")]
     counted = options.out.parent / "measured.json"
     measure.run(measure.STAGE.options_of("retrieval")(features=options.out, evaluation_set="pairs", out=counted))
     assert {row["n"] for row in read_json(counted)} == {2, 3}

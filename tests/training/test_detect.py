@@ -145,7 +145,7 @@ def test_images_that_cannot_be_read_are_named_once_and_not_scored(few, scenes, t
     write_table(tmp_path / "pairs.csv", tuple(PAIRS), rows)
     found = detected(few, scenes, tmp_path / "out", model, "cosine", pairs=tmp_path / "pairs.csv", max_bad_fraction=0.1)
     assert {(row["n_poisoned"], row["n"]) for row in found} == {("7", "134")}
-    assert sorted(row["row"] for row in read_table(tmp_path / "out/quarantine.csv", tuple(QUARANTINE))) == ["131", "4"]
+    assert sorted(row["number"] for row in read_table(tmp_path / "out/quarantine.csv", tuple(QUARANTINE))) == ["131", "4"]
 
 
 @pytest.mark.parametrize("word", ["oracle", "random", "mystery", "near --kind oracle", "near --kind"])

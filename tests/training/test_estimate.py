@@ -111,7 +111,7 @@ def test_the_disk_is_that_of_its_fullest_moment(few, scenes, tmp_path, monkeypat
 def test_without_the_disk_it_does_not_begin(few, scenes, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, 3_000_000))
-    with pytest.raises(UserError, match=r"weights and checkpoints need 0\.\d\d GB, and 0\.00 GB are free; make room"):
+    with pytest.raises(UserError, match=r"weights and states need 0\.\d\d GB, and 0\.00 GB are free; make room"):
         train.run(four_steps(few, scenes, tmp_path))
     assert not list(tmp_path.rglob("*.safetensors"))
 

@@ -152,7 +152,7 @@ def test_images_that_cannot_be_read_are_named_by_row_and_not_kept(few, scenes, t
     kept, scores = filtered(few, scenes, tmp_path / "out", "cosine", keep=1.0, **changes)
     assert kept == [*scores] == sorted({*range(136)} - {3, 77})
     found = read_table(tmp_path / "out/quarantine.csv", tuple(QUARANTINE))
-    assert [(row["row"], row["path"]) for row in found] == [("4", "gone3.png"), ("78", "gone77.png")]
+    assert [(row["number"], row["path"]) for row in found] == [("4", "gone3.png"), ("78", "gone77.png")]
     assert f"{tmp_path / 'pairs.csv'}, row 78: left out gone77.png" in caplog.text
     expected = cosines(few, model)
     assert [scores[row] for row in kept] == pytest.approx(-expected[kept], abs=1e-5)

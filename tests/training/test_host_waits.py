@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from roclip.training import run
 from roclip.training.distributed import Ranks
-from roclip.training.resume import Checkpoints
+from roclip.training.resume import States
 from roclip.training.signals import StopSignals
 from roclip.training.trainer import Training
 from tests.fixtures.pretended_cuda import PretendedGpu, pretended_cuda
@@ -71,10 +71,10 @@ def trained(monkeypatch: pytest.MonkeyPatch, gpu: PretendedGpu, made: Any, ranks
 
     monkeypatch.setattr(Training, "take_step", counted)
     monkeypatch.setattr(run, "restart", lambda *_: ([], []))  # no state is there, and pretended ranks could not agree
-    monkeypatch.setattr(Checkpoints, "save", stop)  # after the last step of the epoch
+    monkeypatch.setattr(States, "save", stop)  # after the last step of the epoch
     training = training_of(made, ranks)
     with pytest.raises(Enough), StopSignals().taken() as signals:
-        run._run(training, Checkpoints(made.out / "state", {}), signals)
+        run._run(training, States(made.out / "state", {}), signals)
     assert len(seen) == 4
     return SimpleNamespace(training=training, batches=seen, waits=waits)
 

@@ -29,7 +29,7 @@ AT = 6  # the step at which one process stopped, of 4 an epoch
 CASES = ("absent", "stale", "data", "hangs", "late")
 LOST = (
     r"another process of this training ended or hangs \([^\n]+\); its own last line says why; start again to resume from the "
-    r"last checkpoint"
+    r"last state"
 )
 
 

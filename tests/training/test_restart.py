@@ -144,5 +144,5 @@ def test_checkpoints_that_stay_are_not_counted_as_room(eight, tmp_path, monkeypa
     held = sum(path.stat().st_size for path in eight.out.rglob("step*"))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, needed - held))
     stopped(eight, 4)  # its own are replaced
-    with pytest.raises(UserError, match=r"are free; make room, or remove the 0\.0\d GB of checkpoints of other settings in "):
+    with pytest.raises(UserError, match=r"are free; make room, or remove the 0\.0\d GB of states of other settings in "):
         train.run(replace(eight, seed=4))

@@ -21,7 +21,7 @@ from roclip.model.start_weights import latest
 from roclip.training import run as running
 from roclip.training import train
 from roclip.training.identity import identity
-from roclip.training.resume import KEPT, OTHERS, Checkpoints
+from roclip.training.resume import KEPT, OTHERS, States
 from tests.conftest import ROOT
 from tests.fixtures.trainings import command, options, outputs, resumed, states
 
@@ -73,8 +73,8 @@ def test_a_training_stopped_after_its_last_step_publishes_later(few, scenes, tmp
     o = eight_steps(few, scenes, tmp_path)
     save = running.save
 
-    def told_to_stop(training, epoch, checkpoints):
-        save(training, epoch, checkpoints)
+    def told_to_stop(training, epoch, states):
+        save(training, epoch, states)
         if epoch == o.epochs:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -90,7 +90,7 @@ def test_a_training_stopped_after_its_last_step_publishes_later(few, scenes, tmp
 def test_a_training_that_is_killed_as_it_publishes_publishes_again(few, scenes, tmp_path, undisturbed, monkeypatch):
     o = eight_steps(few, scenes, tmp_path)
     with monkeypatch.context() as context:
-        context.setattr(Checkpoints, "remove", lambda checkpoints: (_ for _ in ()).throw(KeyboardInterrupt))
+        context.setattr(States, "remove", lambda states: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train.run(o)
     for path in o.out.iterdir():  # as the workflow does with what a job declares, before it starts one again
@@ -102,7 +102,7 @@ def test_a_training_that_is_killed_as_it_publishes_publishes_again(few, scenes, 
 
 def test_no_state_outlives_the_weights_beside_it(tmp_path, monkeypatch):
     """A kill between two removals at the end of a training: what is left is published anew whole, or trained anew."""
-    states, left = Checkpoints(tmp_path / "state", MINE), []
+    states, left = States(tmp_path / "state", MINE), []
     for step in (1, 2):
         states.save(step, *state(step))
     for name in ("last_clip", "epoch_1"):
@@ -123,7 +123,7 @@ def test_weights_without_a_state_are_not_published(few, scenes, tmp_path):
     o = eight_steps(few, scenes, tmp_path)
     known = identity(o, towers.Runtime(torch.device("cpu"), bf16=False), RoCLIP.__module__, train.__name__)
     for parts in (known, MINE):
-        weights = Checkpoints(o.out / "state", parts).folder
+        weights = States(o.out / "state", parts).folder
         weights.mkdir(parents=True)
         for name in ("last_old", "epoch_1"):
             (weights / f"{name}.safetensors").write_bytes(b"of an earlier training that was killed")
@@ -181,34 +181,34 @@ def state(step: int) -> tuple[dict, dict]:
 
 
 def test_the_newest_whole_state_counts(tmp_path):
-    checkpoints = Checkpoints(tmp_path, MINE)
+    states = States(tmp_path, MINE)
     for step in range(1, KEPT + 2):
-        checkpoints.save(step, *state(step))
-    assert len(checkpoints.files()) == KEPT
-    newest = checkpoints.newest()
+        states.save(step, *state(step))
+    assert len(states.files()) == KEPT
+    newest = states.newest()
     assert (newest.step, newest.record, newest.identity) == (KEPT + 1, {"step": KEPT + 1}, MINE)
     assert torch.equal(newest.tensors["a"], torch.arange(KEPT + 1))
     assert newest.tensors["flag"].item() is True
     content = bytearray(newest.path.read_bytes())
     content[-3] ^= 1  # a bit of the last tensor
     newest.path.write_bytes(content)
-    assert checkpoints.newest().record == {"step": KEPT}
-    checkpoints.files()[0].write_bytes(b"cut short")
-    assert checkpoints.newest() is None
-    assert checkpoints.files() == []  # what is damaged is of no use
+    assert states.newest().record == {"step": KEPT}
+    states.files()[0].write_bytes(b"cut short")
+    assert states.newest() is None
+    assert states.files() == []  # what is damaged is of no use
 
 
 def test_states_of_something_else_stay_where_they_are_unless_too_many_are_further(tmp_path):
-    others = [Checkpoints(tmp_path, {"rate": str(step)}) for step in range(1, OTHERS + 3)]
-    for step, checkpoints in enumerate(others, 1):
-        checkpoints.save(step, *state(step))
-        (checkpoints.folder / "last_clip.safetensors").write_bytes(b"weights")
-    mine = Checkpoints(tmp_path, MINE)
+    others = [States(tmp_path, {"rate": str(step)}) for step in range(1, OTHERS + 3)]
+    for step, other in enumerate(others, 1):
+        other.save(step, *state(step))
+        (other.folder / "last_clip.safetensors").write_bytes(b"weights")
+    mine = States(tmp_path, MINE)
     assert mine.newest() is None
-    assert mine.others() == [checkpoints.folder for checkpoints in reversed(others)]
+    assert mine.others() == [other.folder for other in reversed(others)]
     assert mine.bytes_of_others() == sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
     mine.forget()
-    assert mine.others() == [checkpoints.folder for checkpoints in reversed(others[2:])]
+    assert mine.others() == [other.folder for other in reversed(others[2:])]
     mine.save(1, *state(1))
     assert [path.name for path in mine.weights()] == []
     others[-1].files()[0].write_bytes(b"cut short")
@@ -221,17 +221,17 @@ def test_states_of_something_else_stay_where_they_are_unless_too_many_are_furthe
 def test_two_trainings_do_not_share_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("roclip.training.resume.PATIENCE", 0.3)
     with (
-        Checkpoints(tmp_path, MINE).locked(),
+        States(tmp_path, MINE).locked(),
         pytest.raises(UserError, match="another process is training this model"),
-        Checkpoints(tmp_path, MINE).locked(),
+        States(tmp_path, MINE).locked(),
     ):
         pass
-    with Checkpoints(tmp_path, MINE).locked():  # free again
+    with States(tmp_path, MINE).locked():  # free again
         pass
 
 
 def test_a_training_that_is_about_to_end_is_waited_for(tmp_path):
-    first, second = Checkpoints(tmp_path / "state", MINE), Checkpoints(tmp_path / "state", MINE)
+    first, second = States(tmp_path / "state", MINE), States(tmp_path / "state", MINE)
     first.folder.mkdir(parents=True)
     (first.folder / ".step1.17.part.safetensors").write_bytes(b"of one that was killed")
 

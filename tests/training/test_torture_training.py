@@ -22,7 +22,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import sha256, write_table
 from roclip.training import resume, train
 from roclip.training import run as running
-from roclip.training.resume import Checkpoints
+from roclip.training.resume import States
 from roclip.training.trainer import Training
 from tests.conftest import ROOT
 from tests.fixtures.killed_training import PHASES
@@ -120,16 +120,16 @@ def test_a_fault_at_every_call_of_a_save_leaves_a_loadable_state(tmp_path, monke
         return call
 
     def save_twice(folder: Path) -> None:
-        checkpoints = Checkpoints(folder, MINE)
+        states = States(folder, MINE)
         for step in (1, 2, 3):
-            checkpoints.save(step, *state(step))
+            states.save(step, *state(step))
         with monkeypatch.context() as context:
             context.setattr(atomic.os, "fsync", failing("fsync"))
             context.setattr(atomic.os, "replace", failing("replace"))
             context.setattr(atomic.os, "open", failing("open"))
             context.setattr(resume, "save_file", failing("save"))
             context.setattr(Path, "unlink", failing("unlink"))
-            checkpoints.save(4, *state(4))
+            states.save(4, *state(4))
 
     save_twice(tmp_path / "whole")
     total = counter["made"]
@@ -141,7 +141,7 @@ def test_a_fault_at_every_call_of_a_save_leaves_a_loadable_state(tmp_path, monke
             save_twice(folder)
         said.append(str(caught.value))
         counter["left"] = -1
-        newest = Checkpoints(folder, MINE).newest()
+        newest = States(folder, MINE).newest()
         assert newest.record == {"step": newest.step}
         assert newest.step in (3, 4)
         assert torch.equal(newest.tensors["a"], state(newest.step)[0]["a"])
@@ -150,15 +150,15 @@ def test_a_fault_at_every_call_of_a_save_leaves_a_loadable_state(tmp_path, monke
             assert not [path for path in folder.rglob("*") if ".part" in path.name] or call >= total - 2
     assert min(survived[3], survived[4]) > 0
     if fault == errno.ENOSPC:
-        path = Checkpoints(tmp_path / "0", MINE).folder / "step000000004.safetensors"
+        path = States(tmp_path / "0", MINE).folder / "step000000004.safetensors"
         assert f"{path}: the disk is full: 20000 bytes are needed" in said[0]
 
 
 def test_a_flipped_bit_anywhere_in_the_newest_state_is_found(tmp_path):
-    checkpoints = Checkpoints(tmp_path, MINE)
+    states = States(tmp_path, MINE)
     for step in (1, 2):
-        checkpoints.save(step, *state(step))
-    newest = checkpoints.files()[0]
+        states.save(step, *state(step))
+    newest = states.files()[0]
     whole, random = newest.read_bytes(), Random(0)
     for place in [
         0,
@@ -172,7 +172,7 @@ def test_a_flipped_bit_anywhere_in_the_newest_state_is_found(tmp_path):
         content = bytearray(whole)
         content[place] ^= 1 << random.randrange(8)
         newest.write_bytes(content)
-        assert checkpoints.newest().record == {"step": 1}, place
+        assert states.newest().record == {"step": 1}, place
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_a_disk_that_fills_in_the_middle_loses_nothing(few, scenes, tmp_path, sm
     needed = sum(path.stat().st_size for path in (tmp_path / "whole").rglob("*.safetensors"))
     assert needed < 30_000_000
     (small_disk / "other").write_bytes(bytes(80_000_000))
-    with pytest.raises(UserError, match=r"weights and checkpoints need 0\.\d\d GB, and 0\.0\d GB are free; make room"):
+    with pytest.raises(UserError, match=r"weights and states need 0\.\d\d GB, and 0\.0\d GB are free; make room"):
         train.run(o)
     (small_disk / "other").unlink()
 

@@ -70,7 +70,7 @@ def test_the_last_epoch_of_each_kind_is_kept(few, scenes, tmp_path):
     records = {p.stem: towers.load(p)[1] for p in (tmp_path / "weights").iterdir()}
     assert {name: record["epoch"] for name, record in records.items()} == {"last_clip": 3, "last_matching": 2}
     assert [row["kind"] for row in history] == ["clip", "matching", "clip"]
-    assert (tmp_path / "quarantine.csv").read_text() == "table,row,path,reason\n"  # nothing was left out
+    assert (tmp_path / "quarantine.csv").read_text() == "table,number,path,reason\n"  # nothing was left out
     assert records["last_clip"]["options"]["learning_rate"] == 1e-3
     assert len(read_table(tmp_path / "history.csv", ("epoch", "loss"))) == 3
 

@@ -23,7 +23,7 @@ from roclip.evaluation.zero_shot_classifier import prompts
 from roclip.experiment.config import check
 from roclip.experiment.files import check_files
 from roclip.model import towers
-from roclip.training.resume import Checkpoints
+from roclip.training.resume import States
 from tests.conftest import ROOT
 from tests.fixtures.configs import changed
 
@@ -278,7 +278,7 @@ def test_no_checkpoint_runs_what_it_holds(tmp_path, trap, caplog):
     for number, file in enumerate(malicious(tmp_path / "files", trap)):
         (tmp_path / f"step{number:09d}.safetensors").write_bytes(file.read_bytes())
     save_file({"a": torch.zeros(1)}, tmp_path / "step000000999.safetensors", metadata={"record": "!!python/none"})
-    assert Checkpoints(tmp_path, {}).newest(tmp_path) is None
+    assert States(tmp_path, {}).newest(tmp_path) is None
     assert caplog.text.count("is passed over") == 10
 
 
