@@ -4,6 +4,7 @@ python -m benchmarks.equal_accuracy
 """
 
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -53,7 +54,7 @@ def comparisons(rows: list[dict[str, Any]]) -> dict[str, Comparison]:
 def main() -> None:
     rows = history(DOCS / "data/photos.csv")
     compared = comparisons(rows)
-    common = {attack: comparison.common() for attack, comparison in compared.items()}
+    common = {attack: mean(comparison.common().values()) for attack, comparison in compared.items()}
     with plt.rc_context(STYLE):
         figure = equal_accuracy(pd.DataFrame(rows), STRENGTHS, learned_above(CLASSES, TESTS), common)
         figure.savefig(DOCS / "images/equal_accuracy.png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})

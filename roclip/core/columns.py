@@ -155,7 +155,7 @@ TOOK = {  # tables/took.csv, a row for each attack that is no variant (roclip/re
 EQUAL_ACCURACY = {  # tables/equal_accuracy.csv: attack success at equal zero-shot accuracy (roclip/reporting/equal_accuracy.py)
     **MODEL,
     "kind": "of epochs, after which the weights are judged",
-    "at": "common: accuracy that all reach; own: that of one recipe at its end; end: last weights",
+    "at": "common: accuracy that all reach in this seed; own: that of one recipe at its end; end: last weights",
     "of": "the defence of which the accuracy is, where at is own",
     "accuracy": "zero-shot accuracy, on validation images but for end, on test images; of seed all: the mean",
     "success": "attack success (ASR) when training first had this accuracy",

@@ -10,8 +10,8 @@ all epochs are measured alike; the full evaluation of the last weights stands be
   interpolated linearly. So a value is that at which training first had the accuracy.
 - Nothing is measured before the end of the first epoch, so an accuracy below that of a training's first epoch gives no value;
   nor does one that the training never had. Both are counted. Epochs without a number are left out.
-- `common` is the largest accuracy that every recipe without variants which learned in every seed reached in every seed;
-  `own` that of one recipe after its last epoch, seed by seed.
+- Accuracies are chosen seed by seed, for the trainings of a seed are those that are compared. `common` is the largest that
+  every recipe without variants reached which learned in every seed; `own` that of one recipe after its last epoch.
 - The unit is the training: means and Student t intervals over seeds; differences are paired by seed. Where all trainings
   differ alike, as a few can by chance, the standard error is that of so many independent images.
 """
@@ -118,20 +118,23 @@ class Comparison:
         """The main curves of defences that are no variants."""
         return [recipe for recipe in self.mains if recipe[0] == base(recipe[0])]
 
-    def common(self) -> float:
-        """The largest accuracy that every recipe that learned reached in every seed; NaN where none learned."""
-        everywhere = [r for r in self.plain() or self.mains if all(self.learned(r, seed) for seed in self.curves[r])]
-        return min((curve[-1][0] for r in everywhere for curve in self.curves[r].values()), default=nan)
+    def common(self) -> dict[str, float]:
+        """By seed the largest accuracy that every recipe reached which learned in every seed."""
+        found: dict[str, float] = {}
+        for recipe in self.plain() or self.mains:
+            if all(self.learned(recipe, seed) for seed in self.curves[recipe]):
+                for seed, curve in self.curves[recipe].items():
+                    found[seed] = min(curve[-1][0], found.get(seed, 1.0))
+        return found
 
     def levels(self) -> list[Level]:
-        seeds, common = {seed for its in self.curves.values() for seed in its}, self.common()
+        common = self.common()
         ends = {recipe: {seed: points[-1][0] for seed, points in self.raw[recipe].items()} for recipe in self.mains}
         own = [
             Level("own", {seed: end for seed, end in its.items() if end > self.floor}, defence)
             for (defence, _), its in ends.items()
         ]
-        shared = [] if isnan(common) else [Level("common", dict.fromkeys(seeds, common))]
-        return [*shared, *(level for level in own if level.accuracies)]
+        return [*([Level("common", common)] if common else []), *(level for level in own if level.accuracies)]
 
     def values(self, recipe: Recipe, level: Level) -> dict[str, float]:
         """Success of each training of a recipe at a level, NaN where it was never measured there."""

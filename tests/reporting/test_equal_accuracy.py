@@ -126,7 +126,7 @@ def test_hand_computed_values_and_their_difference():
     clip = [history("clip", [(0.2, 0.2), (0.6, y)], seed) for seed, y in zip("123", (0.6, 0.8, 1.0), strict=True)]
     other = [history("other", [(0.2, 0.1), (0.4, y)], seed) for seed, y in zip("123", (0.1, 0.2, 0.3), strict=True)]
     compared = comparison(*clip, *other)
-    assert compared.common() == 0.4
+    assert compared.common() == dict.fromkeys("123", 0.4)
     first, second = (
         [rows_at(compared, "common", seed)[name, "clip"]["success"] for seed in "123"] for name in ("clip", "other")
     )
@@ -152,6 +152,18 @@ def test_the_interval_of_a_difference_is_student_s_of_paired_trainings():
     assert (row["low"], row["high"]) == pytest.approx((max(-1, expected.low), min(1, expected.high)))
 
 
+def test_trainings_of_a_seed_are_compared_at_the_most_that_all_of_them_reach():
+    ends = {"1": 0.4, "2": 0.5, "3": 0.3}
+    clip = [history("clip", [(0.2, 0.2), (0.6, 1.0)], seed) for seed in ends]
+    slow = [history("slow", [(0.1, 0.0), (end, 0.3)], seed) for seed, end in ends.items()]
+    compared = comparison(*clip, *slow)
+    assert compared.common() == ends
+    assert rows_at(compared, "common")["clip", "clip"]["accuracy"] == pytest.approx(0.4)
+    found = [rows_at(compared, "common", seed)["clip", "clip"]["success"] for seed in ends]
+    assert found == pytest.approx([0.6, 0.8, 0.4])
+    assert differences(compared)["slow", "clip"]["difference"] == pytest.approx(-0.3)
+
+
 def test_at_the_accuracy_that_a_recipe_has_at_its_end_seed_by_seed():
     fast = [history("clip", [(0.2, 0.2), (0.6, 1.0)], seed) for seed in "12"]
     slow = [history("slow", [(0.3, 0.0), (end, 0.1)], seed) for seed, end in (("1", 0.4), ("2", 0.5))]
@@ -167,7 +179,7 @@ def test_an_accuracy_that_some_seeds_do_not_have_is_counted():
     clip = [history("clip", [(0.5, 0.9)], seed) for seed in "123"]
     weak = [history("clip~size~1", [(end, 0.1)], seed) for seed, end in zip("123", (0.4, 0.5, 0.6), strict=True)]
     compared = comparison(*clip, *weak)
-    assert compared.common() == 0.5  # a variant does not lower it
+    assert compared.common() == dict.fromkeys("123", 0.5)  # a variant does not lower it
     row = rows_at(compared, "common")["clip~size~1", "clip"]
     assert (row["reached"], row["seeds"], row["state"]) == (1, 3, "")
     states = [rows_at(compared, "common", seed)["clip~size~1", "clip"]["state"] for seed in "123"]
@@ -179,7 +191,7 @@ def test_an_accuracy_that_some_seeds_do_not_have_is_counted():
 def test_a_recipe_that_learned_nothing_has_no_success_and_lowers_no_accuracy():
     blind = [history("blind", [(0.03, 0.0), (FLOOR, 0.0)], seed) for seed in "12"]
     compared = comparison(*(history("clip", CURVE, seed) for seed in "12"), *blind)
-    assert compared.common() == 0.5
+    assert compared.common() == {"1": 0.5, "2": 0.5}
     row = rows_at(compared, "common")["blind", "clip"]
     assert (row["state"], row["reached"], isnan(row["success"])) == ("not learned", 0, True)
     assert rows_at(compared, "own", of="blind") == {}
@@ -211,7 +223,7 @@ def test_epochs_of_another_kind_are_a_curve_of_their_own_after_the_main_one():
     compared = comparison(history("clip", CURVE), matching, plain)
     assert list(compared.curves) == [("clip", "clip"), ("roclip", "clip"), ("roclip", "matching")]
     assert compared.mains == [("clip", "clip"), ("roclip", "clip")]
-    assert compared.common() == 0.5
+    assert compared.common() == {"1": 0.5}
     assert rows_at(compared, "common")["roclip", "matching"]["state"] == "not reached"
     assert main_kinds([*history("repaired", [(0.1, 0.1)], kind="repair"), *matching, *plain, *matching]) == {
         "repaired": "repair", "roclip": "clip",

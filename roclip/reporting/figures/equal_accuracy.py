@@ -32,8 +32,8 @@ class EqualAccuracy(Figure):
 
     Training begins at the left and ends at the marker. Lines are means over seeds, thin ones single seeds; shown are epochs of
     the kind clip or, of a defence without them, of the kind of its last. In the shaded range nothing was learned: no success
-    there is no defence. A dotted line is the largest accuracy that all defences which learned reach in every seed. Accuracy is
-    that on validation images.
+    there is no defence. A dotted line is the largest accuracy that all defences which learned reach, mean over seeds. Accuracy
+    is that on validation images.
     """
 
     reads = ("tables/history.csv", "tables/equal_accuracy.csv")
