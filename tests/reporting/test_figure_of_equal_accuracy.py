@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from attacks import ATTACKS
-from benchmarks.equal_accuracy import comparisons, history
+from benchmarks.equal_accuracy import CONTROLS, FLICKR8K, PHOTOS, compared, history
 from roclip.experiment.config import complete
 from roclip.experiment.plan import Point
 from roclip.experiment.sweeps import plan as planned
@@ -112,19 +112,17 @@ def test_every_experiment_of_the_repository_draws_it(name, tmp_path):
         assert all(lines(axis) for axis in axes)
 
 
-def test_real_photographs_at_three_strengths():
-    """Of docs/data/photos.csv, as benchmarks/equal_accuracy.py draws them: three seeds of six recipes."""
-    rows = history(ROOT / "docs/data/photos.csv")
-    compared = comparisons(rows)
-    assert {attack: len(comparison.mains) for attack, comparison in compared.items()} == {
-        "targeted5": 6, "targeted15": 6, "targeted60": 6,
-    }  # fmt: skip
-    ends = {(row["attack"], row["defence"], row["seed"]): row["zero_shot"] for row in rows if row["kind"] == "clip"}
-    for attack, comparison in compared.items():
-        best = {
-            key: max(r["zero_shot"] for r in rows if (r["attack"], r["defence"], r["seed"], r["kind"]) == (*key, "clip"))
-            for key in ends
-            if key[0] == attack
-        }
+@pytest.mark.parametrize(("drawn", "recipes"), [(PHOTOS, 6), (CONTROLS, 8), (FLICKR8K, 4)], ids=lambda its: str(its)[:20])
+def test_the_published_tables_hold_what_is_drawn_of_them(drawn, recipes):
+    """Three strengths of CIFAR-100 and of the controls, two of Flickr8k."""
+    rows = history(drawn)
+    found = compared(drawn)
+    assert {*found} == {*drawn.panels.values()}
+    for attack, comparison in found.items():
+        assert len(comparison.mains) >= recipes
         for seed, common in comparison.common().items():
-            assert common == min(value for key, value in best.items() if key[2] == seed)
+            best: dict[str, float] = {}
+            for row in rows:
+                if (row["attack"], row["seed"], row["kind"]) == (attack, seed, "clip"):
+                    best[row["defence"]] = max(row["zero_shot"], best.get(row["defence"], 0))
+            assert common == min(best.values())
