@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 ACRONYMS = {"clip": "CLIP"}
+PLAIN_KIND = "clip"  # what an epoch of plain CLIP is called; the weights after the last of them are PLAIN_CHECKPOINT
+PLAIN_CHECKPOINT = f"last_{PLAIN_KIND}"
 
 
 def counted(n: int, noun: str) -> str:

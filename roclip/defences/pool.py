@@ -13,6 +13,11 @@ else:
     torch = Deferred("torch")
 
 
+def too_large(size: int, pairs: int) -> str:
+    """What is wrong with a pool that has more places than there are captions to fill them."""
+    return f"{size} is more than the {pairs} training pairs; make it smaller"
+
+
 class Pool:
     """A first-in-first-out store of caption features without gradient.
 

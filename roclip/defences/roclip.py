@@ -20,7 +20,7 @@ from roclip.core.facts import Facts
 from roclip.core.options import default_of, option
 from roclip.defences.base import Batch, Defence, Phase, Trainer
 from roclip.defences.loss import clip_loss
-from roclip.defences.pool import Pool
+from roclip.defences.pool import Pool, too_large
 
 if TYPE_CHECKING:
     import torch
@@ -103,7 +103,7 @@ class RoCLIP(Defence):
         if not every:
             return
         if settings["match_with"] not in WITHOUT_POOL and settings["pool_size"] > facts.pairs:
-            yield "pool_size", f"{settings['pool_size']} is more than the {facts.pairs} training pairs"
+            yield "pool_size", too_large(settings["pool_size"], facts.pairs)
         last = facts.epochs - facts.epochs % every  # that may be a matching epoch
         if not is_matching(last, every, first):
             yield "match_every", f"none of the {facts.epochs} epochs is a multiple of {every} from epoch {first} on"
@@ -124,7 +124,7 @@ class RoCLIP(Defence):
         super().__init__(settings, trainer)
         self.has_pool = settings.match_with not in WITHOUT_POOL
         if settings.match_every and self.has_pool and settings.pool_size > trainer.pairs:
-            raise UserError(f"defence.train.pool_size: {settings.pool_size} is more than the {trainer.pairs} training pairs")
+            raise UserError(f"--pool_size: {too_large(settings.pool_size, trainer.pairs)}")
         self.pool = Pool(settings.pool_size if self.has_pool else 0, trainer.dimension, trainer.device)
         if settings.pool_fill == "noise":
             self.pool.fill_with_noise(trainer.generator("pool", 0))

@@ -22,7 +22,7 @@ from roclip.core.options import option
 from roclip.defences.base import Batch, Defence, Phase, Trainer
 from roclip.defences.loss import unimodal_loss
 from roclip.defences.mixture import posterior
-from roclip.defences.pool import Pool
+from roclip.defences.pool import Pool, too_large
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +67,7 @@ class SafeCLIP(Defence):
     @classmethod
     def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:
         if settings["pool_size"] > facts.pairs:
-            yield "pool_size", f"{settings['pool_size']} is more than the {facts.pairs} training pairs"
+            yield "pool_size", too_large(settings["pool_size"], facts.pairs)
         if settings["unimodal_epochs"] + 2 > facts.epochs:
             yield (
                 "unimodal_epochs",
@@ -78,7 +78,7 @@ class SafeCLIP(Defence):
     def __init__(self, settings: Settings, trainer: Trainer) -> None:
         super().__init__(settings, trainer)
         if settings.pool_size > trainer.pairs:
-            raise UserError(f"defence.train.pool_size: {settings.pool_size} is more than the {trainer.pairs} training pairs")
+            raise UserError(f"--pool_size: {too_large(settings.pool_size, trainer.pairs)}")
         self.pools = {name: Pool(settings.pool_size, trainer.dimension, trainer.device) for name in MODALITIES}
         self.cosines = torch.zeros(trainer.pairs)  # by id, as last taken
         self.order = torch.arange(trainer.pairs)  # ids, the best matched first

@@ -25,9 +25,9 @@ from statistics import mean
 from typing import Any
 
 from roclip.core.errors import UserError
+from roclip.core.words import PLAIN_KIND
 from roclip.evaluation import OWN, SUCCESS, attack_set
 from roclip.experiment.plan import base
-from roclip.reporting.figures.base import PLAIN_KIND
 from roclip.reporting.intervals import over_trainings, sampling_error, student
 from roclip.reporting.learned import NOT_LEARNED, useful_above
 

@@ -19,6 +19,7 @@ from typing import Any
 from roclip.core.columns import TOOK
 from roclip.core.errors import UserError
 from roclip.core.files import read_table
+from roclip.core.words import PLAIN_CHECKPOINT
 from roclip.experiment.plan import Plan, base
 from roclip.reporting.intervals import clopper_pearson
 from roclip.reporting.labels import defence_label
@@ -28,7 +29,6 @@ from roclip.reporting.results import COUNTED, at, in_percent, is_known
 
 YES, BARELY, NO = "yes", "barely", "no"
 ENOUGH = 0.8
-MAIN = "last_clip"
 WORST = ("fault", "doubt")  # severities of findings, the worst first
 HEADINGS = ("attack", "did it take?", "attack success (ASR)", "control", "why", "what to change")
 NOTHING = "Nothing in its data says why."
@@ -65,7 +65,7 @@ def verdicts(measured: Sequence[Row], plan: Plan, classes: int, checks: Mapping[
     for row in measured:
         if row["attack"] == base(row["attack"]) and row["defence"] == plan.baseline:
             baseline.setdefault(row["attack"], {})[row["checkpoint"]] = row
-    rows = [at(checkpoints, MAIN) for checkpoints in baseline.values()]
+    rows = [at(checkpoints, PLAIN_CHECKPOINT) for checkpoints in baseline.values()]
     judged = (row for row in rows if is_known(row, "attack_success") and has_learned(row, classes))
     harmless = no_cause(plan)
     return [

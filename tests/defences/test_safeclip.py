@@ -183,12 +183,12 @@ def test_problems():
     given = {"pool_size": 100, "unimodal_epochs": 4}
     assert list(SafeCLIP.problems(given, facts)) == []
     found = dict(SafeCLIP.problems({"pool_size": 101, "unimodal_epochs": 5}, facts))
-    assert found["pool_size"] == "101 is more than the 100 training pairs"
+    assert found["pool_size"] == "101 is more than the 100 training pairs; make it smaller"
     assert "none of the 6 epochs is left for the safe pairs" in found["unimodal_epochs"]
 
 
 def test_a_pool_of_more_pairs_than_can_be_read_is_one_line(few, scenes, tmp_path):
-    with pytest.raises(UserError, match=r"^defence.train.pool_size: 137 is more than the 136 training pairs$"):
+    with pytest.raises(UserError, match=r"^--pool_size: 137 is more than the 136 training pairs; make it smaller$"):
         training_of(options(few, scenes, tmp_path, **GIVEN | {"pool_size": 137}))
 
 

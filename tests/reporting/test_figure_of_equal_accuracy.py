@@ -13,7 +13,8 @@ from roclip.experiment.config import complete
 from roclip.experiment.plan import Point
 from roclip.experiment.sweeps import plan as planned
 from roclip.reporting.figures import figures_of
-from roclip.reporting.figures.equal_accuracy import EqualAccuracy, by_attack, by_strength, equal_accuracy, looks_of
+from roclip.reporting.figures.equal_accuracy import EqualAccuracy, by_attack, by_strength, equal_accuracy
+from roclip.reporting.figures.style import looks_of
 from tests.conftest import ROOT
 from tests.fixtures.artists import legend, lines, shown
 from tests.fixtures.configs import on_top

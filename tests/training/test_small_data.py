@@ -25,7 +25,7 @@ def first(few, tmp_path, count: int):
         (0, {}, r"^train\.batch_size: 64 is more than the 0 pairs of .*pairs\.csv"),
         (1, {"batch_size": 2}, r"^train\.batch_size: 2 is more than the 1 pairs"),
         (63, {"pool_size": 10}, r"^train\.batch_size: 64 is more than the 63 pairs"),
-        (80, {"pool_size": 81}, r"^defence\.train\.pool_size: 81 is more than the 80 training pairs"),
+        (80, {"pool_size": 81}, r"^--pool_size: 81 is more than the 80 training pairs"),
     ],
 )
 def test_too_few_pairs_are_refused(few, scenes, tmp_path, pairs, changes, message):

@@ -14,8 +14,8 @@ from statistics import mean
 from roclip.core.columns import HISTORY, PACE
 from roclip.core.errors import UserError
 from roclip.core.files import read_table
+from roclip.core.words import PLAIN_KIND
 from roclip.experiment.plan import Plan
-from roclip.reporting.figures.base import PLAIN_KIND
 
 MEASURED, COUNTED = "measured", "counted"
 

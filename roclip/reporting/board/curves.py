@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import isnan
 from typing import Any
 
-from roclip.reporting.figures.base import PLAIN_KIND
+from roclip.core.words import PLAIN_KIND
 
 WIDTH, HEIGHT = 360, 150  # of the area of the plot, in its own units
 Point = tuple[float, float]

@@ -10,6 +10,7 @@ from roclip.core.columns import CHECKPOINT, MODEL, SWEEPS
 from roclip.core.deferred import Deferred
 from roclip.core.errors import UserError
 from roclip.core.files import read_table
+from roclip.core.words import PLAIN_CHECKPOINT
 from roclip.experiment.plan import base
 from roclip.experiment.schema import STEPS
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 pd = Deferred("pandas")
 tables = Deferred("roclip.reporting.results")
 
-PLAIN_KIND = "clip"  # what an epoch of plain CLIP is called; the weights after the last of them are PLAIN_CHECKPOINT
-PLAIN_CHECKPOINT = f"last_{PLAIN_KIND}"
 TEXT = {*MODEL, *SWEEPS, *CHECKPOINT, "kind", "at", "repair"}  # columns of names; in all others are numbers
 
 

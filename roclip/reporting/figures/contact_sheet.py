@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 from roclip.core.columns import LABELLED, MATCHES, PAIRS, TRUTH
 from roclip.core.deferred import Deferred
 from roclip.core.errors import UserError, one_line
-from roclip.core.files import open_file, read_table
+from roclip.core.files import read_table
+from roclip.core.yaml_files import read_mapping
 from roclip.reporting.figures.base import Figure, is_base, plain_runs
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 images = Deferred("roclip.data.images")
 np = Deferred("numpy")
 plt = Deferred("matplotlib.pyplot")
-yaml = Deferred("yaml")
 log = logging.getLogger(__name__)
 
 COLUMNS = 6
@@ -81,11 +81,10 @@ def trainings(plan: Plan) -> list[str]:
 def roots(results: Path) -> tuple[str, ...]:
     """The folders in which images may lie, of the config that the experiment was run with."""
     path = results / "config.yaml"
-    with open_file(path, "r", encoding="utf-8") as file:
-        try:
-            return tuple(yaml.safe_load(file)["data"]["roots"])
-        except (yaml.YAMLError, KeyError, TypeError):
-            raise UserError(f"{path}: no data.roots; run the workflow, which writes this file when it starts") from None
+    try:
+        return tuple(read_mapping(path)["data"]["roots"])
+    except (KeyError, TypeError):
+        raise UserError(f"{path}: no data.roots; run the workflow, which writes this file when it starts") from None
 
 
 def strips(plan: Plan, results: Path) -> Iterator[Strip]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roclip.core.columns import HISTORY, MODEL
 from roclip.core.deferred import Deferred
 from roclip.reporting.figures.base import Figure, has_epochs, is_base, plain_runs, read
-from roclip.reporting.figures.style import LINE_STYLES, MARKERS, empty, grid, label_edges, legend_below, palette, percent_axis
+from roclip.reporting.figures.style import empty, grid, label_edges, legend_below, looks_of, percent_axis
 from roclip.reporting.planned import strengths
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ plt = Deferred("matplotlib.pyplot")
 
 NAME = "equal_accuracy"
 QUESTION = "At equal accuracy, with which defence does the attack succeed least? (lower is safer)"
-LINES = (*LINE_STYLES, (0, (6, 1)), (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)))
 FEW = 5  # seeds, of which each has a line of its own
 Panels = Mapping[str, str]  # attacks by the titles of their panels
 
@@ -98,17 +97,6 @@ def equal_accuracy(history: pd.DataFrame, panels: Panels, floor: float, common: 
         handles.append(plt.Line2D([], [], color="0.45", ls=":", lw=1, label="accuracy that all reach"))
     legend_below(figure, handles, min(len(panels) + 1, 3))
     return figure
-
-
-def looks_of(defences: Sequence[str]) -> dict[str, dict]:
-    """Colour, line and marker of each defence: any two of ten differ in two or more."""
-    colours = palette(defences)
-    return {
-        defence: {
-            "color": colours[defence], "marker": MARKERS[i % len(MARKERS)], "ls": LINES[i % len(LINES)], "ms": 6,
-        }
-        for i, defence in enumerate(defences)
-    }  # fmt: skip
 
 
 def draw(axis: plt.Axes, rows: pd.DataFrame, floor: float, look: dict) -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from roclip.core.columns import FRONT
 from roclip.core.deferred import Deferred
 from roclip.reporting.figures.base import Figure, read
-from roclip.reporting.figures.equal_accuracy import looks_of
-from roclip.reporting.figures.style import empty, grid, label_edges, legend_below, percent_axis
+from roclip.reporting.figures.style import empty, grid, label_edges, legend_below, looks_of, percent_axis
 
 if TYPE_CHECKING:
     from roclip.experiment.plan import Plan

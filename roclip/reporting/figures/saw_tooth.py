@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from roclip.core.columns import HISTORY, MODEL, SWEEPS
 from roclip.core.deferred import Deferred
-from roclip.reporting.figures.base import PLAIN_KIND, Figure, has_epochs, plain, plain_runs, read
+from roclip.core.words import PLAIN_KIND
+from roclip.reporting.figures.base import Figure, has_epochs, plain, plain_runs, read
 from roclip.reporting.figures.style import CLEAN, POISONED, empty, grid, label_edges, legend_below, percent_axis, whole_epochs
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ COLOURS = (  # seaborn's palette `colorblind`; those that are much like others c
 CLEAN, POISONED = COLOURS[0], COLOURS[3]
 MARKERS = "osD^vPX*"
 LINE_STYLES = ("-", "--", ":", "-.")
+LONG_LINE_STYLES = (*LINE_STYLES, (0, (6, 1)), (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)))  # told apart on long lines
 INK = "0.15"
 STYLE = {
     "figure.constrained_layout.use": True,
@@ -37,6 +38,15 @@ DPI = 160
 def palette(names: Iterable[str]) -> dict[str, str]:
     """One colour a name, in the order of the names; with more names than colours they come round again."""
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(dict.fromkeys(names))}
+
+
+def looks_of(defences: Sequence[str]) -> dict[str, dict]:
+    """Colour, line and marker of each defence: any two of ten differ in two or more."""
+    colours, lines = palette(defences), LONG_LINE_STYLES
+    return {
+        defence: {"color": colours[defence], "marker": MARKERS[i % len(MARKERS)], "ls": lines[i % len(lines)], "ms": 6}
+        for i, defence in enumerate(defences)
+    }
 
 
 def fill(colour: str, checkpoint: str, checkpoints: Sequence[str]) -> Any:
