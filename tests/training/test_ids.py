@@ -129,7 +129,7 @@ def test_of_kept_rows_those_left_out_are_named_by_their_row(few, scenes, tmp_pat
     rows = list(range(3, 136))
     o = options(few, scenes, tmp_path / "out", kind="clip", pairs=with_a_gap, images=images, epochs=1, **kept(tmp_path, rows))
     train.run(o)
-    found = read_table(o.out / "quarantine.csv", ("table", "row", "path"))
+    found = read_table(o.out / "quarantine.csv", ("table", "number", "path"))
     assert [(row["table"], row["number"], row["path"]) for row in found] == [(str(with_a_gap), str(LEFT_OUT + 1), "gone.png")]
     assert f"{with_a_gap}, row {LEFT_OUT + 1}: left out gone.png" in caplog.text
     assert {int(row["row"]) for row in read_table(o.out / "cosines.csv", ("row",))} == {*rows} - {LEFT_OUT}
