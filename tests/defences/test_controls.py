@@ -154,7 +154,7 @@ def test_without_matching_epochs_each_of_them_is_plain_clip():
     ({"match_with": "nothing", "match_every": 1, "match_from": 2}, []),
     ({"match_with": "nothing", "pool_size": 401}, []),
     ({"match_with": "own", "pool_size": 401}, []),
-    ({"match_with": "random", "pool_size": 401}, [("pool_size", "401 is more than the 400 training pairs; make it smaller")]),
+    ({"match_with": "random", "pool_size": 401}, [("pool_size", "401 is more than the 400 training pairs")]),
 ])  # fmt: skip
 def test_what_cannot_work_is_said(changes, said):
     facts = Facts(400, ("a",), "classes.txt", 100, 32, epochs=8, batch_size=32)

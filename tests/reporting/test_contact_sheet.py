@@ -59,10 +59,13 @@ def test_a_truth_of_other_pairs_is_refused(plan, experiment):
         list(strips(plan, experiment))
 
 
-@pytest.mark.parametrize("config", ["", "data: {}", "data: [", "data: 3"])
-def test_without_roots_no_image_is_opened(plan, experiment, config):
+@pytest.mark.parametrize(
+    ("config", "fault"),
+    [("", "holds no keys"), ("data: {}", r"no data\.roots"), ("data: [", "not YAML"), ("data: 3", r"no data\.roots")],
+)
+def test_without_roots_no_image_is_opened(plan, experiment, config, fault):
     (experiment / "config.yaml").write_text(config, encoding="utf-8")
-    with pytest.raises(UserError, match=r"config\.yaml: no data\.roots"):
+    with pytest.raises(UserError, match=rf"config\.yaml: {fault}"):
         ContactSheet.draw("contact_sheet", plan, experiment)
 
 
