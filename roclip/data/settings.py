@@ -21,6 +21,8 @@ from roclip.data.url_list import SPLITS, paths, words
 SIDE = 4096  # pixels of the longest side of an image that anything is trained on
 SCENES = 100_000_000  # of a split, at most
 NAMED = ("object", "other", "ground", "size", "side")  # what a sentence pattern of the embedded scenes may hold in braces
+QUALITY = {"png": 1, "jpg": 95, "webp": 95}  # by the format in which images are kept; for png, how hard to compress
+DISTRIBUTORS = ("multiprocessing", "pyspark", "ray")
 _PATH = {"pattern": whole(PATH)}  # of a text; what is no text, it lets pass
 _BY_SPLIT = {
     "additionalProperties": False,
@@ -61,7 +63,7 @@ class DataSettings:
     image_size: int = option(
         "side of the scenes, and shorter side to which downloads are shrunk, in pixels", 32, minimum=8, maximum=SIDE
     )
-    image_format: str = option("format in which images are kept", "png", choices=("png", "jpg", "webp"))
+    image_format: str = option("format in which images are kept", "png", choices=tuple(QUALITY))
     output_format: str = option(
         "files: a file for each image; webdataset: tar files of 2500 images, with their captions",
         "files",
@@ -76,7 +78,7 @@ class DataSettings:
     distributor: str = option(
         "what spreads the download. multiprocessing: processes of this machine; pyspark or ray, once installed",
         "multiprocessing",
-        choices=("multiprocessing", "pyspark", "ray"),
+        choices=DISTRIBUTORS,
     )
     train_scenes: int = option("embedded scenes in the split train", 40000, minimum=1, maximum=SCENES)
     validation_scenes: int = option("embedded scenes in the split validation", 1000, minimum=1, maximum=SCENES)
