@@ -12,7 +12,7 @@ import numpy as np
 from roclip.core.errors import UserError
 from roclip.core.files import read_lines
 from roclip.core.options import PATH, option, whole
-from roclip.data.class_mentions import BETWEEN
+from roclip.data.class_mentions import BETWEEN, folded
 from roclip.data.downstream_sets import FOLDERS, present_sets
 from roclip.data.image_bounds import BadImage
 from roclip.data.image_paths import Roots
@@ -132,8 +132,11 @@ class DataSettings:
             if template.count("{}") != 1:
                 yield "templates", f"'{template}' must hold {{}} once, for the class name"
         classes = read_lines(Path(settings["classes"]))
-        if len(set(classes)) < len(classes):
-            yield "classes", f"{settings['classes']} lists a class twice"
+        known: dict[str, str] = {}
+        for name in classes:
+            if other := known.get(folded(name)):
+                yield "classes", f"{settings['classes']} lists a class twice, as '{other}' and as '{name}'; take one out"
+            known[folded(name)] = name
         for name in (name for name in classes if BETWEEN in name):
             yield "classes", f"{settings['classes']}: '{name}' holds {BETWEEN}, which stands between classes in truth.csv"
         if cls.drawn(settings):
