@@ -5,7 +5,6 @@ that names the image's true class too is near, and brings the adversary's along.
 own caption names.
 """
 
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -15,17 +14,15 @@ import numpy as np
 from attacks.base import draw_rows
 from attacks.targeted import CAPTIONS, Target, Targeted
 from roclip.core.files import read_lines
+from roclip.data.class_mentions import composed, whole_word
 from roclip.data.pairs import Columns
 
 
 def first_named(caption: str, classes: Sequence[str]) -> str | None:
     """The class that a caption names first, of several at one place the longest; None for a caption that names none."""
-    found = [(match.start(), -len(name), name) for name in classes if (match := _whole_word(name).search(caption))]
+    text = composed(caption)
+    found = [(match.start(), -len(name), name) for name in classes if (match := whole_word(name).search(text))]
     return min(found)[2] if found else None
-
-
-def _whole_word(name: str) -> re.Pattern[str]:
-    return re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)  # re keeps what it has compiled
 
 
 def bridged(caption: str, name: str) -> str:

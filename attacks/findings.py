@@ -18,6 +18,7 @@ from roclip.core.randomness import numpy_generator
 from roclip.core.words import counted
 from roclip.data.class_mentions import WORD, naming
 from roclip.data.crops import crop_box
+from roclip.data.settings import QUALITY
 from roclip.reporting.intervals import clopper_pearson
 
 FINE, DOUBT, FAULT = "fine", "doubt", "fault"
@@ -26,7 +27,6 @@ ROUNDING = 12**-0.5  # grey levels: the standard deviation of what rounding to w
 USUAL = (2.5, 97.5)  # percentiles: the lengths of 95% of the clean captions
 IMAGES = 50  # of a trigger are looked at: a mean of 50 shares is known to 14 points at worst (two standard errors)
 CROPS = 8  # of each of them
-JPEG_QUALITY = 95  # of img2dataset, which stores what is downloaded
 JPEGS = re.compile(r".+\.jpe?g(@.*)?", re.IGNORECASE)  # a file, or a member of a tar
 NUMBERS = {"targeted": "captions_per_target"}  # the option that says how many poisons there are; of others `poisons`
 Pair = tuple[np.ndarray, np.ndarray]  # an image without and with the trigger, uint8 (side, side, 3)
@@ -177,7 +177,7 @@ def trigger(images: Iterable[Pair], crop_area: float, as_jpeg: bool) -> Iterator
     if as_jpeg:
         kept = float(np.mean([left_in_jpeg(*pair) for pair in pairs]))
         change = "use a trigger of lower frequencies, or keep images as png"
-        yield kept_of("trigger_in_jpeg", kept, f"JPEG of quality {JPEG_QUALITY}, as the clean images are stored", change)
+        yield kept_of("trigger_in_jpeg", kept, f"JPEG of quality {QUALITY['jpg']}, as the clean images are stored", change)
     kept = float(np.mean([left_in_crops(*pair, crop_area, number) for number, pair in enumerate(pairs)]))
     change = "use a trigger that fills the image, such as tint or sinusoid, or a larger one in the middle"
     yield kept_of("trigger_in_crops", kept, f"random crops of at least {crop_area:g} of the image, as in augmentation", change)
@@ -200,7 +200,7 @@ def left_in_jpeg(clean: np.ndarray, triggered: np.ndarray) -> float:
 def jpeg(image: np.ndarray) -> np.ndarray:
     """An image as it is after JPEG."""
     stored = BytesIO()
-    Image.fromarray(image.astype(np.uint8)).save(stored, "JPEG", quality=JPEG_QUALITY)
+    Image.fromarray(image.astype(np.uint8)).save(stored, "JPEG", quality=QUALITY["jpg"])
     return np.asarray(Image.open(stored)).astype(float)
 
 

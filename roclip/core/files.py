@@ -8,8 +8,10 @@ taken away when it is read; numbers stay as they are.
 import csv
 import hashlib
 import json
+import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from operator import itemgetter
@@ -198,7 +200,10 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]
     with atomic(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(_Unix(file), delimiter=_delimiter(path))
         writer.writerow(columns)
-        writer.writerows(map(_written, row) for row in rows)
+        try:
+            writer.writerows(map(_written, row) for row in rows)
+        except UnicodeEncodeError as error:  # half of a surrogate pair, or the name of a file that is not UTF-8
+            raise UserError(f"{path}: a row cannot be written as UTF-8: {error.object[:200].strip()}") from None
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -239,15 +244,40 @@ def no_number(word: str) -> None:
     raise ValueError(f"{word} is no number in JSON")
 
 
+def stands_twice(key: str) -> str:
+    return f"the key '{key[:100]}' stands twice in an object; take one out"
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises ValueError for a key that stands twice in it, of which json keeps the last value."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(stands_twice(Counter(key for key, _ in pairs).most_common(1)[0][0]))
+    return found
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits[:100]} is too large a number")
+    return number
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What JSON says. Raises ValueError for what is none, duplicate keys and numbers that are not finite."""
+    try:
+        return json.loads(text, parse_constant=no_number, parse_float=_finite, object_pairs_hook=unique)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises UserError when it is missing or broken."""
     try:
-        return json.loads(read_text(path), parse_constant=no_number)
+        return parse_json(read_text(path))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
-    except RecursionError:
-        raise UserError(f"{path}: not JSON that can be read: it is nested too deeply") from None
-    except ValueError as error:  # NaN, and numbers of thousands of digits
+    except ValueError as error:  # also of numbers of thousands of digits
         raise UserError(f"{path}: not JSON that can be read: {error}") from None
 
 

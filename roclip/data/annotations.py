@@ -37,9 +37,24 @@ def _coco(source: Path, *keys: str) -> dict[str, list[Any]]:
     return found
 
 
+def _twice(source: Path, number: int) -> UserError:
+    return UserError(f"{source}: two entries have the id {number}; take one out, or fetch the file again")
+
+
+def _by_id(source: Path, listed: list[Any], key: str) -> dict[int, str]:
+    """A text of each entry by its id. Raises UserError for an id that two have: one of them would be lost."""
+    found: dict[int, str] = {}
+    for entry in listed:
+        number = _cell(source, entry, "id", int)
+        if number in found:
+            raise _twice(source, number)
+        found[number] = _cell(source, entry, key, str)
+    return found
+
+
 def _images(source: Path, listed: list[Any]) -> dict[int, str]:
     """The path of each image by its number."""
-    names = {_cell(source, image, "id", int): _cell(source, image, "file_name", str) for image in listed}
+    names = _by_id(source, listed, "file_name")
     folder = folder_of(source, list(names.values()))
     return {number: os.path.join(folder, name) for number, name in names.items()}  # noqa: PTH118 (many of them)
 
@@ -65,12 +80,12 @@ def coco_labels(source: Path) -> Iterator[tuple[str, str]]:
     """Image and category of instances_val2014.json and the like, of images in which one category alone is marked."""
     found = _coco(source, "images", "annotations", "categories")
     paths = _images(source, found["images"])
-    names = {_cell(source, each, "id", int): _cell(source, each, "name", str) for each in found["categories"]}
+    names = _by_id(source, found["categories"], "name")
     shown = defaultdict(set)
     for entry in found["annotations"]:
         category = _cell(source, entry, "category_id", int)
         shown[_image_of(source, paths, entry)].add(names.get(category, f"category {category}"))
-    return ((path, *shown[path]) for path in paths.values() if len(shown[path]) == 1)
+    return ((path, *shown[path]) for path in dict.fromkeys(paths.values()) if len(shown[path]) == 1)  # each file once
 
 
 def genome_captions(source: Path) -> Iterator[tuple[str, str]]:
@@ -78,6 +93,8 @@ def genome_captions(source: Path) -> Iterator[tuple[str, str]]:
     captions: dict[str, list[str]] = {}
     for _, image in entries(source):
         number, regions = _cell(source, image, "id", int), _cell(source, image, "regions", list)
+        if f"{number}.jpg" in captions:
+            raise _twice(source, number)
         captions[f"{number}.jpg"] = [one_line_of(_cell(source, region, "phrase", str)) for region in regions]
     folders = [source.parent / name for name in GENOME if (source.parent / name).is_dir()]
     there = {name: str(folder / name) for folder in folders for name in os.listdir(folder)}  # noqa: PTH208 (names alone)

@@ -9,13 +9,25 @@ from roclip.core.errors import UserError
 LOOKED_FOR = 20  # images, for some may be missing
 
 
+def folders_in(folder: Path | str) -> list[str]:
+    """The names of the folders in a folder, links to folders among them, in their order."""
+
+    def is_folder(each: os.DirEntry) -> bool:
+        try:
+            return each.is_dir()
+        except OSError:  # a link that leads back to itself
+            return False
+
+    with os.scandir(folder) as found:
+        return sorted(each.name for each in found if is_folder(each))
+
+
 def _folders(source: Path) -> Iterator[str]:
     """The list's own folder, those in it, and those beside it, each in the order of their names."""
     parent = str(source.parent)
     yield parent
     for above in (parent, os.path.normpath(os.path.join(parent, ".."))):  # noqa: PTH118 (Path keeps the ..)
-        with os.scandir(above) as found:
-            yield from sorted(os.path.join(above, each.name) for each in found if each.is_dir())  # noqa: PTH118
+        yield from (os.path.join(above, name) for name in folders_in(above))  # noqa: PTH118
 
 
 def folder_of(source: Path, names: Sequence[str]) -> str:

@@ -8,22 +8,29 @@ from pathlib import Path
 
 from roclip.core.errors import UserError
 from roclip.core.words import counted
+from roclip.data.beside import folders_in
 
 log = logging.getLogger(__name__)
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
-SHARD = re.compile(r"\d{5,}")  # a folder of img2dataset's
+SHARD = re.compile(r"\d{5,}")  # how img2dataset calls a folder
 
 
 def _class_folders(source: Path) -> list[str]:
-    with os.scandir(source) as found:
-        return sorted(each.name for each in found if each.is_dir() and each.name[0] != ".")
+    return [name for name in folders_in(source) if name[0] != "."]
+
+
+def _is_shard(folder: Path) -> bool:
+    """Whether img2dataset wrote it: a number is its name, and texts lie beside the images. A class may be called so, too."""
+    if not SHARD.fullmatch(folder.name):
+        return False
+    return any(name.lower().endswith((".txt", ".json")) for name in os.listdir(folder))  # noqa: PTH208 (names alone)
 
 
 def fits(source: Path) -> bool:
     """Whether there are folders in it, of which none is a shard, and no tar files."""
     names = _class_folders(source) if source.is_dir() else []
-    return bool(names) and not any(map(SHARD.fullmatch, names)) and not any(source.glob("*.tar"))
+    return bool(names) and not any(_is_shard(source / name) for name in names) and not any(source.glob("*.tar"))
 
 
 def _files(folder: str, others: list[str]) -> Iterator[str]:

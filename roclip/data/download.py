@@ -34,9 +34,9 @@ from roclip.core.locks import alone
 from roclip.core.options import Stage, flags, option, same_option
 from roclip.core.provenance import fingerprint
 from roclip.data.image_paths import Roots
-from roclip.data.img2dataset_worker import QUALITY, SHARD
+from roclip.data.img2dataset_worker import SHARD
 from roclip.data.labels import unknown
-from roclip.data.settings import DataSettings
+from roclip.data.settings import QUALITY, DataSettings
 from roclip.data.shards import UNFINISHED, Shard
 from roclip.data.take_over import splits_of, take_over
 from roclip.data.url_list import SPLITS, TEXT, by_split, paths, read_entries

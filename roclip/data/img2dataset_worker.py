@@ -15,8 +15,8 @@ from types import ModuleType
 
 from roclip.core.options import Stage, option, run_stage
 from roclip.data.safe_http import Guard
+from roclip.data.settings import DISTRIBUTORS, QUALITY
 
-QUALITY = {"png": 1, "jpg": 95, "webp": 95}  # for png, how hard to compress
 SHARD = 2500  # images a shard, the unit of work
 THREADS = 32  # of a process; they mostly wait for servers
 
@@ -25,11 +25,11 @@ THREADS = 32  # of a process; they mostly wait for servers
 class WorkerOptions:
     shards: Path = option("folder of the shards; its folder list/ holds one Parquet file (url, row, caption) for each split")
     image_size: int = option("shorter side to which images are shrunk, in pixels")
-    image_format: str = option("format in which images are kept", choices=("png", "jpg", "webp"))
+    image_format: str = option("format in which images are kept", choices=tuple(QUALITY))
     loopback: bool = option("whether servers on this machine are allowed")
     roots: tuple[str, ...] = option("folders inside which file: URLs are allowed")
     progress: Path = option("file that is touched after each URL")
-    distributor: str = option("what spreads the shards over processes", choices=("multiprocessing", "pyspark", "ray"))
+    distributor: str = option("what spreads the shards over processes", choices=DISTRIBUTORS)
     threads: int = option("number of processes", default=1)
 
 

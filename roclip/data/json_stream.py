@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from roclip.core.errors import UserError
-from roclip.core.files import BLOCK, ROW, bad_line, no_number, open_file
+from roclip.core.files import BLOCK, ROW, bad_line, no_number, open_file, stands_twice, unique
 
 WHITE = re.compile(r"[ \t\n\r]*")
 AFTER = tuple(" \t\n\r,:]}")  # what may follow a value
-DECODER = json.JSONDecoder(parse_constant=no_number)
+DECODER = json.JSONDecoder(parse_constant=no_number, object_pairs_hook=unique)
 
 
 class _Window:
@@ -67,7 +67,7 @@ def entries(path: Path) -> Iterator[tuple[str, Any]]:
     except UnicodeDecodeError:
         raise UserError(f"{path}, line {bad_line(path)}: not UTF-8; save it as UTF-8") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON that can be read: {error}; is the file whole?") from None
+        raise UserError(f"{path}: not JSON that can be read: {error}; mend the file or fetch it again") from None
 
 
 def _entries(window: _Window) -> Iterator[tuple[str, Any]]:
@@ -77,9 +77,13 @@ def _entries(window: _Window) -> Iterator[tuple[str, Any]]:
     after = window.take("{")
     if window.peek() == "}":
         after = window.take("}")
+    keys: set[str] = set()
     while after != "}":
         if not isinstance(key := window.value(), str):
             raise ValueError(f"expected a key, found {str(key)[:100]}")
+        if key in keys:
+            raise ValueError(stands_twice(key))
+        keys.add(key)
         window.take(":")
         if window.peek() == "[":
             yield from _members(window, key)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from roclip.core.deferred import Deferred
 from roclip.data.image_paths import Roots
-from roclip.data.images import BadImage, decode_squeezed
+from roclip.data.images import decode_squeezed, fault
 
 imagehash = Deferred("imagehash")
 
@@ -50,10 +50,8 @@ def hashed(paths: Sequence[str], roots: Sequence[str], threads: int) -> Hashed:
         try:
             inside.check(paths[place])
             image = decode_squeezed(paths[place], PIXELS)
-        except BadImage as error:
-            found.faults[place] = str(error)
         except Exception as error:  # Pillow raises many kinds; each of them is a bad image
-            found.faults[place] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            found.faults[place] = fault(error)
         else:
             found.hashes[place], found.mirrored[place] = _hash(image), _hash(image[:, ::-1])
 

@@ -5,21 +5,23 @@ A training takes images by their paths, so the bytes are written into tar files 
 
 from __future__ import annotations
 
-import json
 import logging
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from roclip.core.atomic import atomic
 from roclip.core.deferred import Deferred
-from roclip.core.errors import UserError
+from roclip.core.errors import UserError, first_line
+from roclip.core.files import open_file, parse_json
 from roclip.core.words import counted
 from roclip.data.annotations import one_line_of
 from roclip.data.beside import in_rounds
-from roclip.data.image_paths import member_path
+from roclip.data.image_paths import BYTES, member_path
 
 pyarrow = Deferred("pyarrow")  # config checks import this module
 parquet = Deferred("pyarrow.parquet")
@@ -27,15 +29,19 @@ log = logging.getLogger(__name__)
 
 IMAGES = ("image", "jpg", "jpeg", "png", "webp", "img")
 TEXTS = {"caption": ("caption", "captions", "sentences", "text", "txt", "title"), "label": ("label", "fine_label", "class")}
-BATCH = 64  # rows in memory
+BATCH = 8  # rows in memory: a file of a few kilobytes may hold the same 60 MB in each of them
 KINDS = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"RIFF", "webp"))  # how a file begins, and what it is called
 
 
 def _open(path: Path) -> parquet.ParquetFile:
     try:
-        return parquet.ParquetFile(path)
+        return parquet.ParquetFile(open_file(path))
     except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"{path}: not a whole parquet file: {str(error).splitlines()[0]}") from None
+        raise _broken(path, error) from None
+
+
+def _broken(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: not a whole parquet file: {first_line(error)}")
 
 
 def _own(source: Path, split: str) -> list[Path]:
@@ -49,15 +55,15 @@ def has_own(source: Path, split: str) -> bool:
 
 def _shards(source: Path, split: str) -> list[Path]:
     """The file itself, or those of a folder: where some are called after the split, those."""
-    return [source] if source.is_file() else _own(source, split) or sorted(source.glob("*.parquet"))
+    return (_own(source, split) or sorted(source.glob("*.parquet"))) if source.is_dir() else [source]
 
 
 def _image_column(schema: pyarrow.Schema) -> str | None:
     """The column with the bytes of an image, themselves or in a struct."""
     for name in (name for name in IMAGES if name in schema.names):
-        kind = schema.field(name).type
-        if pyarrow.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            return name
+        kind = schema.types[schema.names.index(name)]
+        if pyarrow.types.is_struct(kind) and (place := kind.get_field_index("bytes")) >= 0:
+            kind = kind.field(place).type
         if pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind):
             return name
     return None
@@ -65,7 +71,9 @@ def _image_column(schema: pyarrow.Schema) -> str | None:
 
 def fits(source: Path) -> bool:
     """Whether it is a parquet file with images inside, or a folder of such files."""
-    found = [source] if source.suffix == ".parquet" else sorted(source.glob("*.parquet")) if source.is_dir() else []
+    if not source.is_dir():
+        return source.suffix == ".parquet"  # if it has no images inside, that will be said
+    found = sorted(source.glob("*.parquet"))
     return bool(found) and _image_column(_open(found[0]).schema_arrow) is not None
 
 
@@ -77,7 +85,7 @@ def count_rows(source: Path) -> int:
 def _names(schema: pyarrow.Schema, column: str) -> list[str]:
     """The names of a column's classes, as Hugging Face's datasets note them; nothing where they do not."""
     try:
-        noted = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"][column]["names"]
+        noted = parse_json((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"][column]["names"]
     except (ValueError, KeyError, TypeError):
         return []
     return [str(name) for name in noted] if isinstance(noted, list) else []
@@ -110,6 +118,14 @@ class _Writer:
         return member_path(self.path, member)
 
 
+def _content(cell: pyarrow.Scalar) -> tuple[bytes, str]:
+    """The bytes of an image, and what is wrong with it."""
+    if cell.is_valid and pyarrow.types.is_struct(cell.type):
+        cell = cell["bytes"]
+    content = cell.as_buffer() if cell.is_valid else pyarrow.py_buffer(b"")
+    return (b"", f"with an image of more than {BYTES / 1e6:.0f} MB") if content.size > BYTES else (content.to_pybytes(), "")
+
+
 def _rows(path: Path, text: str) -> Iterator[tuple[bytes, list[str]]]:
     """The image of each row, and its captions or label; rows without an image or a text are left out, which the log says."""
     file = _open(path)
@@ -117,16 +133,23 @@ def _rows(path: Path, text: str) -> Iterator[tuple[bytes, list[str]]]:
     image, column = _image_column(schema), next((name for name in TEXTS[text] if name in schema.names), None)
     if not image or not column:
         raise UserError(f"{path}: no column of {'images' if column else f'a {text}'}; it has {', '.join(schema.names)}")
-    names, left_out = _names(schema, column), 0
-    for batch in file.iter_batches(BATCH, columns=[image, column]):
-        for row in batch.to_pylist():
-            content = row[image]["bytes"] if isinstance(row[image], dict) else row[image]
-            if content and (texts := _texts(row[column], names)):
-                yield content, texts
-            else:
-                left_out += 1
-    if left_out:
-        log.warning("%s: left out %s without an image or a %s", path, counted(left_out, "row"), text)
+    for double in (name for name in (image, column) if schema.names.count(name) > 1):
+        raise UserError(f"{path}: duplicate column '{double}'; rename one")
+    names, left_out = _names(schema, column), Counter()
+    batches = file.iter_batches(BATCH, columns=[image, column], use_threads=False)  # threads cost more than they save
+    cells = chain.from_iterable(zip(batch[image], batch[column], strict=True) for batch in batches)
+    for number, (picture, said) in enumerate(cells, 1):
+        content, fault = _content(picture)
+        try:
+            texts = _texts(said.as_py(), names)
+        except (ValueError, OverflowError, LookupError) as error:  # bytes that are no UTF-8, a date that no calendar has
+            raise UserError(f"{path}, row {number}: its {text} cannot be read: {first_line(error)}") from None
+        if content and texts:
+            yield content, texts
+        else:
+            left_out[fault or f"without an image or a {text}"] += 1
+    for reason, count in left_out.items():
+        log.warning("%s: left out %s %s", path, counted(count, "row"), reason)
 
 
 def unpack(source: Path, split: str, text: str, store: Path) -> Iterator[tuple[str, str]]:
@@ -142,5 +165,5 @@ def unpack(source: Path, split: str, text: str, store: Path) -> Iterator[tuple[s
             try:
                 texts |= {writer.add(row, content): found for row, (content, found) in enumerate(_rows(path, text))}
             except (OSError, pyarrow.ArrowException) as error:
-                raise UserError(f"{path}: not a whole parquet file: {str(error).splitlines()[0]}") from None
+                raise _broken(path, error) from None
     return in_rounds(texts)

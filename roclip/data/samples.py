@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from roclip.core.errors import UserError, one_line
 from roclip.core.files import CELL, open_file
+from roclip.data.annotations import one_line_of
 from roclip.data.image_paths import member_path
 
 Entry = TypeVar("Entry")
@@ -24,6 +25,9 @@ IMAGES = ("jpg", "png", "jpeg", "webp")
 CAPTION, RECORD = "txt", "json"
 MAY_HOLD = re.compile(r"\.(tar(\.\w+)?|tgz|zip|" + "|".join(IMAGES) + ")$", re.IGNORECASE)
 END_OF_TAR = 1024  # bytes of zeros
+FAULTS = {  # what is wrong with a tar, where tarfile does not say it; each header before a header costs it a call inside a call
+    RecursionError: "a long chain of headers", OverflowError: "a size that no file has",
+}  # fmt: skip
 
 
 class _Headers(io.FileIO):
@@ -79,7 +83,10 @@ def _unreadable(member: tarfile.TarInfo) -> str | None:
         return "a link"
     if not member.isreg():
         return "a pipe or device"
-    return "a sparse file" if member.issparse() else None
+    if member.issparse() or any(key.startswith("GNU.sparse") for key in member.pax_headers):
+        return "a sparse file"
+    # in the path of an image (image_paths.MEMBER) its tar would be looked for elsewhere
+    return "a line break or .tar/ in its name" if "\n" in member.name or ".tar/" in member.name else None
 
 
 def _members(tar: Path, archive: tarfile.TarFile, left_out: LeftOut) -> list[tuple[int, str, tarfile.TarInfo]]:
@@ -106,11 +113,10 @@ def samples_of_tar(tar: Path, left_out: LeftOut) -> Iterator[tuple[str, str]]:
             for image, text in _samples(tar, _members(tar, archive, left_out), left_out):
                 if text.size > CELL:
                     raise UserError(f"{tar}: {text.name} has more than {CELL} bytes; take it out")
-                yield member_path(tar, image), archive.extractfile(text).read().decode()
-    except RecursionError:  # each header before a header costs tarfile a call inside a call
-        raise UserError(f"{tar}: not a whole shard (a long chain of headers); delete it and download it again") from None
-    except (tarfile.TarError, OSError, ValueError) as error:
-        raise UserError(f"{tar}: not a whole shard ({error}); delete it and download it again") from None
+                yield member_path(tar, image), _line(archive.extractfile(text).read())
+    except (tarfile.TarError, OSError, ValueError, *FAULTS) as error:
+        said = FAULTS.get(type(error), error)
+        raise UserError(f"{tar}: not a whole shard ({said}); delete it and download it again") from None
 
 
 def samples_of_folder(folder: Path, left_out: LeftOut) -> Iterator[tuple[str, str]]:
@@ -125,6 +131,12 @@ def samples_of_folder(folder: Path, left_out: LeftOut) -> Iterator[tuple[str, st
         yield str(folder / image), _caption(folder / text)
 
 
+def _line(content: bytes) -> str:
+    """A caption without a byte-order mark, in one line; what is a line already stays to the letter."""
+    text = content.decode("utf-8-sig")
+    return one_line_of(text) if "\n" in text or "\r" in text else text
+
+
 def _caption(path: Path) -> str:
     """The text of a file. Raises UserError for a link, which may lead anywhere, and a broken text."""
     if path.is_symlink():
@@ -134,7 +146,7 @@ def _caption(path: Path) -> str:
             raise UserError(f"{path}: more than {CELL} bytes; take it out")
         content = file.read()
     try:
-        return content.decode()
+        return _line(content)
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8; delete the shard and download it again") from None
 

@@ -12,7 +12,7 @@ import numpy as np
 from roclip.core.errors import UserError
 from roclip.core.files import read_lines
 from roclip.core.options import PATH, option, whole
-from roclip.data.class_mentions import BETWEEN
+from roclip.data.class_mentions import BETWEEN, folded
 from roclip.data.downstream_sets import FOLDERS, present_sets
 from roclip.data.image_bounds import BadImage
 from roclip.data.image_paths import Roots
@@ -21,6 +21,8 @@ from roclip.data.url_list import SPLITS, paths, words
 SIDE = 4096  # pixels of the longest side of an image that anything is trained on
 SCENES = 100_000_000  # of a split, at most
 NAMED = ("object", "other", "ground", "size", "side")  # what a sentence pattern of the embedded scenes may hold in braces
+QUALITY = {"png": 1, "jpg": 95, "webp": 95}  # by the format in which images are kept; for png, how hard to compress
+DISTRIBUTORS = ("multiprocessing", "pyspark", "ray")
 _PATH = {"pattern": whole(PATH)}  # of a text; what is no text, it lets pass
 _BY_SPLIT = {
     "additionalProperties": False,
@@ -61,7 +63,7 @@ class DataSettings:
     image_size: int = option(
         "side of the scenes, and shorter side to which downloads are shrunk, in pixels", 32, minimum=8, maximum=SIDE
     )
-    image_format: str = option("format in which images are kept", "png", choices=("png", "jpg", "webp"))
+    image_format: str = option("format in which images are kept", "png", choices=tuple(QUALITY))
     output_format: str = option(
         "files: a file for each image; webdataset: tar files of 2500 images, with their captions",
         "files",
@@ -76,7 +78,7 @@ class DataSettings:
     distributor: str = option(
         "what spreads the download. multiprocessing: processes of this machine; pyspark or ray, once installed",
         "multiprocessing",
-        choices=("multiprocessing", "pyspark", "ray"),
+        choices=DISTRIBUTORS,
     )
     train_scenes: int = option("embedded scenes in the split train", 40000, minimum=1, maximum=SCENES)
     validation_scenes: int = option("embedded scenes in the split validation", 1000, minimum=1, maximum=SCENES)
@@ -130,8 +132,11 @@ class DataSettings:
             if template.count("{}") != 1:
                 yield "templates", f"'{template}' must hold {{}} once, for the class name"
         classes = read_lines(Path(settings["classes"]))
-        if len(set(classes)) < len(classes):
-            yield "classes", f"{settings['classes']} lists a class twice"
+        known: dict[str, str] = {}
+        for name in classes:
+            if other := known.get(folded(name)):
+                yield "classes", f"{settings['classes']} lists a class twice, as '{other}' and as '{name}'; take one out"
+            known[folded(name)] = name
         for name in (name for name in classes if BETWEEN in name):
             yield "classes", f"{settings['classes']}: '{name}' holds {BETWEEN}, which stands between classes in truth.csv"
         if cls.drawn(settings):

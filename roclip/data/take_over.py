@@ -46,17 +46,31 @@ def _in_their_places(rows: Rows, split: Split, roots: Roots, max_bad_fraction: f
     count, outside, first = 0, 0, ""
     for path, text in rows:
         count += 1
+        for what, cell, advice in (("path", path, "rename the file"), (split.text, text, "mend it")):
+            if not _is_utf8(cell):
+                raise UserError(f"{split.source}, row {count}: its {what} '{cell[:500]}' is not UTF-8; {advice}")
         if not _is_inside(path, roots):
             outside += 1
-            first = first or f"first in row {count} ({path}); add their folder, such as {_folder(split.source, path)},"
+            first = first or f"first in row {count} ({path}); {_advice(split.source, path)}"
         yield path, text
     if outside > max_bad_fraction * count:
         said = f"{outside} of {count} images lie outside data.roots ({roots.names})"
-        raise UserError(f"{split.source}: {said}, {first} to data.roots")
+        raise UserError(f"{split.source}: {said}, {first}")
 
 
-def _folder(source: Path, path: str) -> str:
-    return str(source) if source.is_dir() else os.path.dirname(os.path.realpath(path))  # noqa: PTH120 (as in Roots)
+def _is_utf8(cell: str) -> bool:
+    """Whether a text can be written: names of files need not be UTF-8, and JSON may hold half of a surrogate pair."""
+    try:
+        return cell.isascii() or bool(cell.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _advice(source: Path, path: str) -> str:
+    if "\0" in path:
+        return "no file's name holds a NUL; take the row out"
+    folder = source if source.is_dir() else os.path.dirname(os.path.realpath(path))  # noqa: PTH120 (as in Roots)
+    return f"add their folder, such as {folder}, to data.roots"
 
 
 def _is_inside(path: str, roots: Roots) -> bool:

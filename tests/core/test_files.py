@@ -69,6 +69,13 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
 
 
+def test_a_cell_that_utf_8_cannot_write_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"t\.csv: a row cannot be written as UTF-8: b,a cat \\ud83d") as caught:
+        write_table(tmp_path / "t.csv", ("a", "b"), [{"a": "a", "b": "a cat"}, {"a": "b", "b": "a cat \ud83d"}])
+    assert str(caught.value).isprintable()
+    assert not (tmp_path / "t.csv").exists()
+
+
 def test_broken_json_names_its_line(tmp_path):
     write_json(tmp_path / "a.json", {"b": [1]})
     assert read_json(tmp_path / "a.json") == {"b": [1]}

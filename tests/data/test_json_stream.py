@@ -48,6 +48,15 @@ def test_what_is_no_json_is_one_line(tmp_path, text):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text", ['{"a": [1], "b": 2, "a": [3]}', '[{"b": 1}, {"a": 1, "a": 1}]', '{"b": [{"c": {"a": 1, "b": 2, "a": 3}}]}']
+)
+def test_a_key_that_stands_twice_is_named(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError, match=r"a\.json: .*the key 'a' stands twice in an object; take one out"):
+        list(entries(tmp_path / "a.json"))
+
+
 def test_latin_1_and_endless_entries_are_one_line(tmp_path):
     (tmp_path / "a.json").write_bytes(b'["a",\n"\xe9"]')
     with pytest.raises(UserError, match=r"a\.json, line 2: not UTF-8; save it as UTF-8"):

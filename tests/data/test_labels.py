@@ -6,6 +6,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import write_table
 from roclip.data import download
 from roclip.data.download import DownloadOptions
+from roclip.data.settings import DataSettings
 from roclip.data.url_list import SPLITS
 from tests.fixtures.downloads import COLUMNS, settings
 
@@ -42,3 +43,22 @@ def test_so_is_a_list_before_anything_is_downloaded(tmp_path):
     chosen = options(tmp_path, url_list=(str(tmp_path / "urls.tsv"),), tables=())
     with pytest.raises(UserError, match=r"urls\.tsv, row 3: the label 'Cat' is not in .*; did you mean 'cat'\?"):
         download.run(chosen)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("cat", "cat"), ("a", "a"), ("cat", "Cat"), ("caf\u00e9", "cafe\u0301"), ("cat", "cat\u200b"),
+        ("hot dog", "hot\u00a0dog"), ("hot dog", "hot  dog"), ("stra\u00dfe", "STRASSE"), ("\u00bd", "1\u20442"),
+    ],
+)  # fmt: skip
+def test_a_class_in_two_spellings_is_one_line(tmp_path, first, second):
+    chosen = options(tmp_path)
+    (tmp_path / "classes.txt").write_text(f"dog\n{first}\nbird\n{second}\n")
+    given = {"templates": tmp_path / "templates.txt", "classes": tmp_path / "classes.txt", "captions": "", "url_list": None}
+    (tmp_path / "templates.txt").write_text("a {}")
+    found = list(DataSettings.problems({**given, "tables": dict.fromkeys(SPLITS, ""), "roots": chosen.roots}))
+    said = f"{tmp_path}/classes.txt lists a class twice, as '{first}' and as '{second}'; take one out"
+    assert found == [("classes", said)]
+    (tmp_path / "classes.txt").write_text("dog\ncaf\u00e9\ncafe\nc\nc++\nhotdog\nhot dog\n")
+    assert not list(DataSettings.problems({**given, "tables": dict.fromkeys(SPLITS, ""), "roots": chosen.roots}))

@@ -161,6 +161,45 @@ def oversized(kind: bytes, size: int) -> bytes:
     return head.tobuf(tarfile.GNU_FORMAT)
 
 
+def with_pax(words: dict[str, str], name: str = "a.jpg") -> bytes:
+    member = tarfile.TarInfo(name)
+    member.pax_headers = words
+    return member.tobuf(tarfile.PAX_FORMAT)
+
+
+@pytest.mark.parametrize(
+    "words", [{"GNU.sparse.realsize": "1" + "0" * 30}, {"GNU.sparse.size": "9" * 20}, {"GNU.sparse.name": "a.png"}]
+)
+def test_what_says_that_it_is_sparse_is_listed(tmp_path, words):
+    write_tar(tmp_path / "t.tar", [("a.txt", b"a"), ("b.jpg", jpeg(2)), ("b.txt", b"b")])
+    (tmp_path / "t.tar").write_bytes(with_pax(words) + (tmp_path / "t.tar").read_bytes())
+    left_out = []
+    assert read_pairs(tmp_path, left_out=left_out)["caption"] == ["b"]
+    assert [reason for _, _, _, reason in left_out] == ["a sparse file", "a caption without an image"]
+
+
+@pytest.mark.parametrize("name", ["b.tar/c", ".tar/c", "deep/b.tar/c", "b\nc"])
+def test_a_name_that_no_path_can_hold_is_listed(tmp_path, name):
+    write_tar(tmp_path / "t.tar", [("a.jpg", jpeg(1)), ("a.txt", b"a"), (f"{name}.jpg", jpeg(2)), (f"{name}.txt", b"b")])
+    left_out = []
+    pairs = read_pairs(tmp_path, left_out=left_out)
+    assert ([red(path) for path in pairs["path"]], pairs["caption"]) == ([1], ["a"])
+    assert [reason for _, _, _, reason in left_out] == ["a line break or .tar/ in its name"] * 2
+
+
+@pytest.mark.parametrize("shard", ["t.tar", "00000"])
+def test_captions_are_a_line_each_without_a_byte_order_mark(tmp_path, shard):
+    captions = {b"\xef\xbb\xbfa cat\r\n": "a cat", b"a\n dog ": "a dog", b" to  the\tletter ": " to  the\tletter "}
+    files = [(f"{n}.txt", text) for n, text in enumerate(captions)] + [(f"{n}.jpg", jpeg(n)) for n in range(3)]
+    if shard == "t.tar":
+        write_tar(tmp_path / shard, files)
+    else:
+        (tmp_path / shard).mkdir()
+        for name, content in files:
+            (tmp_path / shard / name).write_bytes(content)
+    assert read_pairs(tmp_path)["caption"] == list(captions.values())
+
+
 @pytest.mark.parametrize(
     ("content", "length", "message"),
     [
@@ -170,6 +209,9 @@ def oversized(kind: bytes, size: int) -> bytes:
         (oversized(tarfile.XGLTYPE, 3 * 10**9), 3 * 10**9, "more than 1048576 bytes"),
         (oversized(tarfile.GNUTYPE_LONGNAME, -512), 0, "not a whole shard"),
         (oversized(tarfile.REGTYPE, -512), 0, "a negative size"),
+        (oversized(tarfile.REGTYPE, 2**88 - 1), 0, "a size that no file has"),
+        (oversized(tarfile.REGTYPE, 2**63 - 1), 0, "not a whole shard"),
+        (with_pax({"size": "1" + "0" * 30}), 0, "a size that no file has"),
     ],
 )  # fmt: skip
 def test_headers_that_would_take_all_memory_or_for_ever_are_one_line(tmp_path, content, length, message):

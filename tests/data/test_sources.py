@@ -150,6 +150,19 @@ def test_class_folders(tmp_path, caplog):
     assert count_pairs(source) == 5
 
 
+def test_a_class_may_be_called_by_a_number_and_a_link_may_lead_to_itself(tmp_path):
+    source = published.class_folders(tmp_path / "numbers", {"12345": 1})
+    (source / "x").symlink_to("x")
+    assert rows(source, "test") == [(0, "12345")]
+    assert count_pairs(source) == 1
+    (source / "12345/0.txt").write_text("a shard")
+    assert rows(source) == [(0, "a shard")]
+    list_of_captions = published.flickr8k_captions(tmp_path / "flickr", FLICKR)
+    for folder in (tmp_path, tmp_path / "flickr"):
+        (folder / "A").symlink_to("A")
+    assert len(rows(list_of_captions)) == 10
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -168,6 +181,35 @@ def test_annotations_that_are_not_what_they_seem_are_one_line(tmp_path, content,
         rows(tmp_path / "a.json")
     assert str(caught.value).startswith(f"{tmp_path}/a.json")
     assert "\n" not in str(caught.value)
+
+
+IMAGES = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "a.jpg"}]
+MARKS = [{"image_id": n, "category_id": 3, "caption": f"of {n}"} for n in (1, 2)]
+CAT = {"id": 3, "name": "cat"}
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ({"images": [*IMAGES, {"id": 1, "file_name": "b.jpg"}], "annotations": MARKS[:1]}, "train"),
+        ({"images": [*IMAGES, IMAGES[0]], "annotations": MARKS, "categories": [CAT]}, "test"),
+        ({"images": IMAGES, "annotations": MARKS, "categories": [CAT, {"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "test"),
+        ([{"id": 1, "regions": [{"phrase": "first"}]}, {"id": 1, "regions": [{"phrase": "second"}]}], "train"),
+    ],
+)
+def test_an_id_that_two_entries_have_is_one_line(tmp_path, content, name):
+    for path in ("a.jpg", "b.jpg", "VG_100K/1.jpg"):
+        published.put(tmp_path / path, image(0))
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"a\.json: two entries have the id 1; take one out, or fetch the file again"):
+        rows(tmp_path / "a.json", name)
+
+
+def test_a_file_that_has_two_ids_is_one_image(tmp_path):
+    published.put(tmp_path / "a.jpg", image(0))
+    (tmp_path / "a.json").write_text(json.dumps({"images": IMAGES, "annotations": MARKS, "categories": [CAT]}))
+    assert rows(tmp_path / "a.json", "test") == [(0, "cat")]
+    assert rows(tmp_path / "a.json") == [(0, "of 1"), (0, "of 2")]
 
 
 def test_an_annotation_of_no_image_is_named(tmp_path):

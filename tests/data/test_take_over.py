@@ -1,5 +1,7 @@
 """A split on this disk: what lies outside data.roots is said at once, what shards hold beyond pairs is listed."""
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from roclip.data.image_paths import Roots
 from roclip.data.sources import Split
 from roclip.data.take_over import take_over
 from roclip.data.url_list import SPLITS, TEXT
+from tests.fixtures import published
 from tests.fixtures.downloads import settings
 from tests.fixtures.shards import jpeg, write_tar
 
@@ -50,6 +53,59 @@ def test_images_outside_the_roots_are_named_when_the_table_is_taken_over(places,
     assert take(source, split, out, Roots(["/"]), 0) == []
 
 
+def coco(folder, file_name="a.jpg", caption="a cat"):
+    images = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": file_name}]
+    said = [{"image_id": n, "caption": caption} for n in (1, 2)]
+    (folder / "a.json").write_text(json.dumps({"images": images, "annotations": said}))
+    return folder / "a.json"
+
+
+def genome(folder):
+    (folder / "VG_100K").mkdir()
+    (folder / "VG_100K/1.jpg").write_bytes(jpeg(1))
+    (folder / "a.json").write_text(json.dumps([{"id": 1, "regions": [{"phrase": "a \ud800"}]}]))
+    return folder / "a.json"
+
+
+def folders(folder, name):
+    for path in (b"classes/cat/a.jpg", b"classes/" + name):
+        place = os.fsdecode(os.fsencode(folder) + b"/" + path)
+        os.makedirs(os.path.dirname(place), exist_ok=True)  # noqa: PTH103, PTH120 (bytes)
+        Path(place).write_bytes(jpeg(1))
+    return folder / "classes"
+
+
+NOT_UTF_8 = {
+    "a caption": (lambda f: coco(f, caption="a cat \ud83d"), r"row 1: its caption 'a cat \\ud83d' is not UTF-8; mend it"),
+    "a file": (lambda f: coco(f, "\ud800.jpg"), r"row 2: its path '.*/\\ud800\.jpg' is not UTF-8; rename the file"),
+    "a phrase": (genome, r"row 1: its caption 'a \\ud800' is not UTF-8; mend it"),
+    "an image": (lambda f: folders(f, b"cat/\xff.jpg"), r"row 2: its path '.*cat/\\udcff\.jpg' is not UTF-8; rename the file"),
+    "a folder": (lambda f: folders(f, b"\xff/a.jpg"), r"row 2: its path '.*/\\udcff/a\.jpg' is not UTF-8; rename the file"),
+    "a class": (
+        lambda f: published.hugging_face(f / "a.parquet", {"label": [0]}, [jpeg(1)], names=["\ud800"]),
+        r"row 1: its label '\\ud800' is not UTF-8; mend it",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NOT_UTF_8)
+def test_what_utf_8_cannot_write_is_named_with_its_row(places, case):
+    make, message = NOT_UTF_8[case]
+    source, text = make(places / "inside"), "test" if case == "a class" else "train"
+    split = Split(text, source, places / "inside/taken", ("a photo of {}",))
+    with pytest.raises(UserError, match=rf"{source}, {message}$") as caught:
+        take_over(split, places / "out.csv", None, Roots(["."]), 0.5)
+    assert str(caught.value).isprintable()
+    assert not (places / "out.csv").exists()
+
+
+def test_a_path_with_a_nul_is_outside_and_one_line(places):
+    (places / "t.csv").write_bytes(b"path,caption\nim\0g/a.jpg,ab\na.jpg,ab\n")
+    with pytest.raises(UserError, match=r"t\.csv: 1 of 2 .*, first in row 1 \(im\\x00g/a\.jpg\); no file's name holds a NUL"):
+        take(places / "t.csv", "train", places / "out.csv", Roots(["."]), 0.4)
+    assert take(places / "t.csv", "train", places / "out.csv", Roots(["."]), 0.5) == []
+
+
 def test_shards_outside_the_roots_are_named(places):
     write_tar(places / "outside/00000.tar", [("a.jpg", jpeg(1)), ("a.txt", b"a")])
     with pytest.raises(UserError, match=r"outside: 1 of 1 images lie outside data\.roots") as caught:
@@ -68,7 +124,7 @@ def test_the_stage_takes_the_roots_and_lists_what_shards_hold_beyond_pairs(place
     download.run(DownloadOptions(**chosen))
     listed = read_table(places / "data/quarantine.csv", QUARANTINE)
     assert [(row["table"], row["number"], row["path"]) for row in listed] == [
-        (str(shards / "00000.tar"), "4", "c.gif"), (str(shards / "00000.tar"), "3", "b\\n.jpg"),
+        (str(shards / "00000.tar"), "3", "b\\n.jpg"), (str(shards / "00000.tar"), "4", "c.gif"),
     ]  # fmt: skip
     with pytest.raises(UserError, match=r"add their folder, such as .*, to data\.roots"):
         download.run(DownloadOptions(**chosen | {"roots": ("results", "data")}))
