@@ -18,7 +18,7 @@ class Warped(Backdoor):
         warp_strength: float = option(
             "mean displacement of the control points along an axis, as a share of the image's side", 0.1, above=0, maximum=1
         )
-        warp_grid: int = option("control points along each side of the image", 4, minimum=2)
+        warp_grid: int = option("control points along each side of the image", 4, minimum=2, maximum=1024)
 
     def trigger(self) -> Trigger:
         options = self.options

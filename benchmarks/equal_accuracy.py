@@ -19,7 +19,7 @@ from roclip.reporting.equal_accuracy import Comparison, comparisons
 from roclip.reporting.equal_claims import HEADINGS, equal_table
 from roclip.reporting.figures.equal_accuracy import equal_accuracy
 from roclip.reporting.figures.style import DPI, STYLE
-from roclip.reporting.gather import six_digits
+from roclip.reporting.gather import with_six_digits
 from roclip.reporting.learned import useful_above
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -98,7 +98,7 @@ def draw(drawn: Drawn) -> None:
 def say(drawn: Drawn) -> None:
     both = compared(drawn).items()
     print(f"\n{drawn.table}")
-    for cells in (HEADINGS, *equal_table(six_digits(row for attack, its in both for row in its.rows(attack)))):
+    for cells in (HEADINGS, *equal_table(with_six_digits(row for attack, its in both for row in its.rows(attack)))):
         print(" | ".join(cells[:4]))  # of the end there is no other evaluation
     for row in (row for attack, its in both for row in its.differences(attack)):
         if row["at"] == "common" and row["defence"] in ("roclip", ROCLIP) and row["reached"]:

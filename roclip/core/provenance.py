@@ -82,10 +82,28 @@ def provenance(options: Any) -> dict[str, Any]:
 
 def files(path: Path) -> list[Path]:
     """A file, or the files below a folder, but no records and no hidden ones; nothing where there is nothing."""
-    if path.is_dir():
-        found = (file for file in path.rglob("*") if file.name[0] != "." and not file.name.endswith(SUFFIX))
-        return sorted(file for file in found if file.is_file())
-    return [path] if path.is_file() else []
+    if os.path.isdir(path):  # noqa: PTH112 (Path's raise for a long name)
+        found = (file for file in below(path) if file.name[0] != "." and not file.name.endswith(SUFFIX))
+        return sorted(file for file in found if os.path.isfile(file))  # noqa: PTH113
+    return [path] if os.path.isfile(path) else []  # noqa: PTH113
+
+
+def below(folder: Path) -> list[Path]:
+    """All below a folder but folders, which links lead to none; nothing where there is no folder.
+
+    Path.rglob goes no deeper than Python's calls. Raises UserError for folders that are nested too deeply to be named.
+    """
+    found, waiting = [], [str(folder)] if os.path.isdir(folder) else []  # noqa: PTH112
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    (waiting if entry.is_dir(follow_symlinks=False) else found).append(entry.path)
+        except PermissionError:  # as of Path.rglob
+            continue
+        except OSError as error:
+            raise UserError(f"{folder}: the folders below it cannot be read: {error.strerror.lower()}; take them out") from None
+    return [Path(path) for path in found]
 
 
 @cache

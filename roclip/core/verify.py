@@ -11,10 +11,11 @@ from pathlib import Path
 
 from roclip.core.errors import UserError, one_line
 from roclip.core.files import sha256
-from roclip.core.provenance import SUFFIX, TIMES, files, read_record
+from roclip.core.provenance import SUFFIX, TIMES, below, files, read_record
 
 # what is new with each run of the workflow
 UNRECORDED = ("config.yaml", "plan.json", "report.html", "logs", "benchmarks", "data_check")
+KERNEL = ("/proc/", "/sys/")  # what it makes as it is read, without an end or after a wait
 UNFINISHED = "state"  # what a training resumes from
 
 
@@ -24,13 +25,18 @@ def compare(results: Path) -> tuple[list[str], str]:
 
     @cache
     def digest(path: Path) -> str | None:
-        return sha256(path) if path.is_file() else None
+        """Of a file that can be read; a record may name anything."""
+        try:
+            readable = os.path.isfile(path) and not os.path.realpath(path).startswith(KERNEL)  # noqa: PTH113
+            return sha256(path) if readable else None
+        except OSError:
+            return None
 
     def report(path: Path, what: str) -> None:
         wrong.add(path)
         lines.append(f"{path}: {what}")
 
-    places = sorted(results.rglob(f"*{SUFFIX}"))
+    places = sorted(path for path in below(results) if path.name.endswith(SUFFIX))
     if not places:
         raise UserError(
             f"{results}: no records (*{SUFFIX}) in this folder; name the folder of an experiment, results/EXPERIMENT"
@@ -47,7 +53,7 @@ def compare(results: Path) -> tuple[list[str], str]:
             path = place.parent / name
             known.add(path)
             if digest(path) is None:
-                report(path, f"missing; {record['stage']} wrote it")
+                report(path, f"{'cannot be read' if os.path.exists(path) else 'missing'}; {record['stage']} wrote it")  # noqa: PTH110
             elif digest(path) != written:
                 report(path, f"changed after {record['stage']} wrote it")
     for path in files(results):
@@ -66,7 +72,8 @@ def compare(results: Path) -> tuple[list[str], str]:
         # nor of the files of another record that is named
         told = {other.parent / name for other in others if other in records for name in records[other]["outputs"]}
         if others:
-            now = ", ".join(f"{path}{'' if path.exists() else ' (missing)'}" for path in others if path not in told)
+            unknown = (path for path in others if path not in told)
+            now = ", ".join(f"{path}{'' if os.path.exists(path) else ' (missing)'}" for path in unknown)  # noqa: PTH110
             lines.append(f"{place}: {record['stage']} read other files than are there now: {now}")
     summary = f"{len(known - wrong)} files of {len(records)} stages are as they were written"
     return lines, f"{summary}; {len(lines)} lines above say what is not" if lines else summary

@@ -1,5 +1,6 @@
 """The downstream sets by name, and which of their folders are there; read before every run, so it imports nothing slow."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def present_sets(downstream: Mapping[str, Any]) -> list[str]:
     Raises UserError for a folder that is not there, when the config requires all.
     """
     folders = {name: Path(downstream["root"], FOLDERS[name]) for name in downstream["sets"]}
-    absent = [name for name, folder in folders.items() if not folder.is_dir()]
+    absent = [name for name, folder in folders.items() if not os.path.isdir(folder)]  # noqa: PTH112 (Path's raise for a long name)
     if absent and downstream["require_all"]:
         raise UserError(
             f"downstream.sets: there is no folder {folders[absent[0]]} for '{absent[0]}'; put the set there, take it from the "

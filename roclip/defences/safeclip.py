@@ -52,7 +52,7 @@ class SafeCLIP(Defence):
     class Settings(Defence.Settings):
         augment_images: bool = option("augment the images, anew each epoch", True)
         augment_captions: str = option("augment the captions", "each_epoch", choices=("never", "once", "each_epoch"))
-        unimodal_epochs: int = option("epochs in which each tower learns of its own modality", 5, minimum=1)
+        unimodal_epochs: int = option("epochs in which each tower learns of its own modality", 5, minimum=1, maximum=100_000)
         low_rate: float = option(
             "learning rate of the one epoch of CLIP on all pairs, as a share of the peak", 0.01, above=0, maximum=1
         )

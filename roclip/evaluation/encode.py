@@ -21,10 +21,12 @@ from roclip.core.files import read_columns, read_lines, read_table
 from roclip.core.options import Stage, option, same_option
 from roclip.data.images import Intake
 from roclip.data.settings import DataSettings
-from roclip.evaluation.features import CAPTIONS
-from roclip.evaluation.zero_shot_classifier import class_features, labels_of, prompts
+from roclip.evaluation.class_numbers import labels_of
+from roclip.evaluation.features import CAPTIONS, check_features
+from roclip.evaluation.zero_shot_classifier import class_features, prompts
 from roclip.model import towers
 from roclip.model.captions import Captions
+from roclip.model.choices import DEVICES, MOST_THREADS, PRECISIONS
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +49,9 @@ class EncodeOptions:
     quarantine: Path = option("the CSV of the images that were left out, to write", role="setting")
     roots: tuple[str, ...] = same_option(DataSettings, "roots")
     max_bad_fraction: float = same_option(DataSettings, "max_bad_fraction")
-    precision: str = option("arithmetic of the towers", choices=("auto", "bf16", "float32"))
-    device: str = option("where to encode; auto: on the GPU when there is one", "auto", choices=("auto", "cpu", "cuda"))
-    threads: int = option("CPU threads", 1, minimum=1)
+    precision: str = option("arithmetic of the towers", choices=PRECISIONS)
+    device: str = option("where to encode; auto: on the GPU when there is one", "auto", choices=DEVICES)
+    threads: int = option("CPU threads", 1, minimum=1, maximum=MOST_THREADS)
 
 
 class Encoder:
@@ -86,14 +88,14 @@ class Encoder:
         Raises UserError for a label that is no class, for too many bad images, and where no image is left.
         """
         rows = read_table(table, tuple(LABELLED))
-        return self._encode_images(table, [row["path"] for row in rows], labels_of(table, rows, self.classes), part)
+        return self._encode_images(table, [row["path"] for row in rows], labels_of(table, rows, self.options.classes), part)
 
     def encode_queries(self, table: Path) -> dict[str, np.ndarray]:
         """The features and labels of an attack's captions, with the trigger and without. Raises UserError as `labels_of`."""
         rows = read_table(table, tuple(QUERIES))
         if not rows:
             raise UserError(f"{table}: no caption to judge a model on")
-        arrays = {"captions/labels": labels_of(table, rows, self.classes)}
+        arrays = {"captions/labels": labels_of(table, rows, self.options.classes)}
         for part, column in zip(CAPTIONS, QUERIES, strict=False):
             arrays |= self._encode_texts([row[column] for row in rows], part)
         return arrays
@@ -136,7 +138,7 @@ class Encoder:
 
 
 def run(options: EncodeOptions) -> None:
-    """Raises UserError as `Encoder` and its methods, and for weights whose features are NaN or infinite."""
+    """Raises UserError as `Encoder` and its methods, and for weights whose features are NaN, infinite or the like."""
     encoder = Encoder(options)
     arrays = encoder.encode_classes()
     if options.captions == options.test:
@@ -147,8 +149,11 @@ def run(options: EncodeOptions) -> None:
     if options.probe:
         arrays |= encoder.encode_table(options.probe, "probe")
     for key, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise UserError(f"{options.weights}: {key}: features are NaN or infinite; train the model again")
+        try:
+            if not key.endswith("/labels"):
+                check_features(array)
+        except ValueError as error:
+            raise UserError(f"{options.weights}: {key}: features {error}; train the model again") from None
     with atomic(options.out) as temporary:
         np.savez(temporary, **arrays)
     encoder.intake.write(options.quarantine)

@@ -14,6 +14,20 @@ from roclip.core.files import open_file
 np = Deferred("numpy")
 PARTS = ("test", "probe")
 CAPTIONS = ("captions", "plain")  # with the trigger of an attack and without; of pairs the first alone
+SMALLEST, LARGEST = 1e-15, 1e15  # largest number of a row: beyond, squares and products of float32 would be 0 or infinite
+
+
+def check_features(features: np.ndarray) -> None:
+    """Raises ValueError for features (n, d) that scores cannot be computed from; a row of zeros may be among them."""
+    if features.dtype.kind != "f" or features.dtype.itemsize not in (4, 8):  # whole numbers wrap, and 16 bits overflow
+        raise ValueError(f"are {features.dtype} and must be float32 or float64")
+    if features.ndim != 2 or not features.shape[1]:
+        raise ValueError(f"have the shape {features.shape} and must be rows of at least one number")
+    sizes = np.maximum(features.max(axis=1), -features.min(axis=1))
+    if not np.isfinite(sizes).all():  # NaN would count as a hit
+        raise ValueError("are NaN or infinite")
+    if not ((sizes == 0) | ((sizes >= SMALLEST) & (sizes <= LARGEST))).all():
+        raise ValueError(f"have a row whose largest number is not from {SMALLEST:g} to {LARGEST:g}")
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -42,6 +56,15 @@ def _array(content: bytes) -> np.ndarray:
     if dtype.kind not in "iuf":
         raise ValueError(f"an array of {dtype}, not of numbers")
     return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape, order="F" if by_columns else "C")
+
+
+def _check_all(checkpoint: str, *arrays: np.ndarray) -> None:
+    """Raises ValueError as `check_features`."""
+    for features in arrays:
+        try:
+            check_features(features)
+        except ValueError as error:
+            raise ValueError(f"features of {checkpoint} {error}") from None
 
 
 class Features:
@@ -74,8 +97,7 @@ class Features:
         most = np.inf if self.has_captions else len(classes)
         if not len(labels) or labels.dtype.kind == "f" or labels.min() < 0 or labels.max() >= most:
             raise ValueError(f"{part}/labels are no numbers of its {len(classes)} classes")
-        if not np.isfinite(images).all() or not np.isfinite(classes).all():  # NaN would count as a hit
-            raise ValueError(f"features of {checkpoint} are NaN or infinite")
+        _check_all(checkpoint, images, classes)
 
     def _check_captions(self, checkpoint: str) -> None:
         """Raises KeyError and ValueError as `_check`."""
@@ -84,8 +106,7 @@ class Features:
             captions = self.captions(checkpoint, part)
             if captions.shape != (len(labels), shape[1]) or labels.ndim != 1 or not len(labels) or labels.dtype.kind == "f":
                 raise ValueError(f"the shapes of {checkpoint}/{part}, its labels and the images do not fit")
-            if not np.isfinite(captions).all():
-                raise ValueError(f"features of {checkpoint} are NaN or infinite")
+            _check_all(checkpoint, captions)
 
     def class_features(self, checkpoint: str) -> np.ndarray:
         """(classes, dimension), normalised."""

@@ -30,8 +30,11 @@ class Probe:
     evaluations: int  # of the loss, until it had settled
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """(n, d) -> (n,) class numbers."""
-        return self.classes[(images @ self.weights + self.bias).argmax(axis=1)]
+        """(n, d) -> (n,) class numbers. Raises ValueError where scores are NaN or infinite."""
+        scores = images @ self.weights + self.bias
+        if not np.isfinite(scores).all():
+            raise ValueError("a linear classifier of the probe images gives scores that are NaN or infinite")
+        return self.classes[scores.argmax(axis=1)]
 
 
 def fit(images: np.ndarray, labels: np.ndarray) -> Probe:
@@ -86,11 +89,14 @@ class LinearProbe(Measure):
     task = "linear_probe"
 
     def rows(self, features: Features, checkpoint: str) -> list[dict[str, Any]]:
-        """Raises UserError when the probe images show less than two classes."""
+        """Raises UserError when the probe images show less than two classes, and for features that no probe can be made of."""
         if len(set(features.labels("probe").tolist())) < 2:
             raise UserError(f"{features.path}: the probe images must show at least two classes")
         probe = fit(features.images(checkpoint, "probe"), features.labels("probe"))
-        hits = probe.predict(features.images(checkpoint)) == features.labels()
+        try:
+            hits = probe.predict(features.images(checkpoint)) == features.labels()
+        except ValueError as error:
+            raise UserError(f"{features.path}: {checkpoint}: {error}; run the encode stage again") from None
         return [{"checkpoint": checkpoint, "measure": "linear_probe", "hits": int(hits.sum()), "n": len(hits)}]
 
     @classmethod

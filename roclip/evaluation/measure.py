@@ -23,13 +23,15 @@ class MeasureOptions:
 
 
 def run(options: Any) -> None:
-    """Raises UserError as `Features`, and for an evaluation set without the probe images or captions that a measure needs."""
+    """Raises UserError as `Features`, and for a set without probe images or captions that a measure needs, or with captions."""
     features = Features(options.features)
     measure = MEASURES[options.kind](options)
     if measure.needs_probe and not features.has_probe:
         raise UserError(f"{options.features}: no probe images, which {options.kind} needs; run the encode stage with --probe")
     if measure.of in ("pairs", "captions") and not features.has_captions:
         raise UserError(f"{options.features}: no captions, which {options.kind} needs; run the encode stage with --captions")
+    if measure.of not in ("pairs", "captions") and features.has_captions:  # its labels may be no class numbers
+        raise UserError(f"{options.features}: a set of captions, which {options.kind} is not for; name another set's features")
     rows = [row for checkpoint in features.checkpoints for row in measure.rows(features, checkpoint)]
     write_json(options.out, [{**row, "evaluation_set": options.evaluation_set} for row in rows])
 

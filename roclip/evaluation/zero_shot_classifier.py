@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from roclip.core.deferred import Deferred
-from roclip.core.errors import UserError
 
 np = Deferred("numpy")
-
-
-def labels_of(table: Path, rows: list[dict[str, str]], classes: list[str]) -> np.ndarray:
-    """The class numbers of labelled rows. Raises UserError for a label that is no class."""
-    numbers = {name: number for number, name in enumerate(classes)}
-    for line, row in enumerate(rows, 1):
-        if row["label"] not in numbers:
-            raise UserError(f"{table}, row {line}: the label '{row['label']}' is not in the class list")
-    return np.array([numbers[row["label"]] for row in rows], np.int64)
 
 
 def prompts(classes: Sequence[str], templates: Sequence[str]) -> list[str]:

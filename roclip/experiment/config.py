@@ -26,6 +26,7 @@ from roclip.experiment.validation import check_schema, check_size
 from roclip.model.configs import BY_HAND, is_on_a_hub, is_published, model_config
 from roclip.training.settings import TOWERS, per_step
 
+RESERVED = ("leaderboard", "benchmarks")  # folders of results/ that are no experiment's
 Problems = Iterator[tuple[str, str]]
 
 
@@ -91,25 +92,27 @@ def image_side(model: str) -> int:
 def pair_count(config: Mapping[str, Any]) -> int:
     """The training pairs of the data set, before any is lost in the download."""
     data = config["data"]
+    if "train" in DataSettings.drawn(data):
+        return data["train_scenes"]
     if "train" in data["tables"]:
         source = data["tables"]["train"]
         return count_pairs(Path(source), [split for split, path in data["tables"].items() if path == source])
-    return count_rows(words(data["url_list"]), "train") if data["url_list"] else data["train_scenes"]
+    return count_rows(words(data["url_list"]), "train")
 
 
 def _facts(config: Mapping[str, Any], image_size: int) -> Facts:
     """What the whole data set is, and a training on it."""
     data, train = config["data"], config["train"]
-    drawn = not data["url_list"] and "validation" not in data["tables"]
+    drawn = DataSettings.drawn(data)
     return Facts(
         pairs=pair_count(config) - data["held_out"],
         classes=tuple(read_lines(Path(data["classes"]))),
         classes_file=data["classes"],
-        validation_images=data["validation_scenes"] if drawn else None,
+        validation_images=data["validation_scenes"] if "validation" in drawn else None,
         image_size=image_size,
         epochs=train["epochs"],
         batch_size=train["batch_size"],
-        caption_shares=caption_shares(data) if not data["url_list"] and "train" not in data["tables"] else None,
+        caption_shares=caption_shares(data) if "train" in drawn else None,
     )
 
 
@@ -227,6 +230,8 @@ def _of_roots(roots: Sequence[str], results: Path) -> Problems:
 
 def _problems(config: Mapping[str, Any], planned: Plan, attacks: Mapping[str, type]) -> Problems:
     """What cannot work: the key, and why."""
+    if planned.experiment in RESERVED:
+        yield "experiment", f"results/{planned.experiment} is not for an experiment; give this one another name"
     for section, found in (
         ("data", DataSettings.problems(config["data"])),
         ("downstream", DownstreamSettings.problems(config["downstream"], config["data"])),

@@ -91,6 +91,9 @@ class _Planner:
     def run_of(self, attack: str, defence: str, changes: Mapping[str, Any]) -> tuple[str, str]:
         """The names under which an attack and a defence are run with some changes."""
         ways = {key: self.ways_of(key, attack, defence) for key in changes}
+        for way in filter(None, ways.values()):
+            if len(names := [key for key in ways if ways[key] == way]) > 1:
+                raise UserError(f"'{names[0]}' and '{names[1]}' are one setting, {'.'.join(way)}; take it out of one")
         attacks = {key: way[1:] for key, way in ways.items() if way and way[0] == "attack"}
         steps = {key: way for key, way in ways.items() if way and way[0] != "attack"}
         return (

@@ -43,7 +43,9 @@ def _identity(value: Any) -> Any:
     """What equal values of JSON have in common, and no others: 1 and 1.0, but not true."""
     if isinstance(value, Mapping):
         return frozenset((key, _identity(item)) for key, item in value.items())
-    return tuple(map(_identity, value)) if isinstance(value, list) else (isinstance(value, bool), value)
+    if isinstance(value, (set, list, tuple)):  # YAML has sets and pairs too, which the schema refuses
+        return frozenset(map(_identity, value)) if isinstance(value, set) else tuple(map(_identity, value))
+    return isinstance(value, bool), value
 
 
 def _unique(checker: Any, wanted: bool, value: Any, _: Any) -> Iterator[ValidationError]:

@@ -20,7 +20,13 @@ from roclip.core.files import read_json
 PUBLISHED_CONFIG = "open_clip_config.json"  # in a folder as open_clip publishes models
 PIXELS = "preprocess_cfg"
 LEGAL = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")  # what open_clip's plain CLIP is made of
-LARGEST, LAYERS = 10_000_000, 1000  # numbers of a model's parts, and layers of a part
+SIZES = {  # of a model and its parts: whole numbers from 1 to these, well above those of open_clip's largest models
+    "embed_dim": 16_384, "width": 16_384, "layers": 1000, "heads": 1024, "head_width": 16_384, "patch_size": 1024,
+    "context_length": 4096, "vocab_size": 1_000_000, "attn_pooler_queries": 4096, "attn_pooler_heads": 1024,
+}  # fmt: skip
+LARGEST = 10_000_000  # of any other number
+PARAMETERS = 10**10  # of a model
+DARKEST, BRIGHTEST = 1e-6, 1e6  # the least deviation of pixels, and the largest mean and deviation
 MERGES = r"config/models/[\w-]+\.txt\.gz"  # files that a published folder's config may name
 # OpenAI's CLIP, per channel, of pixels in [0, 1]
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -84,16 +90,62 @@ def _faults(name: str, config: Mapping[str, Any]) -> Iterator[str]:
         yield f"parts of {name} would be downloaded from a hub; take a model that has none"
     if other := sorted(config.keys() - LEGAL):
         yield f"{name} has {other[0][:50]!r}, which makes it another model than a plain CLIP; take one"
-    for part in ("vision_cfg", "text_cfg"):
-        for key, value in config[part].items():
-            numbers = [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, (int, float))]
-            most = LAYERS if key == "layers" else LARGEST
-            if sum(min(abs(number), most + 1) for number in numbers) > most:
-                yield f"{name} has a {part}.{key} of {str(value)[:50]}, more than {most}; is it the right file?"
+    parts = {"": {"embed_dim": config.get("embed_dim")}, "vision_cfg.": vision, "text_cfg.": text}
+    for where, key, value in ((where, key, value) for where, part in parts.items() for key, value in part.items()):
+        if fault := _of_size(where + key, value) if key in SIZES else _of_number(value):
+            yield f"{name} has {str(value)[:50]} as {where}{key}, {fault}; is it the right file?"
+    if (count := _parameters(config)) > PARAMETERS:
+        yield f"{name} would have {count:.1e} parameters, more than {PARAMETERS:.0e}; is it the right file?"
     settings = text.get("tokenizer_kwargs")
     merges = settings.get("bpe_path") if isinstance(settings, dict) else None
     if is_published(name) and merges is not None and not re.fullmatch(MERGES, str(merges)):
         yield f"{name} names a file of merges, {str(merges)[:100]}; it may name the project's own alone, in config/models"
+
+
+def _of_size(key: str, value: Any) -> str | None:
+    """What is wrong with a size."""
+    most, of_resnet = SIZES[key.rpartition(".")[2]], key == "vision_cfg.layers" and isinstance(value, list)
+    sizes = value if of_resnet else [value]
+    if key == "vision_cfg.patch_size" and value is None:  # of timm's towers, which have their own
+        return None
+    whole = all(type(size) is int and 1 <= size <= most for size in sizes) and sum(sizes) <= most
+    return None if whole else f"no whole number from 1 to {most}{', in all' if of_resnet else ''}"
+
+
+def _of_number(value: Any) -> str | None:
+    """What is wrong with any other value: with the numbers in it, also in lists of lists."""
+    waiting, total = [value], 0
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, (list, dict)):
+            waiting += inner if isinstance(inner, list) else inner.values()
+        elif isinstance(inner, (int, float)):
+            total += min(abs(inner), LARGEST + 1)  # integers may be of hundreds of digits
+    return f"more than {LARGEST}" if total > LARGEST else None
+
+
+def _parameters(config: Mapping[str, Any]) -> float:
+    """About how many parameters a model has, but for towers of timm, whose sizes go by their names."""
+
+    def size(part: str, key: str, usual: float) -> float:
+        value = config[part].get(key, usual)
+        return value if isinstance(value, (int, float)) else usual
+
+    def transformer(part: str, width: float) -> float:
+        return width**2 * size(part, "layers", 12) * (4 + 2 * abs(size(part, "mlp_ratio", 4)))
+
+    embedding, layers = config["embed_dim"], config["vision_cfg"].get("layers")
+    width, wide = size("text_cfg", "width", 512), size("vision_cfg", "width", 768)
+    words = size("text_cfg", "vocab_size", 49408) + size("text_cfg", "context_length", 77)
+    count = transformer("text_cfg", width) + width * (words + embedding)
+    if config["vision_cfg"].get("timm_model_name"):
+        return count + embedding**2
+    if isinstance(layers, list):  # a ResNet, of which each stage is twice as wide as the one before
+        stages = sum(17 * blocks * (wide * 2**stage) ** 2 for stage, blocks in enumerate(layers[:4]))
+        return count + stages + 32 * wide * (3 * 32 * wide + embedding)
+    patch = size("vision_cfg", "patch_size", 16)
+    patches = (abs(size("vision_cfg", "image_size", 224)) / patch) ** 2
+    return count + transformer("vision_cfg", wide) + wide * (3 * patch**2 + patches + embedding)
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -121,9 +173,10 @@ def _moments(name: str, preprocess: Any) -> dict[str, list[float]]:
         values = preprocess.get(key, [*usual]) if isinstance(preprocess, Mapping) else None
         if not isinstance(values, list) or len(values) != 3 or not all(type(value) in (int, float) for value in values):
             raise UserError(f"train.model: {name}: {PIXELS}.{key} must be three numbers, one for each channel")
+        least = DARKEST if key == "std" else -BRIGHTEST
+        if not all(least <= value <= BRIGHTEST for value in values):  # integers may be of hundreds of digits
+            raise UserError(f"train.model: {name}: {PIXELS}.{key} must be from {least:g} to {BRIGHTEST:g}")
         found[key] = [float(value) for value in values]
-    if min(found["std"]) <= 0:
-        raise UserError(f"train.model: {name}: {PIXELS}.std must be above 0")
     return found
 
 

@@ -10,19 +10,17 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from roclip.core.errors import UserError
+from roclip.core.files import open_file
 from roclip.model.configs import PIXELS, PUBLISHED_CONFIG, UNCHANGED, is_published, model_config
-from roclip.model.towers import Towers
+from roclip.model.towers import Towers, checkpoints_in
 from roclip.model.weight_files import PUBLISHED, is_torchscript, read_tensors
 
 SHOWN_BY = {"positional_embedding": "text_cfg.context_length", "token_embedding.weight": "text_cfg.vocab_size"}
 
 
 def latest(folder: Path) -> Path:
-    """The checkpoint of a folder that is of the latest epoch. Raises UserError where there is none."""
-    epochs = {path: _epoch(path) for path in sorted(folder.glob("*.safetensors"))}
-    if not epochs:
-        raise UserError(f"{folder}: no checkpoints (*.safetensors) in it; train the model first")
-    return max(epochs, key=epochs.__getitem__)
+    """The checkpoint of a folder that is of the latest epoch. Raises UserError as `checkpoints_in` and `_epoch`."""
+    return max(checkpoints_in(folder), key=_epoch)
 
 
 def weights_of(source: Path) -> Path:
@@ -91,7 +89,8 @@ def _faults(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterat
 
 
 def _epoch(path: Path) -> int:
-    """Of which epoch a checkpoint says it is; 0 for one that says nothing, or nonsense."""
+    """Of which epoch a checkpoint says it is; 0 for one that says nothing, or nonsense. UserError for what is no file."""
+    open_file(path).close()
     try:
         with safe_open(path, "pt") as file:
             record = json.loads((file.metadata() or {}).get("record", "{}"))

@@ -252,13 +252,17 @@ def load(path: Path) -> tuple[Towers, dict[str, Any]]:
     return model.eval(), record
 
 
+def checkpoints_in(folder: Path, all_epochs: bool = True) -> list[Path]:
+    """The checkpoints of a folder, or those alone that are judged. Raises UserError where there is none."""
+    found = [path for path in sorted(folder.glob("*.safetensors")) if all_epochs or not path.name.startswith(EPOCH)]
+    if not found:
+        raise UserError(f"{folder}: no checkpoints (*.safetensors) in it; train the model first")
+    return found
+
+
 def load_all(folder: Path) -> dict[str, tuple[Towers, dict[str, Any]]]:
     """Every checkpoint of a model that is judged, by its name, as `load` gives it.
 
     Raises UserError as it does, and when there is none.
     """
-    judged = (path for path in sorted(folder.glob("*.safetensors")) if not path.name.startswith(EPOCH))
-    found = {path.stem: load(path) for path in judged}
-    if not found:
-        raise UserError(f"{folder}: no checkpoint (*.safetensors) in this folder; train the model first")
-    return found
+    return {path.stem: load(path) for path in checkpoints_in(folder, all_epochs=False)}

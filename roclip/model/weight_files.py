@@ -7,7 +7,7 @@ TorchScript archives, as OpenAI published CLIP.
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from roclip.core.errors import UserError, first_line
+from roclip.core.errors import UserError, first_line, is_out_of_memory
 from roclip.core.files import open_file
 
 PUBLISHED = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in a folder as open_clip publishes models
@@ -23,6 +23,8 @@ HOLDERS = ("state_dict", "model")  # keys under which trainers put weights
 PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 DESCRIPTIONS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's archives, beside the weights
 MOST = 64 << 20  # bytes of the description of an archive's modules
+MODULES, LONGEST = 100_000, 10_000  # of an archive, and characters of a module's name
+SHARED = 4  # so many times its own bytes a file's tensors may be, where they share their numbers, as tied weights do
 STORAGES = {
     f"{kind}Storage": dtype
     for kind, dtype in {
@@ -31,6 +33,7 @@ STORAGES = {
         "Bool": torch.bool,
     }.items()
 }  # fmt: skip
+NUMBERS = {*STORAGES.values(), torch.float8_e4m3fn, torch.float8_e5m2}  # neither complex nor quantised
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -45,25 +48,41 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
         else:
             found = _saved(path)
+        return _plain(found, path.stat().st_size)
     except UserError:
         raise
     except pickle.UnpicklingError as error:
         raise UserError(f"{path}: it holds more than weights, pickled code that is never run ({first_line(error)})") from None
     except Exception as error:  # torch, safetensors, pickle and zipfile raise many kinds for what is broken
+        if is_out_of_memory(error):
+            raise
         raise UserError(f"{path}: not a file of weights, or a broken one ({first_line(error)})") from None
-    return _plain(found)
 
 
 def _saved(path: Path) -> Mapping[str, Any]:
     """What torch.save wrote, read as weights alone."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            _check_members(archive.infolist(), path.stat().st_size)
     found = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(found, Mapping):
         raise ValueError(f"it holds a {type(found).__name__} and no weights by name")
     return found
 
 
-def _plain(found: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights alone, out of what a trainer put around them, by the names of the model."""
+def _check_members(members: Sequence[zipfile.ZipInfo], length: int) -> None:
+    """Raises ValueError for tensors that take more than so many bytes in memory, as a small file of compressed zeros would."""
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError("its tensors are compressed, as PyTorch never writes them")
+    if sum(member.file_size for member in members) > length:
+        raise ValueError("its tensors are longer than the file")
+
+
+def _plain(found: Mapping[str, Any], length: int) -> dict[str, Tensor]:
+    """The weights alone, out of what a trainer put around them, by the names of the model; length: bytes of the file.
+
+    Raises ValueError for tensors that would take far more memory than the file is long.
+    """
     for holder in HOLDERS:
         if isinstance(found.get(holder), Mapping):
             found = found[holder]
@@ -72,12 +91,19 @@ def _plain(found: Mapping[str, Any]) -> dict[str, Tensor]:
     for prefix in PREFIXES:
         if found and all(name.startswith(prefix) for name in found):
             found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+    for name, tensor in found.items():
+        stored = tensor.untyped_storage().nbytes() // tensor.element_size()
+        if tensor.numel() > stored:  # one number stands for many, as `expand` makes it
+            raise ValueError(f"{name} has {tensor.numel()} numbers, of which the file holds {stored}; save a copy of its own")
+    if sum(tensor.nbytes for tensor in found.values()) > SHARED * length:
+        raise ValueError("its tensors share their numbers, so that they are many times as long as the file")
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in found.items()}
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether this is a tensor with numbers of its own, neither sparse nor an empty shell."""
-    return isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+    """Whether this is a tensor with numbers of its own, neither sparse or nested nor an empty shell, nor of odd numbers."""
+    is_dense = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_nested
+    return is_dense and value.device.type == "cpu" and value.dtype in NUMBERS
 
 
 def is_torchscript(path: Path) -> bool:
@@ -97,12 +123,19 @@ class _Module:
     def __setstate__(self, state: Any) -> None:
         self.attributes = dict(state)
 
-    def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        for name, value in self.attributes.items():
-            if isinstance(value, _Module):
-                yield from value.tensors(f"{prefix}{name}.")
-            elif isinstance(value, Tensor):
-                yield prefix + name, value
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Those of the module and of all in it. Raises ValueError for modules that hold each other, which never end."""
+        waiting, count = [("", self)], 1
+        while waiting:
+            prefix, module = waiting.pop()
+            for name, value in module.attributes.items():
+                if isinstance(value, _Module):
+                    waiting.append((f"{prefix}{name}.", value))
+                    count += 1
+                    if count > MODULES or len(prefix) > LONGEST:
+                        raise ValueError(f"more than {MODULES} modules, or a name of more than {LONGEST} characters")
+                elif isinstance(value, Tensor):
+                    yield f"{prefix}{name}", value
 
 
 class _Attributes(pickle.Unpickler):
@@ -133,19 +166,21 @@ class _Attributes(pickle.Unpickler):
 
 
 def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
-    return storage.as_strided(size, stride, offset).clone()
+    return storage.as_strided(size, stride, offset)
 
 
 def _scripted(path: Path) -> dict[str, Tensor]:
     """The parameters and buffers of a TorchScript archive."""
     with zipfile.ZipFile(path) as archive:
+        held: dict[str, bytearray] = {}
         folder = next(name for name in archive.namelist() if name.endswith("/data.pkl")).removesuffix("data.pkl")
 
         def storage(key: str, dtype: torch.dtype) -> Tensor:
-            entry = archive.getinfo(f"{folder}data/{key}")
-            if entry.compress_type != zipfile.ZIP_STORED:
-                raise ValueError("its tensors are compressed, as PyTorch never writes them")
-            return torch.frombuffer(bytearray(archive.read(entry)), dtype=dtype)
+            if key not in held:
+                entry = archive.getinfo(f"{folder}data/{key}")
+                _check_members([entry], path.stat().st_size - sum(map(len, held.values())))
+                held[key] = bytearray(archive.read(entry))
+            return torch.frombuffer(held[key], dtype=dtype)
 
         if archive.getinfo(f"{folder}data.pkl").file_size > MOST:
             raise ValueError(f"its data.pkl is larger than {MOST >> 20} MB")

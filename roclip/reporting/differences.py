@@ -16,7 +16,7 @@ from roclip.experiment.plan import Plan, base
 from roclip.reporting import trainings
 from roclip.reporting.intervals import paired_difference
 from roclip.reporting.planned import series
-from roclip.reporting.results import TARGETED, Row, at, control_of
+from roclip.reporting.results import TARGETED, Row, at, control_of, six_digits
 from roclip.reporting.significance import fisher, holm, mcnemar
 from roclip.reporting.trainings import Count
 
@@ -157,7 +157,5 @@ def corrected(rows: Iterable[Row]) -> list[Row]:
 
 def written(rows: Iterable[Row]) -> list[Row]:
     """Rows as they are written: shares with six digits, p values with four that count, empty for what there is not."""
-    shares = [
-        row | {name: "" if isnan(row[name]) else f"{row[name]:.6f}" for name in SHARES} for row in rows
-    ]  # fmt: skip
+    shares = [row | {name: six_digits(row[name]) for name in SHARES} for row in rows]
     return [row | {name: "" if isnan(row[name]) else f"{row[name]:.4g}" for name in ("p", "p_corrected")} for row in shares]

@@ -14,7 +14,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +59,7 @@ from roclip.reporting.results import (
     pivot,
     plain,
     results,
+    six_digits,
     written,
 )
 
@@ -193,8 +193,8 @@ def at_equal_accuracy(measures: Sequence[Row], history: Sequence[Row], classes: 
     success = [row for attack, comparison in compared for row in comparison.rows(attack)]
     differences = [row for attack, comparison in compared for row in comparison.differences(attack)]
     return {
-        "equal_accuracy": (EQUAL_ACCURACY, six_digits([*success, *ends(measures, classes, main_kinds(history))])),
-        "equal_differences": (EQUAL_DIFFERENCES, six_digits(differences)),
+        "equal_accuracy": (EQUAL_ACCURACY, with_six_digits([*success, *ends(measures, classes, main_kinds(history))])),
+        "equal_differences": (EQUAL_DIFFERENCES, with_six_digits(differences)),
     }
 
 
@@ -206,18 +206,15 @@ def of_pairs(options: GatherOptions, plan: Plan) -> dict[str, Any]:
             raise UserError(f"--{name}: must be given, for the plan has {'detectors' if name == 'detection' else 'filters'}")
     tables = {}
     if plan.detectors:
-        tables["detection"] = (DETECTED, six_digits(detections(options.detection, plan)))
+        tables["detection"] = (DETECTED, with_six_digits(detections(options.detection, plan)))
     if plan.filtered():
-        tables["filters"] = (FILTERED, six_digits(filtered(options.filters, options.truth, plan)))
+        tables["filters"] = (FILTERED, with_six_digits(filtered(options.filters, options.truth, plan)))
     return tables
 
 
-def six_digits(rows: Iterable[Row]) -> list[Row]:
+def with_six_digits(rows: Iterable[Row]) -> list[Row]:
     """Rows with floats as they are written, empty for what has no value."""
-    return [
-        {name: ("" if isnan(cell) else f"{cell:.6f}") if isinstance(cell, float) else cell for name, cell in row.items()}
-        for row in rows
-    ]
+    return [{name: six_digits(cell) if isinstance(cell, float) else cell for name, cell in row.items()} for row in rows]
 
 
 def run(options: GatherOptions) -> None:
@@ -234,7 +231,7 @@ def run(options: GatherOptions) -> None:
         "differences": (DIFFERENCES, differences(rows, plan)),
         "sweeps": (SWEEPS, sweep_rows(plan)),
         "history": history,
-        "front": (FRONT, six_digits(front_rows(plan, history[1]))),
+        "front": (FRONT, with_six_digits(front_rows(plan, history[1]))),
         "took": (TOOK, took.written(judged)),
         **at_equal_accuracy(rows, history[1], classes, images),
         **of_pairs(options, plan),

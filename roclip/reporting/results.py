@@ -169,7 +169,12 @@ def spread(shares: Sequence[float]) -> tuple[float, float]:
 
 def written(rows: Iterable[Row]) -> list[Row]:
     """Rows as they are written: shares with six digits, empty for what was not counted."""
-    return [row | {name: "" if isnan(row[name]) else f"{row[name]:.6f}" for name in SHARES} for row in rows]
+    return [row | {name: six_digits(row[name]) for name in SHARES} for row in rows]
+
+
+def six_digits(value: float) -> str:
+    """A number as tables hold it, empty where there is none."""
+    return "" if isnan(value) else f"{value:.6f}"
 
 
 def at(checkpoints: Mapping[str, Value], checkpoint: str) -> Value:

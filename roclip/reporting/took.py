@@ -25,7 +25,7 @@ from roclip.reporting.intervals import clopper_pearson
 from roclip.reporting.labels import defence_label
 from roclip.reporting.learned import has_learned
 from roclip.reporting.phrases import attack_success, moment, shown
-from roclip.reporting.results import COUNTED, at, in_percent, is_known
+from roclip.reporting.results import COUNTED, at, in_percent, is_known, six_digits
 
 YES, BARELY, NO = "yes", "barely", "no"
 ENOUGH = 0.8
@@ -88,7 +88,7 @@ def _row(row: Row, took: str, checks: Iterable[Row]) -> dict[str, Any]:
 
 def written(rows: Iterable[Row]) -> list[Row]:
     """Rows as they are written: numbers with six digits, empty for what was not counted."""
-    return [{**row, **{name: "" if isnan(row[name]) else f"{row[name]:.6f}" for name in NUMBERS}} for row in rows]
+    return [{**row, **{name: six_digits(row[name]) for name in NUMBERS}} for row in rows]
 
 
 def read_took(path: Path) -> list[Row]:

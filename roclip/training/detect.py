@@ -66,9 +66,7 @@ def run(options: DetectOptions) -> None:
     count = len(table["path"])
     is_poison = np.array([cell == "1" for cell in read_truth(options.truth, options.pairs, count)["is_poison"]])
     pairs = in_order(options, table, kept_rows(options.kept, options.pairs, count))
-    epochs = {path: towers.read_record(path)["epoch"] for path in sorted(options.weights.glob("*.safetensors"))}
-    if not epochs:
-        raise UserError(f"{options.weights}: no checkpoint (*.safetensors) in this folder; train the model first")
+    epochs = {path: towers.read_record(path)["epoch"] for path in towers.checkpoints_in(options.weights)}
     rows, intake = [], Intake(options.roots, options.max_bad_fraction)
     if is_poison[pairs.rows].any():
         for path in sorted(epochs, key=epochs.__getitem__):

@@ -16,8 +16,9 @@ from roclip.core.files import read_columns, read_lines, read_table
 from roclip.core.randomness import generator
 from roclip.data.class_mentions import BETWEEN, named_by, naming
 from roclip.data.images import Intake
+from roclip.evaluation.class_numbers import labels_of
 from roclip.evaluation.lookup import best_ranks
-from roclip.evaluation.zero_shot_classifier import class_features, labels_of, prompts, ranks
+from roclip.evaluation.zero_shot_classifier import class_features, prompts, ranks
 from roclip.model import towers
 from roclip.model.captions import Captions
 from roclip.training.loader import FromFiles, InMemory
@@ -160,9 +161,9 @@ class Measurement:
         self.classes = len(classes)
         self.prompt_tokens = Captions(prompts(classes, read_lines(options.templates)), towers.tokenizer(config)).tokens()
         is_images = "path" in read_columns(options.targets, ("label",), ("path",))
-        self.targets = self._labelled(options.targets, None, classes, size, intake, options.threads) if is_images else None
-        self.queries = None if is_images else self._queries(options.targets, classes, towers.tokenizer(config))
-        self.validation = self._labelled(options.validation, options.validation_images, classes, size, intake, options.threads)
+        self.targets = self._labelled(options, options.targets, None, size, intake) if is_images else None
+        self.queries = None if is_images else self._queries(options.targets, options.classes, towers.tokenizer(config))
+        self.validation = self._labelled(options, options.validation, options.validation_images, size, intake)
         self.is_poison = is_poison
         poisoned = torch.tensor([cell == "1" for cell in is_poison])
         shuffled = torch.randperm(len(poisoned), generator=generator("cosines", options.seed))
@@ -174,18 +175,18 @@ class Measurement:
 
     @staticmethod
     def _labelled(
-        path: Path, limit: int | None, classes: list[str], size: int, intake: Intake, threads: int
+        options: LoopOptions, path: Path, limit: int | None, size: int, intake: Intake
     ) -> tuple[np.ndarray, np.ndarray]:
         rows = read_table(path, ("path", "label"))[:limit]
-        images, good = intake.load(path, [row["path"] for row in rows], size, threads)
-        return images, labels_of(path, rows, classes)[good]
+        images, good = intake.load(path, [row["path"] for row in rows], size, options.threads)
+        return images, labels_of(path, rows, options.classes)[good]
 
     def _judged(self) -> list[tuple[str, tuple[np.ndarray, np.ndarray]]]:
         """Images with their labels, by what is measured on them."""
         return [*([("attack_success", self.targets)] if self.targets else []), ("zero_shot", self.validation)]
 
     @staticmethod
-    def _queries(path: Path, classes: list[str], tokenizer: Any) -> tuple[Tensor, np.ndarray]:
+    def _queries(path: Path, classes: Path, tokenizer: Any) -> tuple[Tensor, np.ndarray]:
         """The tokens of an attack's captions, and the classes that they should find."""
         rows = read_table(path, tuple(QUERIES))
         return Captions([row["caption"] for row in rows], tokenizer).tokens(), labels_of(path, rows, classes)

@@ -16,6 +16,7 @@ from roclip.data.settings import DataSettings
 from roclip.defences.filters.base import Filter, Shuffled
 from roclip.model import towers
 from roclip.model.captions import Captions
+from roclip.model.choices import MOST_THREADS
 from roclip.training.settings import TrainSettings
 
 HELD = 10_000  # images that are held at a time; a multiple of the batches in which they are encoded
@@ -29,7 +30,7 @@ class SeenOptions:
     max_bad_fraction: float = same_option(DataSettings, "max_bad_fraction")
     precision: str = same_option(TrainSettings, "precision")
     device: str = same_option(TrainSettings, "device")
-    threads: int = option("CPU threads", 1, minimum=1)
+    threads: int = option("CPU threads", 1, minimum=1, maximum=MOST_THREADS)
 
 
 class InOrder(NamedTuple):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from roclip.core.options import PATH, option, same_option
 from roclip.data.settings import DataSettings
+from roclip.model.choices import DEVICES, MOST_THREADS, PRECISIONS
 
 TOWERS = ("model", "pixels")  # what they are; a repair has those of the model that it repairs
 PER_STEP = ("epochs", "learning_rate", "warmup_steps", *TOWERS)  # what a recipe's step `train` may set for itself
@@ -22,7 +23,7 @@ class TrainSettings:
         "model",
         choices=("model", "none"),
     )
-    epochs: int = option("number of epochs", 8, minimum=1)
+    epochs: int = option("number of epochs", 8, minimum=1, maximum=100_000)
     batch_size: int = option("pairs a step", 64, minimum=2)
     micro_batch: int | None = option(
         "pairs that a device encodes at a time, for GPUs with too little memory: the loss keeps the negatives of the whole "
@@ -40,7 +41,7 @@ class TrainSettings:
     precision: str = option(
         "arithmetic of the towers; auto: bf16 on devices that have instructions for it, float32 on others, which take many "
         "times as long for bf16",
-        "auto", choices=("auto", "bf16", "float32"),
+        "auto", choices=PRECISIONS,
     )  # fmt: skip
     checkpoint_minutes: float = option(
         "minutes between saved states, from which a training resumes; one is saved after every epoch too", 5.0, above=0,
@@ -55,7 +56,7 @@ class TrainSettings:
         "resume also from a state of other options, data, code or libraries, if it fits; the weights say so", False,
         role="neutral",
     )  # fmt: skip
-    device: str = option("where to train; auto: on the GPU when there is one", "auto", choices=("auto", "cpu", "cuda"))
+    device: str = option("where to train; auto: on the GPU when there is one", "auto", choices=DEVICES)
     batch_norm: str = option(
         "whose statistics batch norms have where several processes (GPUs) share a training; all_ranks: of the whole batch, as "
         "in one process, for two collectives and a wait of the host a layer in every step (RN50 has 55 layers); per_rank: of "
@@ -75,7 +76,7 @@ class TrainSettings:
         "processes that decode images from files, of all ranks together, a core each; 0: none beside the training", 0,
         minimum=0, maximum=1024, role="neutral",
     )  # fmt: skip
-    threads: int = option("CPU threads of a training", 1, minimum=1)
+    threads: int = option("CPU threads of a training", 1, minimum=1, maximum=MOST_THREADS)
 
 
 def per_step(kind: type) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -67,6 +69,60 @@ def test_a_record_that_is_no_file_is_one_line(tmp_path):
     for name, why in (("a", "pipe or device"), ("b", "directory"), ("c", "no such file")):
         with pytest.raises(UserError, match=why):
             read_record(tmp_path / f"{name}{SUFFIX}")
+
+
+LONG, DEEP = "x" * 300, "x/" * 3000
+
+
+@pytest.mark.parametrize("name", [LONG, DEEP, "", ".", "\ud800", "train.record.json/x"])
+def test_a_record_of_what_no_file_is_called_is_a_line_each(tmp_path, capsys, name):
+    read_record.cache_clear()
+    write_record(tmp_path / f"train{SUFFIX}", GOOD | {"outputs": {name: "0"}, "inputs": {f"../{name}": "0"}})
+    assert main([str(tmp_path)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert "; train wrote it" in lines[0]
+    assert "train read other files than are there now: " in lines[1]
+
+
+@pytest.mark.parametrize("place", ["/proc/self/mem", "/proc/kmsg", "/dev/zero", "/sys/kernel/notes", "pipe", "loop"])
+def test_what_never_ends_is_not_read(tmp_path, capsys, place):
+    read_record.cache_clear()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "link").symlink_to(place)
+    write_record(tmp_path / f"train{SUFFIX}", GOOD | {"outputs": {"link": "0"}, "inputs": {place: "0"}})
+    assert main([str(tmp_path)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{tmp_path}/link: {'missing' if place == 'loop' else 'cannot be read'}; train wrote it"
+    assert lines[1].startswith(f"{tmp_path}/train{SUFFIX}: train read other files than are there now: ")
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """A folder that is taken away again, for pytest cannot."""
+    yield tmp_path
+    subprocess.run(["rm", "-rf", *map(str, tmp_path.iterdir())], check=True)
+
+
+def test_folders_that_are_nested_deeply_or_have_a_long_name(deep, capsys, monkeypatch):
+    read_record.cache_clear()
+    write_record(deep / f"train{SUFFIX}", GOOD)
+    monkeypatch.chdir(deep)
+    for _ in range(1200):
+        Path("d").mkdir()
+        os.chdir("d")
+    (deep / f"{'d/' * 1000}file").touch()
+    assert main([str(deep)]) == 1
+    assert capsys.readouterr().out.startswith(f"{deep}/{'d/' * 1000}file: no record knows it\n")
+    for _ in range(20):
+        Path("d" * 200).mkdir()
+        os.chdir("d" * 200)
+    with pytest.raises(UserError, match="the folders below it cannot be read: file name too long; take them out"):
+        main([str(deep)])
+    for name in ("x" * 5000, "\0"):
+        with pytest.raises(UserError, match="no records"):
+            main([name])
 
 
 def test_names_forge_no_line_of_verify(tmp_path, capsys):

@@ -14,7 +14,7 @@ from roclip.core.files import read_lines, read_table
 from roclip.data import downstream
 from roclip.data.downstream import LAYOUTS, READERS, DownstreamOptions, run
 from roclip.data.downstream_sets import FOLDERS, absent_sets, present_sets
-from roclip.evaluation.zero_shot_classifier import labels_of
+from roclip.evaluation.class_numbers import labels_of
 from tests.conftest import ROOT
 from tests.fixtures.downstream_sets import MINIATURES, TEST, TRAIN, VAL, read_colour
 
@@ -113,7 +113,7 @@ def test_class_names_are_unique_and_prompts_are_clips_eighty(name, made):
     assert all(template.count("{}") == 1 for template in templates)
     for part in ("probe", "test"):
         rows = read_table(options.out / f"{part}.csv", ("path", "label"))
-        assert len(labels_of(options.out, rows, classes)) == len(rows) > 0
+        assert len(labels_of(options.out, rows, options.out / "classes.txt")) == len(rows) > 0
     assert not {path for path, _ in table(options, "probe")} & {path for path, _ in table(options, "test")}
 
 

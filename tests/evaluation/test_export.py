@@ -208,5 +208,5 @@ def test_the_card_has_a_legal_head_a_warning_and_the_inputs(small):
 
 
 def test_a_folder_without_weights_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"weights: no checkpoint .* train the model first"):
+    with pytest.raises(UserError, match=r"weights: no checkpoints .* train the model first"):
         run(options(tmp_path, tmp_path / "out"))

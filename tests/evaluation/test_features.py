@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from roclip.core.errors import UserError
 from roclip.evaluation.features import Features
-from tests.fixtures.features import made_up, write_features
+from tests.fixtures.features import fitting, made_up, write_features
 
 
 def header(shape, descr: str = "<f8", length: int = 16) -> bytes:
@@ -139,19 +139,42 @@ def test_encrypted_members_and_other_archives_are_refused(tmp_path):
         ("last_clip/test", np.zeros(90), "shapes of last_clip/test"),
         ("test/labels", np.zeros((30, 1), int), "shapes of last_clip/test"),
         ("test/labels", np.zeros(30), "test/labels are no numbers of its 3 classes"),
-        ("test/labels", np.full(30, 3), "test/labels are no numbers of its 3 classes"),
+        ("test/labels", np.full(30, -3), "test/labels are no numbers of its 3 classes"),
         ("probe/labels", np.full(60, -1), "probe/labels are no numbers of its 3 classes"),
         ("last_clip/test", np.full((30, 3), np.nan), "features of last_clip are NaN or infinite"),
         ("last_clip/class_features", np.full((3, 3), np.inf), "features of last_clip are NaN or infinite"),
+        # scores of these would be NaN, and count as hits
+        ("last_clip/test", np.full((30, 3), 3e38, np.float32), "not from 1e-15 to 1e+15"),
+        ("last_clip/test", np.full((30, 3), -1e308), "not from 1e-15 to 1e+15"),
+        ("last_clip/class_features", np.full((3, 3), 1e-44, np.float32), "not from 1e-15 to 1e+15"),
+        ("last_clip/probe", np.full((60, 3), 1e-44, np.float32), "not from 1e-15 to 1e+15"),
+        ("last_clip/captions", np.full((24, 3), 1e-44, np.float32), "not from 1e-15 to 1e+15"),
+        ("last_clip/test", np.full((30, 3), 60000, np.float16), "are float16 and must be float32 or float64"),
+        ("last_clip/test", np.full((30, 3), 100, np.int8), "are int8 and must be float32 or float64"),
+        ("last_clip/class_features", np.full((3, 3), 2**62), "are int64 and must be float32 or float64"),
+        ("last_clip/captions", np.full((24, 3), 2**62), "are int64 and must be float32 or float64"),
     ],
 )
 def test_arrays_that_do_not_fit_each_other_are_named(tmp_path, key, array, message):
-    arrays = made_up()
+    arrays = fitting("captions")
     if array is None:
         del arrays[key]
     else:
         arrays[key] = array
     assert message in refused(write_features(tmp_path / "features.npz", arrays))
+
+
+def test_labels_beyond_the_classes_are_named_where_nothing_is_looked_up(tmp_path):
+    path = write_features(tmp_path / "features.npz", made_up() | {"test/labels": np.full(30, 3)})
+    assert "test/labels are no numbers of its 3 classes" in refused(path)
+
+
+def test_rows_of_zeros_are_features_and_rows_without_a_number_are_none(tmp_path):
+    arrays = made_up()
+    arrays["last_clip/test"][3] = 0
+    assert Features(write_features(tmp_path / "features.npz", arrays)).checkpoints == ["last_clip"]
+    empty = {name: array[:, :0] for name, array in arrays.items() if array.ndim == 2}
+    assert "must be rows of at least one number" in refused(write_features(tmp_path / "features.npz", arrays | empty))
 
 
 def test_no_images_are_no_evaluation_set(tmp_path):

@@ -71,6 +71,13 @@ def test_a_linear_probe_needs_two_classes(tmp_path):
         measured("linear_probe", features)
 
 
+def test_a_linear_probe_whose_scores_overflow_is_one_line(tmp_path):
+    arrays = made_up()
+    arrays["last_clip/probe"][:, 0] *= 1e-40  # its weight is beyond float32
+    with pytest.raises(UserError, match=r"features\.npz: last_clip: a linear classifier .* scores that are NaN or infinite"):
+        measured("linear_probe", Features(write_features(tmp_path / "features.npz", arrays)))
+
+
 def test_a_linear_probe_is_logistic_regression_to_convergence(monkeypatch):
     images, labels = load_digits(return_X_y=True)
     train, test = slice(0, None, 2), slice(1, None, 2)

@@ -140,6 +140,19 @@ def test_a_set_without_captions_will_do_or_is_named(kind, tmp_path):
         STAGE.run(options)
 
 
+@each_measure
+def test_a_set_of_captions_is_for_measures_that_look_them_up(kind, tmp_path):
+    arrays = fitting("captions") | {"test/labels": np.arange(30) + 10_000}  # of pairs, as the stage encode numbers images
+    options = STAGE.options_of(kind)(
+        features=write_features(tmp_path / "features.npz", arrays), evaluation_set="pairs", out=tmp_path / "out.json"
+    )
+    if MEASURES[kind].of in ("pairs", "captions"):
+        STAGE.run(options)
+    elif not MEASURES[kind].needs_probe:
+        with pytest.raises(UserError, match=f"features.npz: a set of captions, which {kind} is not for"):
+            STAGE.run(options)
+
+
 def test_the_registry_is_light():
     code = "import sys, roclip.evaluation; print({'torch', 'scipy', 'sklearn', 'numpy', 'pandas'} & {*sys.modules})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).stdout == b"set()\n"

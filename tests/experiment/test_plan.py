@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 
 import pytest
@@ -161,6 +162,11 @@ def test_what_must_be_trained_on_the_way_is_listed_with_what_is_judged():
         (sweep({"size": [400]}), "^sweeps.s.axes: neither attack 'targeted' nor defence 'roclip' has 'size'"),
         (sweep({"kind": ["clip"]}), "^sweeps.s.axes: neither attack 'targeted' nor defence 'roclip' has 'kind'"),
         (sweep({"epochs": [1], "a": [{"epochs": 2}]}), "^sweeps.s.axes: two of them set 'epochs'; take it out of one"),
+        (sweep({"pool_size": [200, 400], "train.pool_size": [3]}), "^sweeps.s.axes: 'pool_size' and 'train.pool_size' are one"),
+        (
+            sweep({"a": [{"attack.targets": 1, "targets": 2}]}),
+            "^sweeps.s.axes: .* are one setting, attack.targets; take",
+        ),
         (sweep({"a": [{1: 2}]}), "^sweeps.s.axes: neither .* has '1'"),
         (sweep({name: list(range(1, 40)) for name in "abcdef"}), "^sweeps.s.axes: 3518743761 runs; at most 10000"),
         (sweep({"start_from": ["roclip"]}), "^sweeps.s.axes: defence.roclip.train.start_from: a circle, roclip -> roclip"),
@@ -212,9 +218,13 @@ def test_a_plan_that_says_the_same_is_not_written_again(tmp_path):
     assert path.stat().st_mtime != 1
 
 
-@pytest.mark.parametrize("wrong", [[], {}, {"models": 3}, None, {"models": {"a": {}}, "filters": {}, "sweeps": {}, "runs": []}])
+EMPTY = {"models": {}, "filters": {}, "sweeps": {}, "runs": []}
+WRONG = [[], {}, {"models": 3}, None, EMPTY | {"models": {"a": {}}}, EMPTY | {"runs": [["a", "b", math.inf]]}]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_a_file_that_is_no_plan_is_one_line(tmp_path, wrong):
     path = tmp_path / "plan.json"
-    path.write_text(json.dumps(wrong))
+    path.write_text(json.dumps(wrong).replace("Infinity", "1e400"))
     with pytest.raises(UserError, match=r"plan.json: not a plan of this version; remove it and start the workflow"):
         read_plan(path)

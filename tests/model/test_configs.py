@@ -10,6 +10,7 @@ import open_clip
 import pytest
 
 from roclip.core.errors import UserError, one_line
+from roclip.model import configs
 from roclip.model.configs import model_config, pixel_moments
 from tests.fixtures.weights import SMALL
 
@@ -34,6 +35,14 @@ def test_a_model_on_a_hub_is_refused_with_what_to_do(monkeypatch, name):
         UserError, match=rf"^train\.model: '{name}' is on a hub, .* get the folder by hand \(open_clip_config\.json"
     ):
         model_config(name)
+
+
+@pytest.mark.parametrize("name", ["ViT-bigG-14", "ViT-e-14", "RN50x64", "ViT-gopt-16-SigLIP2-384", "convnext_xxlarge"])
+def test_the_largest_models_of_open_clip_are_not_too_large(name):
+    config = open_clip.get_model_config(name)
+    config.pop("custom_text", None)
+    config["text_cfg"] = {key: value for key, value in config["text_cfg"].items() if not key.startswith("hf_")}
+    assert not [fault for fault in configs._faults(name, config) if "is it the right file?" in fault]
 
 
 @pytest.mark.parametrize("name", ["..", "config"])
@@ -74,11 +83,15 @@ def test_pixels_that_are_not_normalised_are_a_part_of_the_config(tmp_path):
     [
         ([1], "mean"), ("x", "mean"), ({"mean": 0.5}, "mean"), ({"mean": [0.5, 0.5]}, "mean"), ({"std": [1, 1, "1"]}, "std"),
         ({"std": [1, 1, None]}, "std"), ({"std": [1, 0, 1]}, "std"), ({"std": [True, 1, 1]}, "std"),
-        ({"std": [1, -1, 1]}, "std"),
+        ({"std": [1, -1, 1]}, "std"), ({"mean": [0, 1e400, 0]}, "mean"), ({"mean": [0, -1e400, 0]}, "mean"),
+        ({"std": [1, 1e400, 1]}, "std"), ({"std": [1, 1e-320, 1]}, "std"), ({"std": [1, 10**400, 1]}, "std"),
+        ({"mean": [10**400, 0, 0]}, "mean"),
     ],
 )  # fmt: skip
 def test_pixels_that_cannot_be_are_one_line(tmp_path, preprocess, key):
     folder = published(tmp_path / "theirs", model_config("RN50"), preprocess_cfg=preprocess)
+    path = tmp_path / "theirs/open_clip_config.json"
+    path.write_text(path.read_text().replace("Infinity", "1e400"))
     with pytest.raises(UserError, match=rf"theirs: preprocess_cfg\.{key} must be") as caught:
         model_config(folder)
     assert "\n" not in str(caught.value)

@@ -1,6 +1,7 @@
 """Weights to start from: those of the latest epoch of a folder, and one line for every file that does not fit."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -49,6 +50,12 @@ def test_weights_that_say_nonsense_of_themselves_are_of_no_epoch(tmp_path, said)
     (tmp_path / "broken.safetensors").write_bytes(b"<html>")
     save_file({"a": torch.zeros(1)}, tmp_path / "z.safetensors", {"record": json.dumps({"epoch": 1})})
     assert latest(tmp_path).name == "z.safetensors"
+
+
+def test_a_pipe_among_checkpoints_is_one_line(tmp_path, model):
+    os.mkfifo(tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match=r"x\.safetensors: is a pipe or device, no file$"):
+        read_weights(tmp_path, model)
 
 
 def test_a_folder_without_weights_is_one_line(tmp_path):
@@ -131,8 +138,13 @@ def test_weights_of_another_architecture_are_one_line(tmp_path, model):
 
 
 @pytest.mark.parametrize(
-    "odd", [torch.eye(128).to_sparse(), torch.zeros(128, 128, device="meta"), [1.0], None, {"a": torch.zeros(1)}]
-)
+    "odd",
+    [
+        torch.eye(128).to_sparse(), torch.zeros(128, 128, device="meta"), [1.0], None, {"a": torch.zeros(1)},
+        torch.nested.nested_tensor([torch.zeros(128, 128)]), torch.zeros(128, 128, dtype=torch.complex64),
+        torch.quantize_per_tensor(torch.zeros(128, 128), 0.1, 0, torch.qint8),
+    ],
+)  # fmt: skip
 def test_what_is_no_plain_tensor_is_missing(tmp_path, small, model, odd):
     torch.save({**load_file(small), "text_projection": odd, 7: torch.zeros(1)}, tmp_path / "theirs.pt")
     with pytest.raises(UserError, match=r"theirs\.pt: weights of another model: text_projection is missing; set train\.model"):

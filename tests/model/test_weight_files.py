@@ -18,6 +18,7 @@ from roclip.model import towers
 from roclip.model.configs import model_config
 from roclip.model.start_weights import read_weights
 from roclip.model.weight_files import read_tensors
+from tests.fixtures.weights import in_archive
 
 TINY = {
     "embed_dim": 32,
@@ -218,13 +219,6 @@ class Harm:
 
     def __reduce__(self):
         return os.mkdir, (str(self.path),)
-
-
-def in_archive(content: bytes, path):
-    """A TorchScript archive with another description of its modules."""
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in ("theirs/data.pkl", "theirs/constants.pkl"):
-            archive.writestr(name, content)
 
 
 @pytest.mark.parametrize("form", ["torch.save", "before 1.6", "pickle", "TorchScript"])

@@ -14,7 +14,7 @@ from roclip.evaluation.detection import MEASURES
 from roclip.experiment.steps import Step
 from roclip.reporting.detection import cautions, detections, filter_glance, filtered, glance, over_seeds, read_detections
 from roclip.reporting.figures.detection import detection
-from roclip.reporting.gather import GatherOptions, of_pairs, six_digits
+from roclip.reporting.gather import GatherOptions, of_pairs, with_six_digits
 from tests.fixtures.artists import legend, lines, shown
 from tests.fixtures.pages import written as report
 from tests.fixtures.plans import planned
@@ -89,13 +89,13 @@ def test_what_a_filter_left_and_removed_is_counted_with_the_truth(tmp_path):
     assert list(row) == list(FILTERED)
     assert [row[name] for name in ("pairs", "poisoned", "kept", "kept_poisoned")] == [10, 4, 5, 1]
     assert (row["poisons_left"], row["clean_removed"]) == pytest.approx((1 / 4, 2 / 6))
-    write_table(tmp_path / "filters.csv", tuple(FILTERED), six_digits([row]))
+    write_table(tmp_path / "filters.csv", tuple(FILTERED), with_six_digits([row]))
     shown = filter_glance(read_table(tmp_path / "filters.csv", tuple(FILTERED)))
     assert shown == [["patch", "slof90", "0", "10", "4", "5", "25.0", "33.3"]]
 
 
 def test_without_poisons_nothing_is_left_of_them(tmp_path):
-    (row,) = six_digits(filtered(*write_filter(tmp_path, set(), [0, 1], "clean"), filtered_plan("clean")))
+    (row,) = with_six_digits(filtered(*write_filter(tmp_path, set(), [0, 1], "clean"), filtered_plan("clean")))
     assert (row["poisons_left"], row["clean_removed"]) == ("", "0.800000")
 
 

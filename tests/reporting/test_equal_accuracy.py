@@ -10,7 +10,7 @@ from scipy.stats import ttest_rel
 from roclip.core.columns import EQUAL_ACCURACY, EQUAL_DIFFERENCES
 from roclip.core.errors import UserError
 from roclip.reporting.equal_accuracy import comparisons, difference, ends, main_kinds, rising, success_at
-from roclip.reporting.gather import six_digits
+from roclip.reporting.gather import with_six_digits
 from tests.fixtures.histories import FLOOR, comparison, history
 from tests.fixtures.results import counted
 
@@ -246,7 +246,7 @@ def test_the_end_is_of_the_full_evaluation():
     rows += [counted("b", hits=0, on="attack-b"), counted("b", on="own", hits=3, n=100, measure="zero_shot_top1")]
     rows += [counted(on="attack-b", hits=4), counted("clean", on="own", measure="zero_shot_top1")]
     found = [row for row in ends(rows, 50, {"clip": "clip"}) if row["seed"] == "all"]
-    assert [(r["attack"], r["kind"], r["accuracy"], r["success"], r["state"]) for r in six_digits(found)] == [
+    assert [(r["attack"], r["kind"], r["accuracy"], r["success"], r["state"]) for r in with_six_digits(found)] == [
         ("a", "clip", "0.600000", "0.500000", ""),
         ("b", "clip", "0.030000", "", "not learned"),
         ("a", "matching", "0.600000", "0.500000", ""),

@@ -2,7 +2,7 @@
 
 from roclip.experiment.plan import Step
 from roclip.reporting.equal_claims import HEADINGS, equal_claims, equal_table
-from roclip.reporting.gather import six_digits
+from roclip.reporting.gather import with_six_digits
 from tests.fixtures.histories import comparison, history
 from tests.fixtures.plans import planned
 
@@ -11,7 +11,7 @@ def tables(*histories, attack="targeted"):
     """Rows of both tables as they are read: all cells are text."""
     compared = comparison(*histories)
     both = compared.rows(attack), compared.differences(attack)
-    return [[{key: str(cell) for key, cell in row.items()} for row in six_digits(rows)] for rows in both]
+    return [[{key: str(cell) for key, cell in row.items()} for row in with_six_digits(rows)] for rows in both]
 
 
 def trained(defence, ends, **names):

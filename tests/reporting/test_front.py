@@ -12,7 +12,7 @@ from roclip.core.columns import FRONT
 from roclip.experiment.plan import Step
 from roclip.reporting.figures.front import Front, front
 from roclip.reporting.front import front_rows, front_table, on_front
-from roclip.reporting.gather import six_digits
+from roclip.reporting.gather import with_six_digits
 from roclip.reporting.report import gather, render
 from tests.conftest import ROOT
 from tests.fixtures.artists import legend, shown
@@ -61,7 +61,7 @@ def test_the_front_holds_what_nothing_dominates(points):
 
 
 def cells(rows) -> list[list[str]]:
-    return front_table([{name: str(cell) for name, cell in row.items()} for row in six_digits(rows)])
+    return front_table([{name: str(cell) for name, cell in row.items()} for row in with_six_digits(rows)])
 
 
 def test_the_table_names_the_lowest_success_within_each_loss():

@@ -1,6 +1,7 @@
 """The leaderboard's files: what a finished experiment gives, every number as its tables have it, and what is refused."""
 
 import base64
+import os
 import shutil
 import subprocess
 from io import BytesIO
@@ -16,6 +17,7 @@ from roclip.core.provenance import write_record
 from roclip.experiment.steps import Step
 from roclip.reporting.board.costs import Costs
 from roclip.reporting.board.entries import read_entries
+from roclip.reporting.board.entry import experiment_of
 from roclip.reporting.leaderboard import main
 from tests.conftest import ROOT, SCENES
 from tests.fixtures.experiment import EPOCHS, NOTING, history_rows, kind_of, made_up, made_up_plan, point
@@ -26,6 +28,24 @@ pytestmark = pytest.mark.usefixtures("noting")
 DEFENCES = {"clip": "clip", "noting": NOTING}
 SWEEP = {"ages": [point("noting", {"age": 3})]}
 SECONDS = {"clip": 2.0, NOTING: 3.0}  # of an epoch, by kind
+CONFIGS = {
+    "experiment: world": "world", "a: 2024-13-45": None, f"a: {'9' * 5000}": None, 'a: !!int "x"': None, "[1]": None,
+    f"a: {'[' * 3000}": None, "experiment: [1]\n? [1]\n: 2": None, "a: \x00": None, "a: &a [*a]": None, "": None, "a: 1": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", CONFIGS)
+def test_any_file_beside_the_configs_is_one_or_is_passed_over(tmp_path, text):
+    (tmp_path / "q.yaml").write_text(text)
+    assert experiment_of(tmp_path / "q.yaml") == CONFIGS[text]
+
+
+def test_what_is_no_file_beside_the_configs_is_passed_over(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    (tmp_path / "dangling.yaml").symlink_to("nothing")
+    assert [experiment_of(path) for path in sorted(tmp_path.iterdir())] == [None] * 4
 
 
 def finished(folder, drawn=True):

@@ -28,14 +28,28 @@ def test_every_kind_of_cell_is_read(tmp_path):
     assert [text for _, text in shown["pictures"]] == ["an image", "with the trigger"]
 
 
+def test_zero_has_no_sign(tmp_path):
+    (single,) = read_entry(write(tmp_path, row(cost="-0", control="-0.0", control_low="-0", control_high="0.1")))
+    assert [str(single[name]) for name in ("cost", "control", "control_low")] == ["0.0"] * 3
+
+
 def test_no_folder_an_empty_one_and_half_a_file_have_no_rows(tmp_path):
     (tmp_path / ".world.123.part.csv").write_text("experiment,data")
     assert read_entries(tmp_path / "absent") == read_entries(tmp_path) == []
 
 
 BAD = {
-    "NaN": ({"attack_success": "nan"}, "attack_success: 'nan' is NaN or infinite"),
-    "infinite": ({"cost": "inf"}, "cost: 'inf' is NaN or infinite"),
+    "NaN": ({"attack_success": "nan"}, "attack_success: 'nan' is no number; leave it empty"),
+    "infinite": ({"cost": "inf"}, "cost: 'inf' is no number; leave it empty where there is none"),
+    "a number that is infinite": ({"cost": "1e400"}, "cost: '1e400' is too large"),
+    "a number of Python's": ({"attack_success": "1_0e-1"}, "attack_success: '1_0e-1' is no number"),
+    "a cost of Python's": ({"cost": "1_0"}, "cost: '1_0' is no number"),
+    "a wide digit": ({"cost": "\uff11"}, "cost: '\uff11' is no number"),
+    "an Arabic digit": ({"control": "\u0660.5"}, "control: '\u0660.5' is no number"),
+    "a blank": ({"cost": "1 "}, "cost: '1 ' is no number"),
+    "a curve of such digits": ({"curve_zero_shot": "\u0661"}, "curve_zero_shot: '\u0661' is no number"),
+    "of no seed": ({"seeds": "0"}, "seeds: 0 is not from 1 to 10000"),
+    "of more seeds than there are": ({"seeds": "10001"}, "seeds: 10001 is not from 1 to 10000"),
     "no number": ({"zero_shot": "high"}, "zero_shot: 'high' is no number"),
     "percent in place of a share": ({"attack_success": "93.75"}, "attack_success: 93.75 is not from 0 to 1"),
     "negative": ({"control": "-0.1"}, "control: -0.1 is not from 0 to 1"),

@@ -171,7 +171,7 @@ def test_a_wrong_flag_of_a_detector_is_named(few, scenes, tmp_path, model, word,
 
 
 def test_a_folder_without_weights_is_one_line(few, scenes, tmp_path):
-    with pytest.raises(UserError, match=r"no checkpoint \(\*\.safetensors\) in this folder; train the model first"):
+    with pytest.raises(UserError, match=r"no checkpoints \(\*\.safetensors\) in it; train the model first"):
         detected(few, scenes, tmp_path, tmp_path, "cosine")
 
 

@@ -26,7 +26,7 @@ class IsolationForest(Filter):
     @dataclass(frozen=True, kw_only=True)
     class Settings(Filter.Settings):
         scored_by: Mapping[str, Any] = scored_by()
-        trees: int = option("trees of the forest", 100, minimum=1)
+        trees: int = option("trees of the forest", 100, minimum=1, maximum=10_000)
         references: int = option(
             "random pairs whose images and captions the forest is fitted on; all where there are fewer", 2048, minimum=2
         )

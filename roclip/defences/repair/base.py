@@ -21,7 +21,7 @@ class Repair(Defence):
             "attack's own clean_pairs leaves", 4000, minimum=1,
         )  # fmt: skip
         poisoned_pairs: int = option("so many of them are poisoned pairs of the attack, as if none had looked", 0, minimum=0)
-        epochs: int = option("epochs of the repair", 2, minimum=1)
+        epochs: int = option("epochs of the repair", 2, minimum=1, maximum=100_000)
         learning_rate: float = option("peak of the learning rate", 1e-4, above=0)
         warmup_steps: int = option("steps of linear warm-up, fewer than the steps of the repair", 10, minimum=0)
         augment_images: bool = option("augment the images, anew each epoch", False)

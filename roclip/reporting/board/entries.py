@@ -11,13 +11,14 @@ from typing import Any
 
 from roclip.core.columns import LEADERBOARD
 from roclip.core.errors import UserError, one_line
-from roclip.core.files import read_table
+from roclip.core.files import NUMBER, read_table
 from roclip.reporting.board.costs import COUNTED, MEASURED
 from roclip.reporting.board.pictures import MOST, SIDE
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of an experiment, which is a file's
 LONGEST = 300  # characters of a text
 EPOCHS = 2000  # of a curve
+SEEDS = 10_000  # over which a row is a mean
 PICTURE = 65_536  # bytes
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 WITH_INTERVALS = ("attack_success", "control", "zero_shot", "equal_success")
@@ -97,13 +98,14 @@ def checked(cells: dict[str, str]) -> Row:
 
 def real(name: str, cell: str) -> float:
     """A finite number, NaN for an empty cell. Raises Wrong."""
-    try:
-        value = float(cell or 0)
-    except ValueError:
-        raise Wrong(f"{name}: '{cell}' is no number") from None
+    if not cell:
+        return math.nan
+    if not NUMBER.fullmatch(cell):  # float would take 1_0, and digits of other scripts
+        raise Wrong(f"{name}: '{cell}' is no number; leave it empty where there is none")
+    value = float(cell) + 0.0  # in place of -0
     if not math.isfinite(value):
-        raise Wrong(f"{name}: '{cell}' is NaN or infinite; leave it empty where there is no number")
-    return value if cell else math.nan
+        raise Wrong(f"{name}: '{cell}' is too large")
+    return value
 
 
 def share(name: str, cell: str) -> float:
@@ -122,11 +124,13 @@ def cost(cell: str) -> float:
 
 def count(name: str, cell: str) -> int | None:
     """A whole number, None for an empty cell. Raises Wrong."""
-    if re.fullmatch(r"[0-9]{1,12}", cell):
-        return int(cell)
-    if cell or name == "seeds":
+    if not cell and name != "seeds":
+        return None
+    if not re.fullmatch(r"[0-9]{1,12}", cell):
         raise Wrong(f"{name}: '{cell}' is no whole number")
-    return None
+    if name == "seeds" and not 1 <= int(cell) <= SEEDS:
+        raise Wrong(f"{name}: {cell} is not from 1 to {SEEDS}")
+    return int(cell)
 
 
 def ordered(row: Row) -> None:

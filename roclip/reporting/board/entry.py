@@ -11,18 +11,17 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import yaml
-
 from roclip.core.columns import EQUAL_ACCURACY, HISTORY, MODEL
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_lines, read_table
 from roclip.core.provenance import SUFFIX, read_record
+from roclip.core.yaml_files import read_mapping
 from roclip.experiment.plan import Plan, base, read_plan
 from roclip.reporting.board.costs import Costs
 from roclip.reporting.board.pictures import pictures
 from roclip.reporting.equal_accuracy import main_kinds, number
 from roclip.reporting.report import DRAWN, read_config, sources
-from roclip.reporting.results import at, pivot, read_results
+from roclip.reporting.results import at, pivot, read_results, six_digits
 
 CONFIGS = Path("config")
 SHARES = (
@@ -105,10 +104,6 @@ def over_seeds(rows: list[Mapping[str, str]], name: str) -> str:
     return "-" if isnan(value) else f"{value:.4f}"
 
 
-def six_digits(value: float) -> str:
-    return "" if isnan(value) else f"{value:.6f}"
-
-
 def config_of(plan: Plan) -> str:
     """The one config file whose experiment has this name. Raises UserError where it is not one."""
     found = [path for path in sorted(CONFIGS.glob("*.yaml")) if experiment_of(path) == plan.experiment]
@@ -118,9 +113,10 @@ def config_of(plan: Plan) -> str:
 
 
 def experiment_of(path: Path) -> str | None:
+    """The experiment that a config file is of; None for any other file that lies there."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))["experiment"]
-    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):
+        return read_mapping(path).get("experiment")
+    except UserError:
         return None
 
 

@@ -18,6 +18,7 @@ from roclip.reporting.labels import defence_label
 from roclip.reporting.learned import NOT_LEARNED
 from roclip.reporting.published import ASR_DEFINITIONS, BENCH
 from roclip.reporting.report import render
+from roclip.reporting.results import six_digits
 
 TEMPLATE = Path(__file__).parents[3] / "workflow/report/leaderboard.html"
 SCRIPT = TEMPLATE.with_suffix(".js")
@@ -73,7 +74,7 @@ def views(row: Row) -> dict[str, Cell]:
         view: {
             "number": number or (unknown if view in ("success", "equal") else "–"),
             "small": [text for text in small if text] if number else [accuracy] * bool(accuracy and view == "success"),
-            "value": "" if isnan(value) else f"{value:.6f}",
+            "value": six_digits(value),
             "colour": colour(value) if view in ("success", "equal") else None,
         }
         for view, (value, number, small) in cells.items()
