@@ -245,7 +245,7 @@ def no_number(word: str) -> None:
 
 
 def stands_twice(key: str) -> str:
-    return f"the key '{key[:100]}' stands twice in an object; take one out"
+    return f"the key '{key[:100]}' stands twice in an object"
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -278,7 +278,7 @@ def read_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
     except ValueError as error:  # also of numbers of thousands of digits
-        raise UserError(f"{path}: not JSON that can be read: {error}") from None
+        raise UserError(f"{path}: not JSON that can be read: {error}; mend it") from None
 
 
 def write_json(path: Path, content: Any) -> None:

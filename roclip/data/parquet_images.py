@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 IMAGES = ("image", "jpg", "jpeg", "png", "webp", "img")
 TEXTS = {"caption": ("caption", "captions", "sentences", "text", "txt", "title"), "label": ("label", "fine_label", "class")}
-BATCH = 8  # rows in memory: a file of a few kilobytes may hold the same 60 MB in each of them
+BATCH = 4  # rows in memory: a file of a few kilobytes may hold the same 60 MB in each of them
 KINDS = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"RIFF", "webp"))  # how a file begins, and what it is called
 
 

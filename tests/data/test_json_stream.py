@@ -53,7 +53,7 @@ def test_what_is_no_json_is_one_line(tmp_path, text):
 )
 def test_a_key_that_stands_twice_is_named(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(UserError, match=r"a\.json: .*the key 'a' stands twice in an object; take one out"):
+    with pytest.raises(UserError, match=r"a\.json: .*the key 'a' stands twice in an object; mend"):
         list(entries(tmp_path / "a.json"))
 
 
