@@ -42,7 +42,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with open_file(path) as file:
             start = file.read(9)
         if start[:2] == b"PK":
-            found = _scripted(path) if is_torchscript(path) else _saved(path)
+            found = _scripted(path) if is_torchscript(path) else _archived(path)
         elif start[8:9] == b"{":
             with safe_open(path, "pt") as file:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
@@ -59,11 +59,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: not a file of weights, or a broken one ({first_line(error)})") from None
 
 
+def _archived(path: Path) -> Mapping[str, Any]:
+    """What torch.save wrote since 1.6: an archive, which it never compresses."""
+    with zipfile.ZipFile(path) as archive:
+        _check_members(archive.infolist(), path.stat().st_size)
+    return _saved(path)
+
+
 def _saved(path: Path) -> Mapping[str, Any]:
     """What torch.save wrote, read as weights alone."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            _check_members(archive.infolist(), path.stat().st_size)
     found = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(found, Mapping):
         raise ValueError(f"it holds a {type(found).__name__} and no weights by name")
