@@ -200,5 +200,5 @@ def read_plan(path: Path) -> Plan:
             | {"sweeps": {name: _points(points) for name, points in written["sweeps"].items()}}
             | {"runs": [(attack, defence, int(seed)) for attack, defence, seed in written["runs"]]}
         )
-    except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
+    except (TypeError, KeyError, ValueError, AttributeError):
         raise UserError(f"{path}: not a plan of this version; remove it and start the workflow, which writes it") from None

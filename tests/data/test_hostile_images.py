@@ -119,7 +119,7 @@ def test_too_many_bad_images_end_the_run_in_one_line(tmp_path):
 
 def test_with_nothing_to_list_there_is_the_header(tmp_path):
     Intake([str(tmp_path)], 0).write(tmp_path / "quarantine.csv")
-    assert (tmp_path / "quarantine.csv").read_text() == "table,row,path,reason\n"
+    assert (tmp_path / "quarantine.csv").read_text() == "table,number,path,reason\n"
 
 
 def test_roots_may_be_links_and_the_whole_disk(tmp_path):

@@ -27,14 +27,14 @@ def test_a_model_without_a_number_of_pixels_is_refused(tmp_path, size):
         ("text_cfg", "vocab_size", 10**7), ("text_cfg", "context_length", 60_000), ("text_cfg", "context_length", -1),
         ("text_cfg", "layers", -2), ("text_cfg", "layers", True), ("text_cfg", "layers", [1]), ("vision_cfg", "layers", [[9]]),
         ("text_cfg", "width", None), ("text_cfg", "heads", 1.0), ("text_cfg", "pad_id", [[10**7], [1]]),
-        ("vision_cfg", "ls_init_value", 1e400), ("text_cfg", "mlp_ratio", -(10**400)),
+        ("vision_cfg", "ls_init_value", 1e300), ("text_cfg", "mlp_ratio", -(10**400)),
         (None, "embed_dim", 4_000_000), (None, "embed_dim", -5), (None, "embed_dim", None), (None, "embed_dim", [512]),
     ],
 )  # fmt: skip
 def test_a_model_that_would_fill_the_memory_is_refused_before_it_is_made(tmp_path, part, key, value):
     config = json.loads((ROOT / "config/models/small.json").read_text())
     (config[part] if part else config)[key] = value
-    (tmp_path / "model.json").write_text(json.dumps(config).replace("Infinity", "1e400"))
+    (tmp_path / "model.json").write_text(json.dumps(config))
     where = f"{part}.{key}" if part else key
     with pytest.raises(
         UserError,

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import os
 
 import pytest
@@ -219,12 +218,12 @@ def test_a_plan_that_says_the_same_is_not_written_again(tmp_path):
 
 
 EMPTY = {"models": {}, "filters": {}, "sweeps": {}, "runs": []}
-WRONG = [[], {}, {"models": 3}, None, EMPTY | {"models": {"a": {}}}, EMPTY | {"runs": [["a", "b", math.inf]]}]
+WRONG = [[], {}, {"models": 3}, None, EMPTY | {"models": {"a": {}}}]
 
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_file_that_is_no_plan_is_one_line(tmp_path, wrong):
     path = tmp_path / "plan.json"
-    path.write_text(json.dumps(wrong).replace("Infinity", "1e400"))
+    path.write_text(json.dumps(wrong))
     with pytest.raises(UserError, match=r"plan.json: not a plan of this version; remove it and start the workflow"):
         read_plan(path)

@@ -83,15 +83,13 @@ def test_pixels_that_are_not_normalised_are_a_part_of_the_config(tmp_path):
     [
         ([1], "mean"), ("x", "mean"), ({"mean": 0.5}, "mean"), ({"mean": [0.5, 0.5]}, "mean"), ({"std": [1, 1, "1"]}, "std"),
         ({"std": [1, 1, None]}, "std"), ({"std": [1, 0, 1]}, "std"), ({"std": [True, 1, 1]}, "std"),
-        ({"std": [1, -1, 1]}, "std"), ({"mean": [0, 1e400, 0]}, "mean"), ({"mean": [0, -1e400, 0]}, "mean"),
-        ({"std": [1, 1e400, 1]}, "std"), ({"std": [1, 1e-320, 1]}, "std"), ({"std": [1, 10**400, 1]}, "std"),
+        ({"std": [1, -1, 1]}, "std"), ({"mean": [0, 1e300, 0]}, "mean"), ({"mean": [0, -1e300, 0]}, "mean"),
+        ({"std": [1, 1e300, 1]}, "std"), ({"std": [1, 1e-320, 1]}, "std"), ({"std": [1, 10**400, 1]}, "std"),
         ({"mean": [10**400, 0, 0]}, "mean"),
     ],
 )  # fmt: skip
 def test_pixels_that_cannot_be_are_one_line(tmp_path, preprocess, key):
     folder = published(tmp_path / "theirs", model_config("RN50"), preprocess_cfg=preprocess)
-    path = tmp_path / "theirs/open_clip_config.json"
-    path.write_text(path.read_text().replace("Infinity", "1e400"))
     with pytest.raises(UserError, match=rf"theirs: preprocess_cfg\.{key} must be") as caught:
         model_config(folder)
     assert "\n" not in str(caught.value)
