@@ -244,15 +244,15 @@ def no_number(word: str) -> None:
     raise ValueError(f"{word} is no number in JSON")
 
 
-def stands_twice(key: str) -> str:
-    return f"the key '{key[:100]}' stands twice in an object"
+def duplicate_key(key: str) -> str:
+    return f"duplicate key '{key[:100]}' in an object"
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON. Raises ValueError for a key that stands twice in it, of which json keeps the last value."""
+    """An object of JSON. Raises ValueError for a duplicate key in it, of which json keeps the last value."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError(stands_twice(Counter(key for key, _ in pairs).most_common(1)[0][0]))
+        raise ValueError(duplicate_key(Counter(key for key, _ in pairs).most_common(1)[0][0]))
     return found
 
 

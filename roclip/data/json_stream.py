@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from roclip.core.errors import UserError
-from roclip.core.files import BLOCK, ROW, bad_line, no_number, open_file, stands_twice, unique
+from roclip.core.files import BLOCK, ROW, bad_line, duplicate_key, no_number, open_file, unique
 
 WHITE = re.compile(r"[ \t\n\r]*")
 AFTER = tuple(" \t\n\r,:]}")  # what may follow a value
@@ -82,7 +82,7 @@ def _entries(window: _Window) -> Iterator[tuple[str, Any]]:
         if not isinstance(key := window.value(), str):
             raise ValueError(f"expected a key, found {str(key)[:100]}")
         if key in keys:
-            raise ValueError(stands_twice(key))
+            raise ValueError(duplicate_key(key))
         keys.add(key)
         window.take(":")
         if window.peek() == "[":

@@ -38,7 +38,7 @@ def test_lists(tmp_path, content, lines):
         (b"NaN", "NaN is no number"), (b"[-Infinity]", "-Infinity is no number"), (b"\xff", "line 1: not UTF-8"),
         ("{}".encode("utf-16"), "line 1: not UTF-8"), (b'"a\nb"', "line 1"), (b"{} {}", "line 1"),
         (b"\x80\x04K\x01.", "not UTF-8"), (b"[1e400]", "1e400 is too large a number"), (b"-1e999", "-1e999 is too large"),
-        (b'{"a": {"b": 1, "c": 2, "b": 1}}', "the key 'b' stands twice in an object; mend"),
+        (b'{"a": {"b": 1, "c": 2, "b": 1}}', "duplicate key 'b' in an object; mend"),
     ],
 )  # fmt: skip
 def test_json_is_refused(tmp_path, content, message):

@@ -42,7 +42,7 @@ def test_a_struct_whose_bytes_are_none_is_no_image(tmp_path, content):
 
 
 @pytest.mark.parametrize("names", [("image", "image", "caption"), ("image", "caption", "caption")])
-def test_a_column_that_stands_twice_is_one_line(tmp_path, names):
+def test_a_duplicate_column_is_one_line(tmp_path, names):
     columns = [IMAGE if name == "image" else TEXT for name in names]
     parquet.write_table(pa.Table.from_arrays(columns, list(names)), tmp_path / "x.parquet")
     with pytest.raises(UserError, match=rf"x\.parquet: duplicate column '{names[1]}'; rename one"):
