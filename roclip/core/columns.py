@@ -164,7 +164,7 @@ EQUAL_ACCURACY = {  # tables/equal_accuracy.csv: attack success at equal zero-sh
     "reached": "trainings that have a value",
     "seeds": "of so many",
     "floor": "zero-shot accuracy up to which a model has not learned",
-    "state": "why there is no value: not learned, not reached, or above it from the first epoch on",
+    "state": "why there is no value: not learned, not reached, or not measured (more accurate from the first epoch on)",
 }
 EQUAL_DIFFERENCES = {  # tables/equal_differences.csv: two defences at equal zero-shot accuracy, paired by seed
     "attack": "trained on",

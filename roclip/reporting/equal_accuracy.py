@@ -32,7 +32,7 @@ from roclip.reporting.intervals import over_trainings, sampling_error, student
 from roclip.reporting.learned import NOT_LEARNED, useful_above
 
 NOT_REACHED = "not reached"
-ABOVE = "above it from the first epoch on"
+ABOVE = "not measured (more accurate from the first epoch on)"
 Row = dict[str, Any]
 Point = tuple[float, float]  # zero-shot accuracy and attack success, 0 to 1
 Recipe = tuple[str, str]  # defence and kind of epoch

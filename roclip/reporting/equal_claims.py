@@ -76,10 +76,15 @@ def compared(pair: Row, common: Sequence[Row], p: float, m: int) -> str:
     other = next(row for row in its if row["defence"] == pair["other"])
     name, second = defence_label(pair["defence"]) + after(mine, its), defence_label(pair["other"])
     return (
-        f"At {percent(pair, 'accuracy')}% zero-shot accuracy, which all defences that learned reach, "
+        f"At the zero-shot accuracy that all defences which learned reach, {mean_over(pair)}, "
         f"{attack_success(pair['attack'])} is {sized(mine)} with {name} and {sized(other)} with {second}; "
         f"difference {points(float(pair['difference']))} points{interval(pair)}: {verdict(pair, name, p, m)}."
     )
+
+
+def mean_over(pair: Row) -> str:
+    """`38.7%`; the accuracy is chosen seed by seed, so of several seeds it is a mean."""
+    return f"{percent(pair, 'accuracy')}%{' on average over seeds' if int(pair['reached']) > 1 else ''}"
 
 
 def verdict(pair: Row, name: str, p: float, m: int) -> str:

@@ -79,7 +79,7 @@ def test_an_accuracy_below_the_first_epoch_has_no_value_for_nothing_was_measured
     compared = comparison(*fast, *slow)
     for at, of in (("common", ""), ("own", "slow")):
         row = rows_at(compared, at, of=of)["clip", "clip"]
-        assert (row["state"], row["reached"], row["seeds"]) == ("above it from the first epoch on", 0, 2)
+        assert (row["state"], row["reached"], row["seeds"]) == ("not measured (more accurate from the first epoch on)", 0, 2)
         assert isnan(row["success"])
     assert rows_at(compared, "own", of="clip")["slow", "clip"]["state"] == "not reached"
     pair = differences(compared)["slow", "clip"]
@@ -183,7 +183,7 @@ def test_an_accuracy_that_some_seeds_do_not_have_is_counted():
     row = rows_at(compared, "common")["clip~size~1", "clip"]
     assert (row["reached"], row["seeds"], row["state"]) == (1, 3, "")
     states = [rows_at(compared, "common", seed)["clip~size~1", "clip"]["state"] for seed in "123"]
-    assert states == ["not reached", "", "above it from the first epoch on"]
+    assert states == ["not reached", "", "not measured (more accurate from the first epoch on)"]
     pair = differences(compared)["clip~size~1", "clip"]
     assert (pair["reached"], pair["seeds"]) == (1, 3)
 

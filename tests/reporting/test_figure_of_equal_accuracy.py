@@ -113,7 +113,9 @@ def test_every_experiment_of_the_repository_draws_it(name, tmp_path):
         assert all(lines(axis) for axis in axes)
 
 
-@pytest.mark.parametrize(("drawn", "recipes"), [(PHOTOS, 6), (CONTROLS, 8), (FLICKR8K, 4)], ids=lambda its: str(its)[:20])
+@pytest.mark.parametrize(
+    ("drawn", "recipes"), [(PHOTOS, 6), (CONTROLS, 8), (FLICKR8K, 4)], ids=["photos", "controls", "flickr8k"]
+)
 def test_the_published_tables_hold_what_is_drawn_of_them(drawn, recipes):
     """Three strengths of CIFAR-100 and of the controls, two of Flickr8k."""
     rows = history(drawn)
