@@ -71,11 +71,15 @@ def check_arguments(words: Sequence[str]) -> None:
     """Look at the config files that Snakemake's command line names, before Snakemake reads them.
 
     It would end in a traceback that does not name the file, follow aliases without end, and run the code of templates. Raises
-    UserError as `check_files`, and for a file that is no mapping, or asks to be taken for a template.
+    UserError as `check_files`, and for a file that is no mapping, or asks to be taken for a template, or that is not there: a
+    target, maybe, for the option takes all words that follow it.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--configfile", "--configfiles", nargs="+", action="extend", default=[], type=Path, dest="files")
-    together(parser.parse_known_args(words)[0].files)
+    files = parser.parse_known_args(words)[0].files
+    if absent := [path for path in files if not os.path.isfile(path)]:  # noqa: PTH113
+        raise UserError(f"{absent[0]}: no such config file; if it is a target, name it before --configfile")
+    together(files)
 
 
 def together(paths: Iterable[str | Path]) -> dict[str, Any]:

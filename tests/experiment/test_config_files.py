@@ -114,8 +114,17 @@ def test_other_arguments_and_json_pass(tmp_path, monkeypatch):
     (tmp_path / "mine.json").write_text('{\n\t"seeds": [1]\n}\n')
     check_arguments(["-n", "--config", "seeds=[1]", "x=y", "--configfile", "mine.json", "--", "results/x"])
     check_arguments(["--cores", "all", "target"])
-    with pytest.raises(UserError, match=r"absent\.yaml: no such file"):
-        check_arguments(["--configfile", "absent.yaml"])
+
+
+@pytest.mark.parametrize("target", ["tables", "attacks"])
+def test_a_target_after_the_config_file_is_told_where_it_belongs(tmp_path, monkeypatch, target):
+    """Whether nothing or a folder has that name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("seeds: [10]\n")
+    (tmp_path / "attacks").mkdir()
+    with pytest.raises(UserError, match=f"^{target}: no such config file; if it is a target, name it before --configfile$"):
+        check_arguments(["--cores", "1", "--configfile", "mine.yaml", target])
+    check_arguments([target, "--configfile", "mine.yaml"])
 
 
 def ways_of(node, way=()) -> list[tuple]:

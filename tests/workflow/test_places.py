@@ -58,25 +58,18 @@ def run(folder: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_it_trains_in_a_folder_of_the_user_s(tmp_path):
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(MINE))
-    before = {path.name for path in ROOT.iterdir()}
-    run(tmp_path, HISTORY_FILE, "-s", str(ROOT / "Snakefile"), "--cores", "2", "--configfile", "mine.yaml")
-    assert len(read_table(tmp_path / HISTORY_FILE, tuple(HISTORY))) == 1
-    assert (tmp_path / "results/mine/plan.json").exists()
-    assert {path.name for path in ROOT.iterdir()} == before
-    assert "Nothing to be done" in run(
-        tmp_path, HISTORY_FILE, "-s", str(ROOT / "Snakefile"), "--cores", "2", "--configfile", "mine.yaml"
-    )
-
-
 def test_it_is_a_module_of_another_workflow(tmp_path):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"poisoning": MINE}))
     (tmp_path / "Snakefile").write_text(MODULE)
     assert "poisoning_gather" in run(tmp_path, "-n")
     assert not (tmp_path / "results").exists()
+    before = {path.name for path in ROOT.iterdir()}
     run(tmp_path, "--cores", "2")
     assert "| targeted | clip |" in (tmp_path / "summary.md").read_text()
+    assert len(read_table(tmp_path / HISTORY_FILE, tuple(HISTORY))) == 1
+    assert (tmp_path / "results/mine/plan.json").exists()
+    assert {path.name for path in ROOT.iterdir()} == before
+    assert "Nothing to be done" in run(tmp_path, "--cores", "2")
 
 
 AS_NOBODY = ["unshare", "--user", "--map-user=4242", "--map-group=4242"]  # a number without a name, and without root's rights
