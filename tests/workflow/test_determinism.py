@@ -23,7 +23,7 @@ def digests(results: Path) -> dict[str, str]:
     }
 
 
-def same_but(first: dict[str, str], second: dict[str, str]) -> list[str]:
+def differing(first: dict[str, str], second: dict[str, str]) -> list[str]:
     """The files whose bytes differ; both have the same files."""
     assert first.keys() == second.keys()
     return [name for name, digest in first.items() if second[name] != digest]
@@ -33,7 +33,7 @@ def test_two_runs_draw_and_poison_the_same_bytes(finished, tmp_path):
     again = copy_of_the_project(tmp_path / "in another/folder")
     snakemake(again, "--cores", "1", "--", "attacks", PYTHONHASHSEED="23")
     first, second = (digests(project / "results/test") for project in (finished, again))
-    assert same_but({name: first[name] for name in second}, second) == []
+    assert differing({name: first[name] for name in second}, second) == []
     assert {name for name in first if name.startswith(("data/", "attacks/"))} <= second.keys()
 
 
@@ -48,7 +48,7 @@ def test_two_runs_write_the_same_bytes_from_the_training_on(finished, tmp_path):
     assert {name.rpartition(".")[2] for name in first} == {
         "csv", "json", "md", "npz", "pdf", "png", "safetensors", "tex", "tsv", "yaml",
     }  # fmt: skip
-    assert same_but(first, second) == []
+    assert differing(first, second) == []
 
 
 def test_all_defences_are_trained_on_the_same_poisons(finished):
