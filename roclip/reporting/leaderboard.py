@@ -13,20 +13,23 @@ from pathlib import Path
 from roclip.core.atomic import atomic
 from roclip.core.columns import LEADERBOARD
 from roclip.core.errors import UserError, log_lines
-from roclip.core.files import write_table
+from roclip.core.files import read_table, write_table
 from roclip.core.words import counted
-from roclip.reporting.board.entries import NAME, checked_rows, read_entries, read_entry
+from roclip.reporting.board.entries import NAME, checked_rows, read_entries
 from roclip.reporting.board.entry import Named, rows_of
 from roclip.reporting.board.page import page
 from roclip.reporting.published import REFERENCE_FILE, read_reference
 
 log = logging.getLogger(__name__)
 FOLDER = Path("results/leaderboard")
-SAME = ("config", "computed_by")  # two results of one name are of one experiment if these agree
+SAME = ("config", "computed_by", "dataset")  # two results of one name are of one experiment if these agree
 
 
 def add(experiment: Path, named: Named, folder: Path) -> Path:
-    """Write the file of an experiment; what is there is replaced if it is of the same experiment, else it is a UserError."""
+    """Write the file of an experiment, or a part of it: attacks that are there and not in these results keep their rows.
+
+    Raises UserError if what is there is of another experiment.
+    """
     rows = rows_of(experiment, named)
     if not rows:
         raise UserError(f"{experiment}: tables/results.csv has no rows; run its workflow again")
@@ -35,11 +38,16 @@ def add(experiment: Path, named: Named, folder: Path) -> Path:
         raise UserError(f"{experiment}: its name, '{name}', makes no file name; change `experiment` in its config")
     path = folder / f"{name}.csv"
     mine = checked_rows(path, ({column: str(row.get(column, "")) for column in LEADERBOARD} for row in rows))
-    for other in read_entry(path) if path.exists() else ():
+    there = read_table(path, tuple(LEADERBOARD)) if path.exists() else []
+    for other in checked_rows(path, there):
         if any(other[column] != mine[0][column] for column in SAME):
-            what = " by ".join(other[column] for column in SAME)
+            what = ", ".join(other[column] for column in SAME)
             raise UserError(f"{path}: two experiments of one name, that one is {what}; give yours another name")
-    write_table(path, tuple(LEADERBOARD), rows)
+    attacks = {row["attack"] for row in rows}
+    others = [row for row in there if row["attack"] not in attacks]
+    if others:
+        log.info("%s: rows of other attacks are kept: %s", path, ", ".join(dict.fromkeys(row["attack"] for row in others)))
+    write_table(path, tuple(LEADERBOARD), [*others, *rows])
     return path
 
 

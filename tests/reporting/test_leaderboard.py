@@ -175,10 +175,31 @@ def test_an_experiment_may_be_added_again_and_another_of_its_name_may_not(tmp_pa
     first = added(tmp_path, folder)
     assert added(tmp_path, folder) == first
     before = (tmp_path / "board/made.csv").read_bytes()
-    for by, config in (("Grace", "mine.yaml"), ("Ada", "other.yaml")):
-        with pytest.raises(UserError, match=r"made.csv: two experiments of one name, that one is mine.yaml by Ada; give yours"):
-            main(["--add", str(folder), "--by", by, "--config", config, "--folder", str(tmp_path / "board")])
+    drawn = "drawn scenes, 50 classes, 1,000 pairs"
+    for by, *flags in (
+        ("Grace", "--config", "mine.yaml"),
+        ("Ada", "--config", "other.yaml"),
+        ("Ada", "--dataset", "x", "--config", "mine.yaml"),
+    ):
+        with pytest.raises(
+            UserError, match=f"made.csv: two experiments of one name, that one is mine.yaml, Ada, {drawn}; give"
+        ):
+            main(["--add", str(folder), "--by", by, *flags, "--folder", str(tmp_path / "board")])
     assert (tmp_path / "board/made.csv").read_bytes() == before
+
+
+def test_an_experiment_may_be_added_in_parts_attack_by_attack(tmp_path, caplog):
+    caplog.set_level("INFO")
+    folder = finished(tmp_path / "made")
+    whole = added(tmp_path, folder)
+    results = folder / "tables/results.csv"
+    rows = read_table(results, ("attack",))
+    write_table(results, tuple(rows[0]), [row for row in rows if row["attack"] == "images" and row["defence"] == "clip"])
+    part = added(tmp_path, folder)
+    # of an attack that is in both no defence of the earlier results is left, for equal accuracy is among those of one run
+    assert set(part) == {key for key in whole if key[0] != "images"} | {("images", "clip")}
+    assert all(part[key] == whole[key] for key in part)
+    assert "rows of other attacks are kept: none, trigger" in caplog.text
 
 
 def test_an_experiment_without_results_or_name_is_one_line(tmp_path):
