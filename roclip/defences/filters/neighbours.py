@@ -27,6 +27,7 @@ else:
 stats = Deferred("scipy.stats")
 
 BLOCK = 2048  # queries whose distances to all references are held at a time
+CLOSE = 0.9  # of a higher cosine the distance is taken from the features: in 1 minus the cosine too few digits are left
 NEAREST = 1e-4  # of the distance to the k-th neighbour: below it distances are rounding, and of equal features they are 0
 TINY = 1e-12  # in place of a distance of 0, by which nothing can be divided
 
@@ -48,8 +49,10 @@ def nearest(queries: Tensor, owners: Tensor, references: Tensor, referred: Tenso
         part = slice(first, first + BLOCK)
         cosines = queries[part] @ references.T
         cosines.masked_fill_(owners[part, None] == referred[None], -torch.inf)
-        places = cosines.topk(k, dim=1).indices
-        distances = (queries[part, None] - references[places]).norm(dim=2)  # of cosines near 1 the difference is rounding
+        highest, places = cosines.topk(k, dim=1)
+        distances = (2 - 2 * highest).clamp(min=0).sqrt()
+        row, column = (highest > CLOSE).nonzero(as_tuple=True)
+        distances[row, column] = (queries[part][row] - references[places[row, column]]).norm(dim=1)
         distances, order = distances.sort(dim=1)
         found.append(Near(distances, places.gather(1, order)))
     return Near(*map(torch.cat, zip(*found, strict=True)))
