@@ -13,21 +13,57 @@ from typing import Any
 
 from attacks import ATTACKS
 from attacks.base import AttackOptions, Poisoning
+from attacks.images import read_image
 from roclip.core.columns import LABELLED, PAIRS, QUERIES, TRUTH
 from roclip.core.errors import UserError
-from roclip.core.files import write_json, write_rows
+from roclip.core.files import read_lines, write_json, write_rows
 from roclip.core.options import Stage
+from roclip.data.image_paths import Roots
+from roclip.data.labels import unknown
 from roclip.data.pairs import Columns, read_pairs
 
 log = logging.getLogger(__name__)
 
 
 def run(options: Any) -> None:
-    """Raises UserError when there are no pairs or fewer than `clean_pairs`, and as the attack's `poison`."""
+    """Raises UserError when there are no pairs or fewer than `clean_pairs`, as the attack's `poison`, and for what that gives.
+
+    A poisoned image that no training can read would be left out there, and the attack would look like one that was defended.
+    """
     clean = _read_clean(options)
     for folder in ("poisons", "targets"):  # there may be more images in them, of another config
         shutil.rmtree(options.out / folder, ignore_errors=True)
-    _write(options, clean, ATTACKS[options.kind](options).poison(clean))
+    poisoning = ATTACKS[options.kind](options).poison(clean)
+    _check(options, len(clean["path"]), poisoning)
+    _write(options, clean, poisoning)
+
+
+def _check(options: Any, clean: int, poisoning: Poisoning) -> None:
+    """Raises UserError for what cannot be an attack: no poisons, nothing to judge, a class of no such name, a broken image.
+
+    clean: how many pairs come before the poisoned ones.
+    """
+    name = f"the attack '{options.kind}'"
+    if not isinstance(poisoning, Poisoning):
+        raise UserError(f"{name}: its `poison` gave {type(poisoning).__name__}, no Poisoning (attacks/base.py)")
+    widths = {"pairs": 3, "targets": 2, "queries": 3}
+    for part, width in widths.items():
+        for row in getattr(poisoning, part):
+            if not isinstance(row, tuple) or len(row) != width or not all(isinstance(cell, str) for cell in row):
+                raise UserError(f"{name}: in Poisoning.{part} is {str(row)[:100]}; each must be a tuple of {width} texts")
+    judged = poisoning.queries or poisoning.targets
+    if ATTACKS[options.kind].family == "clean":
+        return
+    for found, what in ((poisoning.pairs, "no poisoned pairs"), (judged, "nothing to be judged on")):
+        if not found:
+            raise UserError(f"{name} has {what}; change its settings, or `poison` in attacks/")
+    classes, roots = read_lines(options.classes), Roots((*options.roots, str(options.out)))
+    for file, before, rows in (("truth.csv", clean, poisoning.pairs), ("targets.csv", 0, judged)):
+        for row, (*_, wanted) in enumerate(rows, before + 1):
+            if wanted not in classes:
+                raise UserError(unknown(options.out / file, row, wanted, options.classes, classes))
+    for path in dict.fromkeys(row[0] for row in chain(poisoning.pairs, poisoning.targets)):
+        read_image(path, roots, options.image_size)
 
 
 def _read_clean(options: Any) -> Columns:

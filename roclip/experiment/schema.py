@@ -8,6 +8,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
+from roclip.core.errors import UserError
 from roclip.core.options import default_of, kind_and_item, whole
 from roclip.data.settings import DataSettings, DownstreamSettings
 from roclip.defences import TRAININGS
@@ -24,6 +25,7 @@ STEP_MEANING = {
     "train": "the training itself",
     "repair": "after the training: what is done to its weights",
 }
+FAMILIES = ("clean", "targeted", "backdoor")  # of attacks
 _TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", Path: "string"}
 _BOUNDS = {"minimum": "minimum", "maximum": "maximum", "above": "exclusiveMinimum", "below": "exclusiveMaximum"}
 
@@ -44,6 +46,22 @@ def hints_of(settings: type) -> list[tuple[Field, Any]]:
     """The options of a dataclass with their types."""
     hints = typing.get_type_hints(settings)
     return [(field, hints[field.name]) for field in fields(settings)]
+
+
+def check_entry(owner: type) -> None:
+    """Raises UserError, with class and field, for an entry of a registry that lacks what the config is made of."""
+    name, settings = f"{owner.__module__}.{owner.__qualname__}", owner.Settings
+    if not owner.__doc__:
+        raise UserError(f"{name}: has no docstring; write one, its first line is shown beside the name")
+    if "__dataclass_fields__" not in vars(settings):
+        raise UserError(f"{name}.Settings: is no dataclass; write @dataclass(frozen=True, kw_only=True) above it")
+    for field, hint in hints_of(settings):
+        if "schema" not in field.metadata:
+            raise UserError(f"{name}.Settings.{field.name}: write it as in `size: int = option('what it means', 3)`")
+        if not field.metadata["schema"] and kind_and_item(hint)[0] not in _TYPES:
+            raise UserError(
+                f"{name}.Settings.{field.name}: {hint} is no type of an option; {', '.join(t.__name__ for t in _TYPES)} are"
+            )
 
 
 def _value(meta: Mapping[str, Any], kind: type) -> dict[str, Any]:
@@ -96,6 +114,7 @@ def by_kind(name: str, registry: Mapping[str, type]) -> dict[str, Any]:
     """A mapping with `kind`, and the options of that kind."""
     branches = []
     for kind, owner in registry.items():
+        check_entry(owner)
         rules = section(owner.Settings)
         rules["properties"] = {"kind": {}, **rules["properties"], **(own_settings(owner) if name == "train" else {})}
         branches.append({"if": {"required": ["kind"], "properties": {"kind": {"const": kind}}}, "then": rules})
@@ -108,6 +127,9 @@ def by_kind(name: str, registry: Mapping[str, type]) -> dict[str, Any]:
 
 def config_schema(attacks: Mapping[str, type]) -> dict[str, Any]:
     """The schema of a config. attacks: the registry of attacks."""
+    for owner in attacks.values():
+        if getattr(owner, "family", None) not in FAMILIES:
+            raise UserError(f"{owner.__module__}.{owner.__qualname__}: `family` must be one of {', '.join(FAMILIES)}")
     top = section(ExperimentSettings)
     name = {"type": "string", "pattern": whole(NAME), "description": "a name: small letters, digits and _, at most 60"}
     axis = {

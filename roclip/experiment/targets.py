@@ -174,7 +174,7 @@ class Targets(Outputs):
         return flags({**train, **step.settings, **told, **self.intake})
 
     def label(self, wildcards: Any) -> str:
-        """What tells the lines of trainings apart that run side by side."""
+        """What tells the lines of filters and trainings apart that run side by side."""
         return f"{wildcards.attack} {wildcards.step} seed {wildcards.seed}"
 
     def launched(self, wildcards: Any, resources: Any) -> str:

@@ -63,10 +63,10 @@ def seeds_of(plan: Plan, family: str) -> int:
     return min(map(len, trained.values()), default=0)
 
 
-def targets_of(plan: Plan) -> int:
-    """The fewest targets of any targeted attack that is no variant."""
+def targets_of(plan: Plan) -> int | None:
+    """The fewest targets of any targeted attack that is no variant; None where none has a setting `targets`."""
     settings = [plan.attack[name] for name in plan.attacks() if name == base(name) and plan.family[name] == "targeted"]
-    return min(each["targets"] for each in settings)
+    return min((each["targets"] for each in settings if "targets" in each), default=None)
 
 
 def measured_spread(rows: Iterable[dict[str, Any]], plan: Plan) -> float | None:
@@ -82,8 +82,7 @@ def measured_spread(rows: Iterable[dict[str, Any]], plan: Plan) -> float | None:
 def power(plan: Plan, spread: float | None = None) -> list[str]:
     """A sentence for each family that is run; spread: of a backdoor's success between trainings, where it was measured."""
     lines = []
-    if seeds := seeds_of(plan, "targeted"):
-        targets = targets_of(plan)
+    if (seeds := seeds_of(plan, "targeted")) and (targets := targets_of(plan)):
         least = smallest(lambda difference: power_of_targets(seeds * targets, difference), BASELINE)
         enough = seeds_needed(lambda count: power_of_targets(count * targets, USUAL))
         what = f"Targeted attacks: {counted(seeds, 'seed')} of {counted(targets, 'target')}"

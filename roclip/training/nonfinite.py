@@ -1,13 +1,27 @@
-"""A loss or gradients that are NaN or infinite end a training within a step, and name the rows it was at."""
+"""A loss or gradients that are NaN or infinite end a training within a step, and name the rows it was at.
+
+So does a loss of which there can be no gradient.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from roclip.core.errors import UserError
+
+
+def usable(loss: Any, defence: str) -> Tensor:
+    """The loss that a defence gave. Raises UserError for what is no tensor of one number with a gradient."""
+    if isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad:
+        return loss
+    what = type(loss).__name__
+    if isinstance(loss, Tensor):
+        what = f"a tensor of shape {tuple(loss.shape)}" if loss.ndim else "a tensor without a gradient"
+    raise UserError(f"{defence}.loss gave {what}; it must be a tensor of one number with a gradient")
 
 
 class FiniteCheck:

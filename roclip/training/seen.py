@@ -78,9 +78,16 @@ def encoded(options: SeenOptions, pairs: InOrder, weights: Path, intake: Intake)
 def scores_of(name: str, scoring: Filter, pairs: Shuffled) -> np.ndarray:
     """How suspicious each pair is: (n,). name: such as `the filter 'slof'`.
 
-    Raises UserError for scores that are too few, too many, NaN or infinite.
+    Raises UserError for scores that are no numbers, too few, too many, NaN or infinite.
     """
-    scores = np.asarray(scoring.scores(pairs), float)
-    if scores.shape != (len(pairs.captions),) or not np.isfinite(scores).all():
-        raise UserError(f"{name} gave {scores.shape} scores, or NaN or infinite ones, for {len(pairs.captions)} pairs")
+    found, count = scoring.scores(pairs), len(pairs.captions)
+    try:
+        scores = np.asarray(found, float)
+    except (TypeError, ValueError):
+        raise UserError(f"{name}: its scores are no numbers") from None
+    if found is None or scores.shape != (count,):
+        what = "None" if found is None else f"scores of shape {scores.shape}"
+        raise UserError(f"{name} gave {what} for {count} pairs; it must give one score for each, of shape ({count},)")
+    if bad := count - np.isfinite(scores).sum():
+        raise UserError(f"{name}: {bad} of {count} scores are NaN or infinite")
     return scores

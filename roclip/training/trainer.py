@@ -30,7 +30,7 @@ from roclip.training.distributed import Ranks
 from roclip.training.loader import FromFiles, InMemory, open_images
 from roclip.training.micro_batches import MicroBatches
 from roclip.training.monitor import Audit, Measurement
-from roclip.training.nonfinite import FiniteCheck
+from roclip.training.nonfinite import FiniteCheck, usable
 from roclip.training.optimizer import parameter_groups
 from roclip.training.pairs import Pairs
 from roclip.training.schedule import learning_rate
@@ -252,7 +252,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with self.runtime.autocast(), self.runtime.attention():
-            loss = self.defence.loss(batch, kind)
+            loss = usable(self.defence.loss(batch, kind), type(self.defence).__name__)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # outside autocast, which would take the gradients of the float32 loss in bfloat16
         self.ranks.sum_gradients(self.model)

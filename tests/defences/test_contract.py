@@ -13,7 +13,7 @@ from roclip.core.errors import UserError
 from roclip.core.facts import Facts
 from roclip.core.files import read_columns, read_table
 from roclip.core.options import default_of, faults
-from roclip.defences.base import Trainer
+from roclip.defences.base import Defence, Trainer
 from roclip.defences.filters import FILTERS
 from roclip.training import filter as filtering
 from roclip.training import repair, train
@@ -64,6 +64,15 @@ def test_its_settings_are_called_otherwise_than_the_options_of_its_stage(case):
     """But for those that a step may set in place of the section `train`."""
     of_stage = {field.name for field in dataclasses.fields(STAGES[case[0]].options)}
     assert {field.name for field in settings_of(case)} & of_stage <= {"epochs", "learning_rate", "warmup_steps", "start_from"}
+
+
+@pytest.mark.parametrize("case", [case for case in TRAINED if EVERY[case] is not Defence], ids="/".join)
+def test_it_changes_something_of_plain_clip(case):
+    """A method whose name is misspelled overrides nothing."""
+    says = {"label", "Settings", "problems", "simplest", "trains", "telemetry_columns", "telemetry_panels", "tables"}
+    mine = {name for owner in EVERY[case].__mro__[: EVERY[case].__mro__.index(Defence)] for name in vars(owner)}
+    acts = {name for name in vars(Defence) if not name.startswith("__")} - says
+    assert mine & acts, f"{EVERY[case].__name__} overrides none of {', '.join(sorted(acts))}"
 
 
 def problems(case, facts, **changes):

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from attacks import ATTACKS
-from roclip.core.options import flag_fields, flags, kind_and_item, parse, same_option
+from roclip.core.errors import UserError
+from roclip.core.options import flag_fields, flags, kind_and_item, option, parse, same_option
+from roclip.defences.filters.base import Filter
 from roclip.experiment.schema import SECTIONS, STEPS, config_schema, hints_of, option_schema, own_settings
 from roclip.experiment.settings import ExperimentSettings
 from roclip.experiment.validation import Validator
@@ -114,3 +116,56 @@ def test_every_default_is_legal(option):
     rules = option_schema(field, hint)
     if "default" in rules:
         Validator(rules).validate(rules["default"])
+
+
+class Bare(Filter):
+    pass
+
+
+class Undecorated(Filter):
+    """Whose settings are no dataclass."""
+
+    class Settings(Filter.Settings):
+        size: int = option("a size", 3)
+
+
+class Plain(Filter):
+    """Of which a setting has a default alone."""
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Settings(Filter.Settings):
+        size: int = 3
+
+
+class Mapped(Filter):
+    """Of which a setting is of a type that no flag can have."""
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Settings(Filter.Settings):
+        sizes: dict[str, float] = option("sizes", None)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (Bare, ": has no docstring; write one, its first line is shown beside the name"),
+        (Undecorated, ".Settings: is no dataclass; write @dataclass(frozen=True, kw_only=True) above it"),
+        (Plain, ".Settings.size: write it as in `size: int = option('what it means', 3)`"),
+        (Mapped, ".Settings.sizes: dict[str, float] is no type of an option; int, float, bool, str, Path are"),
+    ],
+)
+def test_an_entry_that_lacks_what_the_config_is_made_of_is_one_line(monkeypatch, entry, message):
+    monkeypatch.setitem(STEPS["filter"], "own", entry)
+    with pytest.raises(UserError) as caught:
+        config_schema(ATTACKS)
+    assert str(caught.value) == f"tests.experiment.test_schema.{entry.__name__}{message}"
+
+
+def test_an_attack_without_a_family_is_one_line():
+    class Own(ATTACKS["patch"]):
+        """An attack of somebody's own."""
+
+        family = "physical"
+
+    with pytest.raises(UserError, match=r"Own: `family` must be one of clean, targeted, backdoor$"):
+        config_schema({**ATTACKS, "own": Own})

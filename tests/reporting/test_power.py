@@ -65,6 +65,11 @@ def test_too_few_targets_show_nothing():
     assert "1 seed of 2 targets would not show any difference from a baseline at 90%" in text
 
 
+def test_a_targeted_attack_without_a_number_of_targets_does_not_count():
+    own = {"own": {"kind": "own"}}
+    assert power(planned([("own", "clip", 0)], attack=own, family={"own": "targeted"})) == []
+
+
 def test_a_spread_that_was_measured_is_used():
     rows = pivot([row for sd in (0.03, 0.04) for row in result("patch", f"d{sd}", hits=9)])
     spreads = [row | {"attack_success_sd": sd} for row, sd in zip(rows, (0.03, 0.04), strict=True)]

@@ -35,16 +35,9 @@ class ByLength(Filter):
         return np.array([len(caption) for caption in pairs.captions])
 
 
-class Broken(Filter):
-    """Gives scores that cannot be compared."""
-
-    def scores(self, pairs):
-        return np.full(len(pairs.captions), np.nan)
-
-
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    for defence in (ByPlace, ByLength, Broken):
+    for defence in (ByPlace, ByLength):
         monkeypatch.setitem(FILTERS, defence.__name__.lower(), defence)
 
 
@@ -160,7 +153,38 @@ def test_images_that_cannot_be_read_are_named_by_row_and_not_kept(few, scenes, t
         filtering.run(filter_options(few, scenes, tmp_path / "out", "cosine", **changes | {"max_bad_fraction": 0.001}))
 
 
-def test_scores_that_cannot_be_compared_are_one_line(few, scenes, tmp_path):
-    with pytest.raises(UserError, match=r"^the filter 'broken' gave .* NaN or infinite ones, for 136 pairs$"):
-        filtering.run(filter_options(few, scenes, tmp_path, "broken"))
+def of_own(scores):
+    """A filter that gives these scores, whatever the pairs are."""
+
+    class Own(Filter):
+        """Gives what it was made with."""
+
+        def scores(self, pairs):
+            return scores
+
+    return Own
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (np.full(136, np.nan), "the filter 'own': 136 of 136 scores are NaN or infinite"),
+        (np.r_[np.inf, np.zeros(135)], "the filter 'own': 1 of 136 scores are NaN or infinite"),
+        (
+            np.zeros(135),
+            "the filter 'own' gave scores of shape (135,) for 136 pairs; it must give one score for each, of shape (136,)",
+        ),
+        (
+            np.zeros((136, 1)),
+            "the filter 'own' gave scores of shape (136, 1) for 136 pairs; it must give one score for each, of shape (136,)",
+        ),
+        (None, "the filter 'own' gave None for 136 pairs; it must give one score for each, of shape (136,)"),
+        (["high"] * 136, "the filter 'own': its scores are no numbers"),
+    ],
+)
+def test_scores_that_cannot_be_compared_are_one_line(few, scenes, tmp_path, monkeypatch, scores, message):
+    monkeypatch.setitem(FILTERS, "own", of_own(scores))
+    with pytest.raises(UserError) as caught:
+        filtering.run(filter_options(few, scenes, tmp_path, "own"))
+    assert str(caught.value) == message
     assert not list(tmp_path.iterdir())

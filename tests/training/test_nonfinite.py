@@ -9,6 +9,7 @@ import torch
 
 from roclip.core.errors import UserError
 from roclip.core.randomness import generator
+from roclip.defences.base import Defence
 from roclip.training import train
 from roclip.training.trainer import Training
 from tests.fixtures.trainings import options, outputs, states
@@ -36,6 +37,23 @@ def nan_weight(training) -> None:
 
 def infinite_gradient(training) -> None:
     training.model.logit_scale.register_hook(lambda gradient: gradient * float("inf"))
+
+
+UNUSABLE = {
+    "a tensor of shape (16,)": lambda loss: loss.repeat(BATCH),
+    "a tensor without a gradient": torch.Tensor.detach,
+    "float": float,
+    "NoneType": lambda loss: None,
+}
+
+
+@pytest.mark.parametrize("what", UNUSABLE)
+def test_a_loss_of_which_there_is_no_gradient_is_one_line(few, scenes, tmp_path, monkeypatch, what):
+    loss = Defence.loss
+    monkeypatch.setattr(Defence, "loss", lambda *arguments: UNUSABLE[what](loss(*arguments)))
+    with pytest.raises(UserError) as caught:
+        train.run(options(few, scenes, tmp_path, "clip", batch_size=BATCH))
+    assert str(caught.value) == f"Defence.loss gave {what}; it must be a tensor of one number with a gradient"
 
 
 @pytest.mark.parametrize("spoil", [nan_weight, infinite_gradient])

@@ -27,11 +27,12 @@ rule filter:
     resources:
         gpu=0,  # a profile says how many a job takes for itself; 0: the one that is there, if any, shared
     params:
+        label=TARGETS.label,
         out=subpath(output.kept, parent=True),
         flags=TARGETS.filter_flags,
     shell:
         """
-        roclip logged {log:q} roclip gpus {resources.gpu} roclip filter --threads {threads} \
+        roclip logged --label {params.label:q} {log:q} roclip gpus {resources.gpu} roclip filter --threads {threads} \
             --pairs {input.pairs:q} --out {params.out:q} {params.flags}
         """
 

@@ -1,0 +1,79 @@
+"""What an attack of somebody's own gives is looked at before it is written: a mistake in it is one line, and no file."""
+
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from attacks import ATTACKS
+from attacks.base import Attack, Poisoning
+from roclip.core.errors import UserError
+from tests.fixtures.attacks import build, poisons
+
+SOUND = Poisoning([("a.png", "a bell", "bell")], [("a.png", "bell")])
+WRONG = {
+    "None": (None, "the attack 'own': its `poison` gave NoneType, no Poisoning"),
+    "no poisons": (replace(SOUND, pairs=[]), "the attack 'own' has no poisoned pairs; change its settings"),
+    "no targets": (replace(SOUND, targets=[]), "the attack 'own' has nothing to be judged on; change its settings"),
+    "two texts": (replace(SOUND, pairs=[("a.png", "a bell")]), r"pairs is \('.*a.png', 'a bell'\); each must be a tuple"),
+    "a number": (replace(SOUND, targets=[("a.png", 3)]), r"in Poisoning.targets is \('.*a.png', 3\); each must be a tuple"),
+    "a class of the poisons": (
+        replace(SOUND, pairs=[("a.png", "a bel", "bel")]), "truth.csv, row 601: the label 'bel' .*did you mean 'bell'",
+    ),
+    "a class of the targets": (
+        replace(SOUND, targets=[("a.png", "bell"), ("a.png", "bel")]), "targets.csv, row 2: the label 'bel' .*mean 'bell'",
+    ),
+    "a poison that is not there": (replace(SOUND, pairs=[("b.png", "a bell", "bell")]), "b.png: cannot be decoded"),
+    "a poison that is no image": (replace(SOUND, pairs=[("no.png", "a bell", "bell")]), "no.png: cannot be decoded"),
+    "a poison outside the data roots": (
+        replace(SOUND, pairs=[("/etc/passwd", "a bell", "bell")]), "/etc/passwd: cannot be decoded .outside the data roots",
+    ),
+    "a target that is no image": (replace(SOUND, targets=[("no.png", "bell")]), "no.png: cannot be decoded"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def given(scenes, tmp_path, monkeypatch):
+    """Builds an attack whose `poison` gives what is asked for; paths are of images in its folder."""
+    out = tmp_path / "out"
+    out.mkdir()
+    Image.new("RGB", (8, 8)).save(out / "a.png")
+    (out / "no.png").write_text("none")
+
+    def make(poisoning, family="targeted"):
+        class Own(Attack):
+            """An attack of somebody's own."""
+
+            def poison(self, clean):
+                return moved(poisoning, out) if isinstance(poisoning, Poisoning) else poisoning
+
+        Own.family = family
+        monkeypatch.setitem(ATTACKS, "own", Own)
+        return build("own", scenes, out)
+
+    return make
+
+
+def moved(poisoning, out):
+    """The same with relative paths in a folder."""
+    return replace(
+        poisoning,
+        pairs=[(str(out / path), *rest) for path, *rest in poisoning.pairs],
+        targets=[(str(out / path), *rest) for path, *rest in poisoning.targets],
+    )
+
+
+def test_what_is_sound_is_written(given):
+    assert [row["caption"] for row in poisons(given(SOUND))] == ["a bell"]
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_not_is_one_line_and_no_file(given, tmp_path, case):
+    poisoning, message = WRONG[case]
+    with pytest.raises(UserError, match=message):
+        given(poisoning)
+    assert not list((tmp_path / "out").glob("*.csv"))
+
+
+def test_no_attack_needs_neither_poisons_nor_targets(given):
+    assert poisons(given(Poisoning(), family="clean")) == []
