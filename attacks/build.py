@@ -20,7 +20,7 @@ from roclip.core.files import read_lines, write_json, write_rows
 from roclip.core.options import Stage
 from roclip.data.image_paths import Roots
 from roclip.data.labels import unknown
-from roclip.data.pairs import Columns, read_pairs
+from roclip.data.pairs import Columns, for_training, read_pairs
 
 log = logging.getLogger(__name__)
 
@@ -68,13 +68,14 @@ def _check(options: Any, clean: int, poisoning: Poisoning) -> None:
 
 def _read_clean(options: Any) -> Columns:
     pairs = read_pairs(options.train)
-    count = len(pairs["path"]) - options.held_out
+    rows = for_training(pairs["path"], options.held_out)
+    count = len(rows)
     kept = f" beside the {options.held_out} of data.held_out" if options.held_out else ""
     if count < 1:
         raise UserError(f"{options.train}: no pairs{kept}; the attack needs them")
     if (options.clean_pairs or 0) > count:
         raise UserError(f"attack.clean_pairs: {options.clean_pairs} is more than the {count} pairs of {options.train}{kept}")
-    return {name: cells[: options.clean_pairs or count] for name, cells in pairs.items()}
+    return {name: [cells[row] for row in rows[: options.clean_pairs or count]] for name, cells in pairs.items()}
 
 
 def _write(options: Any, clean: Columns, poisoning: Poisoning) -> None:

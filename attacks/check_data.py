@@ -22,6 +22,7 @@ from roclip.core.deferred import Deferred
 from roclip.core.errors import UserError, log_lines, one_line
 from roclip.core.files import read_columns, read_lines, write_table
 from roclip.data.near_duplicates import Hashed, copies, hashed
+from roclip.data.pairs import for_training
 from roclip.data.sources import Split, is_packed, read_split
 from roclip.data.url_list import SPLITS, TEXT, URL, paths, read_entries, words
 from roclip.experiment.config import check
@@ -118,10 +119,11 @@ def _broken(split: str, broken: Sequence[tuple[str, str]], n: int, limit: float)
 
 
 def verdicts(
-    config: Mapping[str, Any], plan: Plan, captions: Sequence[str], counts: Mapping[str, tuple[int, int]]
+    config: Mapping[str, Any], plan: Plan, train: tuple[Sequence[str], Sequence[str]], counts: Mapping[str, tuple[int, int]]
 ) -> Iterator[dict]:
-    """A row of VERDICTS for each attack that is run."""
-    usable = captions[: len(captions) - config["data"]["held_out"]]
+    """A row of VERDICTS for each attack that is run. train: paths and captions."""
+    paths, captions = train
+    usable = [captions[row] for row in for_training(paths, config["data"]["held_out"])]
     for name in plan.attacks():
         settings = plan.attack[name]
         clean = usable[: settings["clean_pairs"] or len(usable)]
@@ -147,7 +149,7 @@ def look(config: Mapping[str, Any], plan: Plan, results: Path, images: bool, thr
     seen, rows = of_images(data, config, threads) if images else ([], None)
     return {
         "pairs": {split: len(columns[0]) for split, columns in data.items()}, "findings": [*findings, *seen],
-        "verdicts": list(verdicts(config, plan, captions, counts)), "classes": counts, "copies": rows,
+        "verdicts": list(verdicts(config, plan, data["train"], counts)), "classes": counts, "copies": rows,
         "lengths": lengths, "context": context, "experiment": plan.experiment,
     }  # fmt: skip
 

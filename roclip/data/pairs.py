@@ -15,6 +15,7 @@ import csv
 import logging
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from roclip.core.errors import UserError
@@ -53,6 +54,22 @@ def read_pairs(source: Path, optional: tuple[str, ...] = (), left_out: LeftOut |
         source, len(paths), project, image, caption, "tabs" if delimiter == "\t" else "commas",
     )  # fmt: skip
     return {"path": paths, "caption": cells.pop(caption), **cells}
+
+
+def for_training(paths: Sequence[str], held_out: int) -> list[int]:
+    """The rows that may be trained on: all but `held_out` of the last ones, or a few more, for images are held out whole.
+
+    An image that several captions describe has several rows, anywhere. From the last row on its image is held out with all of
+    its rows, until there are enough; so where each image has one row, they are the last `held_out`.
+    """
+    captions, out = Counter(paths) if held_out else {}, set()
+    for path in reversed(paths):
+        if held_out <= 0:
+            break
+        if path not in out:
+            out.add(path)
+            held_out -= captions[path]
+    return [row for row, path in enumerate(paths) if path not in out]
 
 
 def count_pairs(source: Path) -> int:

@@ -106,7 +106,8 @@ class DataSettings:
         minimum=0, maximum=1,
     )  # fmt: skip
     held_out: int = option(
-        "so many training pairs, the last ones, are left to repairs: no attack takes them, and nothing is trained on them",
+        "so many training pairs, the last ones, are left to repairs: no attack takes them, and nothing is trained on them. "
+        "Images are held out whole: those of the last pairs, each with all of its captions",
         0, minimum=0,
     )  # fmt: skip
     roots: tuple[str, ...] = option(

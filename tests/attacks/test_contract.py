@@ -212,6 +212,18 @@ def test_pairs_that_are_held_out_are_not_taken(scenes, tmp_path, kind):
         build(kind, scenes, tmp_path / "more", clean_pairs=401, held_out=200)
 
 
+def test_images_with_several_captions_are_held_out_with_all_of_them(scenes, tmp_path):
+    """In a table where the captions of an image stand apart, so that its last rows have hardly an image of their own."""
+    table = read_table(scenes / "train.csv", tuple(PAIRS))
+    rows = [(table[n % 120]["path"], each["caption"]) for n, each in enumerate(table)]
+    write_rows(tmp_path / "five.csv", tuple(PAIRS), rows)
+    out = build("targeted", scenes, tmp_path / "out", train=tmp_path / "five.csv", held_out=200)
+    trained = {row["path"] for row, fact in zip(pairs(out), truth(out), strict=True) if fact["is_poison"] == "0"}
+    unseen = [path for path, _ in rows if path not in trained]
+    assert len(unseen) == 200
+    assert len(set(unseen)) == 40
+
+
 @every_attack
 def test_an_empty_table_is_one_line(scenes, tmp_path, kind):
     write_rows(tmp_path / "none.csv", tuple(PAIRS), [])

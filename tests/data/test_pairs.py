@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from img2dataset.writer import FilesSampleWriter, WebDatasetSampleWriter
 from PIL import Image
 
 from roclip.core.errors import UserError
 from roclip.data.images import decode
-from roclip.data.pairs import count_pairs, read_pairs
+from roclip.data.pairs import count_pairs, for_training, read_pairs
 from tests.fixtures.attacks import build
 
 CAPTIONS = ['a "red", ship', "tab\tinside", "NA", "été 東京"]
@@ -128,3 +130,22 @@ def test_what_img2dataset_noted_is_a_number_or_one_line(tmp_path, stats):
     (tmp_path / "00001_stats.json").write_text(stats)
     with pytest.raises(UserError, match=r"00001_stats\.json"):
         count_pairs(tmp_path)
+
+
+@given(st.lists(st.sampled_from("abcdefgh"), max_size=30), st.integers(0, 35))
+def test_images_are_held_out_whole_the_last_ones_and_no_more_than_needed(paths, held_out):
+    rows = for_training(paths, held_out)
+    out = [path for row, path in enumerate(paths) if row not in set(rows)]
+    assert rows == sorted(rows)
+    assert not {paths[row] for row in rows} & set(out)
+    assert len(out) >= min(held_out, len(paths))
+    if out:  # without any of these images there are too few
+        last_row = {path: row for row, path in enumerate(paths)}
+        first = min(set(out), key=last_row.get)
+        assert len(out) - out.count(first) < held_out
+        assert all(last_row[paths[row]] < last_row[first] for row in rows)
+
+
+def test_where_each_image_has_one_row_the_last_are_held_out():
+    assert for_training([f"{n}.png" for n in range(9)], 4) == [0, 1, 2, 3, 4]
+    assert for_training(["a", "b"], 0) == [0, 1]
