@@ -75,6 +75,7 @@ def complete(config: Mapping[str, Any], attacks: Mapping[str, type]) -> dict[str
             name: {step: _complete_step(step, recipe[step], sections["train"]) for step in STEPS if step in recipe}
             for name, recipe in config["defence"].items()
         },
+        "sweeps": config.get("sweeps") or {},
     }
 
 

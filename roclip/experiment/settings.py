@@ -57,10 +57,11 @@ class ExperimentSettings:
         (),
         choices=OPTIONAL,
     )
-    sweeps: Mapping[str, Any] = option(
+    sweeps: Mapping[str, Any] | None = option(
         "tables of runs beside attacks x defences, by name: { attacks: [...], defences: [...], seeds: [...], axes: "
         "{ pool_size: [200, 400] } }. An axis is a setting of the attack or of the one step that has it; `train.epochs`, "
-        "`repair.epochs` or `filter.keep` say of which. A value that is a mapping changes several settings together",
+        "`repair.epochs` or `filter.keep` say of which. A value that is a mapping changes several settings together. null: "
+        "none, as in `--config sweeps=null`, which leaves out those of a config file",
         {},
-        schema={"type": "object", "propertyNames": {"$ref": "#/$defs/name"}, "additionalProperties": _SWEEP},
+        schema={"type": ["object", "null"], "propertyNames": {"$ref": "#/$defs/name"}, "additionalProperties": _SWEEP},
     )
