@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 
 from roclip.core.columns import HISTORY, MODEL
@@ -15,6 +16,7 @@ from roclip.defences import TRAININGS
 from roclip.reporting.figures import FIGURES, figures_of
 from roclip.reporting.figures.base import read, read_results
 from roclip.reporting.figures.draw import FigureOptions, run
+from roclip.reporting.figures.style import STYLE, grid, legend_below, mark
 from roclip.reporting.figures.telemetry import panels_of
 from tests.conftest import ROOT
 from tests.fixtures.experiment import EPOCHS, NOTING, made_up, made_up_plan, point
@@ -139,3 +141,23 @@ def test_results_without_rows_are_an_error(experiment):
     path.write_text(path.read_text().splitlines()[0] + "\n")
     with pytest.raises(UserError, match=r"results\.csv: no rows"):
         read_results(experiment)
+
+
+def test_checkpoints_can_be_told_apart_by_their_markers():
+    kinds = ["last_clip", "last_matching", "last_low_rate", "last_mixed", "last_unimodal", "last_repair"]
+    looks = [mark("red", kind, kinds) for kind in kinds]
+    assert len({(look["marker"], look["mfc"]) for look in looks}) == 6
+    assert {look["color"] for look in looks} == {"red"}
+
+
+def test_a_long_legend_takes_nothing_from_the_panels():
+    def height_of_panel(entries):
+        with plt.rc_context(STYLE):
+            figure, (axis,) = grid(1, 4, 3)
+            legend_below(figure, [plt.Line2D([], [], label=str(n)) for n in range(entries)], 2)
+            figure.canvas.draw()
+            height = axis.get_window_extent().height
+            plt.close(figure)
+            return height
+
+    assert height_of_panel(16) > 0.95 * height_of_panel(4)

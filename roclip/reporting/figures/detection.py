@@ -14,10 +14,10 @@ from roclip.reporting.figures.style import (
     MARKERS,
     beside,
     empty,
-    fill,
     grid,
     label_edges,
     legend_below,
+    mark,
     palette,
     whole_epochs,
 )  # fmt: skip
@@ -73,17 +73,15 @@ def at_the_end(rows: pd.DataFrame, detectors: Sequence[str]) -> plt.Figure:
             place = (models.index((row["defence"], row["checkpoint"])) + 0.5) / len(models) - 0.5
             colour = colours[row["defence"]]
             y = detectors.index(row["detector"]) + 0.8 * place
-            point(axis, row, y, color=colour, mfc=fill(colour, row["checkpoint"], checkpoints))
+            point(axis, row, y, **mark(colour, row["checkpoint"], checkpoints))
     axes[0].set_yticks(range(len(detectors)), detectors)
     axes[0].set_ylim(len(detectors) - 0.5, -0.5)
     axes[0].set_xlim(lowest(rows), 1.12)  # room for the numbers
     axes[0].set_xticks([tick / 10 for tick in range(0, 11, 2) if tick / 10 >= axes[0].get_xlim()[0]] + [CHANCE])
     label_edges(axes, LABEL, "")
     handles = [
-        plt.Line2D([], [], color=colours[d], marker="o", ls="", mfc=fill(colours[d], c, checkpoints),
-                   label=f"{d}, {checkpoint_label(c)}")
-        for d, c in models
-    ]  # fmt: skip
+        plt.Line2D([], [], ls="", label=f"{d}, {checkpoint_label(c)}", **mark(colours[d], c, checkpoints)) for d, c in models
+    ]
     legend_below(figure, [*handles, chance_handle()], 3 if len(attacks) > 1 else 1)
     return figure
 
@@ -93,7 +91,7 @@ def point(axis: plt.Axes, row: dict, y: float, **look: Any) -> None:
     value, low, high = (row[f"auroc{end}"] for end in ("", "_low", "_high"))
     several = row["seeds"] > 1
     axis.errorbar(
-        value, y, xerr=[[value - low], [high - value]] if several else None, marker="o", ms=5, capsize=2,
+        value, y, xerr=[[value - low], [high - value]] if several else None, ms=5, capsize=2,
         label=f"{row['detector']} {row['defence']} {row['checkpoint']}", **look,
     )  # fmt: skip
     beside(axis, f"{value:.2f}", high if several else value, y, right=6)

@@ -82,7 +82,7 @@ def equal_accuracy(history: pd.DataFrame, panels: Panels, floor: float, common: 
     if rows.empty:
         return empty("No epoch was judged on an attack")
     looks = looks_of(list(dict.fromkeys(rows.defence)))
-    figure, axes = grid(len(panels), 3.4, 3, sharex=True, sharey=True)
+    figure, axes = grid(len(panels), 3.4 if len(panels) > 1 else 5.6, 3, sharex=True, sharey=True)
     for axis, (title, attack) in zip(axes, panels.items(), strict=True):
         axis.set_title(title)
         for defence, its in rows[rows.attack == attack].groupby("defence", sort=False):
@@ -95,7 +95,7 @@ def equal_accuracy(history: pd.DataFrame, panels: Panels, floor: float, common: 
     handles = [plt.Line2D([], [], label=defence, **look) for defence, look in looks.items()]
     if common:
         handles.append(plt.Line2D([], [], color="0.45", ls=":", lw=1, label="accuracy that all reach"))
-    legend_below(figure, handles, min(len(panels) + 1, 3))
+    legend_below(figure, handles, 3)
     return figure
 
 

@@ -54,6 +54,12 @@ def fill(colour: str, checkpoint: str, checkpoints: Sequence[str]) -> Any:
     return (colour, "white", (colour, 0.35))[min(checkpoints.index(checkpoint), 2)]
 
 
+def mark(colour: str, checkpoint: str, checkpoints: Sequence[str]) -> dict[str, Any]:
+    """The marker of a checkpoint, where markers say nothing else: circles full and hollow, then squares, and so on."""
+    place = checkpoints.index(checkpoint)
+    return {"color": colour, "marker": MARKERS[place // 2 % len(MARKERS)], "mfc": "white" if place % 2 else colour}
+
+
 def grid(panels: int, width: float, height: float, **shared: bool) -> tuple[plt.Figure, list[plt.Axes]]:
     """A figure with so many panels of width x height inches, at most WIDEST in a row; what is left of the last row is blank."""
     rows = math.ceil(panels / WIDEST)
@@ -92,6 +98,10 @@ def beside(axis: plt.Axes, text: str, x: float, y: float, right: int = 3, colour
 
 
 def legend_below(figure: plt.Figure, handles: list, columns: int) -> None:
+    """A legend for which the figure grows, so that its panels keep their size: two rows of it have room as it is."""
+    more = math.ceil(len(handles) / columns) - 2
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.19 * max(0, more))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)))
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roclip.core.deferred import Deferred
 from roclip.core.words import checkpoint_label
 from roclip.reporting.figures.base import Figure, checkpoints_of, models_of, plain, plain_runs, read_results
-from roclip.reporting.figures.style import beside, empty, fill, legend_below, palette
+from roclip.reporting.figures.style import beside, empty, legend_below, mark, palette
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,16 +53,14 @@ def utility(results: pd.DataFrame, baseline: str) -> plt.Figure:
     for axis, (measure, title) in zip(axes, MEASURES.items(), strict=True):
         for y, row in lines:
             colour, reference = colours[row["defence"]], reference_of(rows, row, baseline, measure)
-            point(axis, y, row, measure, reference, color=colour, mfc=fill(colour, row["checkpoint"], checkpoints))
+            point(axis, y, row, measure, reference, **mark(colour, row["checkpoint"], checkpoints))
             priced |= reference == reference
         finish(axis, title)
     axes[0].set_yticks(list(middles.values()), [f"trained on\n{attack}" for attack in middles])
     axes[0].set_ylim(lines[-1][0] + 1, -1)
     handles = [
-        plt.Line2D([], [], color=colours[d], marker="o", ls="", mfc=fill(colours[d], c, checkpoints),
-                   label=f"{d}, {checkpoint_label(c)}")
-        for d, c in models
-    ]  # fmt: skip
+        plt.Line2D([], [], ls="", label=f"{d}, {checkpoint_label(c)}", **mark(colours[d], c, checkpoints)) for d, c in models
+    ]
     if priced:
         label = f"with the number in brackets:\nprice against {baseline}, points"
         handles.append(plt.Line2D([], [], color="0.5", lw=1, label=label))
@@ -90,18 +88,18 @@ def reference_of(rows: pd.DataFrame, row: dict, baseline: str, measure: str) -> 
     return tables.at(dict(zip(found.checkpoint, found[measure], strict=True)), row["checkpoint"])
 
 
-def point(axis: plt.Axes, y: float, row: dict, measure: str, reference: float, color: str, mfc: str) -> None:
+def point(axis: plt.Axes, y: float, row: dict, measure: str, reference: float, **look: Any) -> None:
     """An accuracy with its spread over seeds, the line from its reference, and the number."""
     value, spread, reference = 100 * row[measure], 100 * row[f"{measure}_sd"], 100 * reference
     if np.isnan(value):
         return
     text = f"{value:.1f}"
     if not np.isnan(reference):
-        axis.plot([reference, value], [y, y], color=color, lw=1, alpha=0.6, zorder=1)
+        axis.plot([reference, value], [y, y], color=look["color"], lw=1, alpha=0.6, zorder=1)
         text += f" ({value - reference:+.1f})".replace("-", "−")
     axis.errorbar(
-        value, y, xerr=None if np.isnan(spread) else spread, color=color, mfc=mfc, marker="o", ms=6, capsize=2,
-        label=f"{row['defence']} {row['checkpoint']}",
+        value, y, xerr=None if np.isnan(spread) else spread, ms=6, capsize=2,
+        label=f"{row['defence']} {row['checkpoint']}", **look,
     )  # fmt: skip
     beside(axis, text, np.nanmax([value, value + spread, reference]), y, right=7)
 
