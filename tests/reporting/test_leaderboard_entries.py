@@ -8,7 +8,8 @@ import pytest
 
 from roclip.core.errors import UserError
 from roclip.reporting.board.entries import read_entries, read_entry
-from roclip.reporting.leaderboard import main
+from roclip.reporting.leaderboard import FOLDER, main
+from tests.conftest import ROOT
 from tests.fixtures.hostile_tables import REFUSED
 from tests.fixtures.leaderboard import full, picture, row, write
 
@@ -136,3 +137,10 @@ def test_texts_are_one_line_whatever_they_hold(tmp_path):
     (found,) = read_entry(write(tmp_path, row(defence="a\nb\u202e", model="=1+1")))
     assert found["defence"] == r"a\nb\u202e"
     assert found["model"] == "=1+1"
+
+
+def test_the_files_of_this_repository_are_whole_and_each_is_of_a_config_that_is_there():
+    rows = read_entries(ROOT / FOLDER)
+    assert rows
+    assert all((ROOT / each["config"]).is_file() for each in rows)
+    assert all("-dirty" not in each["commit"] for each in rows)
