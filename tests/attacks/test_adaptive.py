@@ -13,7 +13,7 @@ from attacks.bridge import bridged, first_named
 from attacks.flood import copies
 from attacks.typical import typical
 from roclip.core.errors import UserError
-from roclip.core.files import read_lines, write_rows
+from roclip.core.files import read_lines, read_table, write_rows
 from roclip.data.images import decode
 from tests.conftest import SCENES
 from tests.fixtures import attacks
@@ -59,12 +59,13 @@ def test_a_bridge_has_the_targets_of_targeted_where_all_captions_name_a_class(sc
 
 
 def test_a_bridge_begins_at_images_whose_caption_names_a_class_only(scenes, tmp_path):
-    write_rows(tmp_path / "few.csv", ("path", "caption"), [("a.png", "nothing"), ("b.png", "a bell"), ("c.png", "a mushroom")])
+    a, b, c, *_ = (row["path"] for row in read_table(scenes / "validation.csv", ("path",)))
+    write_rows(tmp_path / "few.csv", ("path", "caption"), [(a, "nothing"), (b, "a bell"), (c, "a mushroom")])
     given = {"validation": tmp_path / "few.csv", "adversary_classes": ("mushroom", "kite")}
     for seed in range(5):
         out = build("bridge", scenes, tmp_path / "out", seed, targets=1, **given)
-        assert [row["path"] for row in evaluation_set(out)] == ["b.png"]
-    write_rows(tmp_path / "few.csv", ("path", "caption"), [("a.png", "nothing")])
+        assert [row["path"] for row in evaluation_set(out)] == [b]
+    write_rows(tmp_path / "few.csv", ("path", "caption"), [(a, "nothing")])
     with pytest.raises(UserError, match=r"few\.csv has no image left whose caption names a class but not 'mushroom'"):
         build("bridge", scenes, tmp_path / "out", targets=1, **given)
 

@@ -208,14 +208,6 @@ def test_a_mistake_is_one_line_that_names_the_key(key, value, message):
     assert len(str(caught.value)) < 6000
 
 
-def test_the_sweeps_of_a_config_can_be_left_out():
-    swept = changed("sweeps.pool", sweep(axes={"pool_size": [400]}))
-    assert check(swept, ATTACKS)[1].sweeps.keys() == {"pool"}
-    config, plan = check(swept | {"sweeps": None}, ATTACKS)
-    assert config["sweeps"] == plan.sweeps == {}
-    assert plan.runs == check(CONFIG, ATTACKS)[1].runs
-
-
 def test_controls_need_not_be_run_but_the_plan_knows_them():
     planned = check(changed("controls", ["half", "clip_augmented"]), ATTACKS)[1]
     assert planned.controls == ["half", "clip_augmented"]

@@ -9,9 +9,9 @@ import pytest
 from attacks import ATTACKS
 from roclip.core.errors import UserError
 from roclip.experiment import sweeps as planning
-from roclip.experiment.config import complete
+from roclip.experiment.config import check, complete
 from roclip.experiment.plan import Plan, Point, Step, base, read_plan, write_plan
-from tests.fixtures.configs import CONFIG
+from tests.fixtures.configs import CONFIG, changed
 
 RECIPES = {
     "clip": {"train": {"kind": "clip"}},
@@ -43,6 +43,12 @@ def test_without_sweeps_every_attack_meets_every_defence():
     assert plan.defences() == ["clip", "roclip"]
     assert plan.family["patch"] == plan.family["label_consistent"] == "backdoor"
     assert (plan.family["targeted"], plan.family["clean"]) == ("targeted", "clean")
+
+
+def test_the_sweeps_of_a_config_can_be_left_out():
+    config, plan = check(changed("sweeps", None), ATTACKS)
+    assert config["sweeps"] == plan.sweeps == {}
+    assert plan.runs == check(CONFIG, ATTACKS)[1].runs
 
 
 def test_a_value_of_the_base_is_the_base_and_no_run_is_made_twice():
