@@ -42,7 +42,7 @@ def infinite_gradient(training) -> None:
 UNUSABLE = {
     "a tensor of shape (16,)": lambda loss: loss.repeat(BATCH),
     "a tensor without a gradient": torch.Tensor.detach,
-    "float": float,
+    "float": torch.Tensor.item,
     "NoneType": lambda loss: None,
 }
 
