@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from torch.nn.functional import normalize
 
-from roclip.core.errors import UserError
+from roclip.core.errors import UserError, first_line
 from roclip.core.options import option, same_option
 from roclip.core.randomness import numpy_generator
 from roclip.data.images import Intake
@@ -78,9 +78,16 @@ def encoded(options: SeenOptions, pairs: InOrder, weights: Path, intake: Intake)
 def scores_of(name: str, scoring: Filter, pairs: Shuffled) -> np.ndarray:
     """How suspicious each pair is: (n,). name: such as `the filter 'slof'`.
 
-    Raises UserError for scores that are no numbers, too few, too many, NaN or infinite.
+    Raises UserError for scores that are no numbers, too few, too many, NaN or infinite, and for code that takes features which
+    it did not ask for.
     """
-    found, count = scoring.scores(pairs), len(pairs.captions)
+    count = len(pairs.captions)
+    try:
+        found = scoring.scores(pairs)
+    except (AttributeError, TypeError) as error:
+        if scoring.needs_model:
+            raise
+        raise UserError(f"{name} sees no features unless its class sets needs_model = True: {first_line(error)}") from error
     try:
         scores = np.asarray(found, float)
     except (TypeError, ValueError):

@@ -180,6 +180,7 @@ def of_own(scores):
         ),
         (None, "the filter 'own' gave None for 136 pairs; it must give one score for each, of shape (136,)"),
         (["high"] * 136, "the filter 'own': its scores are no numbers"),
+        (np.ones(136), "the filter 'own': all 136 scores are equal, so none says which pairs to remove"),
     ],
 )
 def test_scores_that_cannot_be_compared_are_one_line(few, scenes, tmp_path, monkeypatch, scores, message):
@@ -187,4 +188,17 @@ def test_scores_that_cannot_be_compared_are_one_line(few, scenes, tmp_path, monk
     with pytest.raises(UserError) as caught:
         filtering.run(filter_options(few, scenes, tmp_path, "own"))
     assert str(caught.value) == message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_filter_that_takes_features_says_that_it_needs_a_model(few, scenes, tmp_path, monkeypatch):
+    class Own(Filter):
+        """Takes what it did not ask for."""
+
+        def scores(self, pairs):
+            return pairs.image_features.sum(axis=1)
+
+    monkeypatch.setitem(FILTERS, "own", Own)
+    with pytest.raises(UserError, match=r"^the filter 'own' sees no features unless its class sets needs_model = True: '"):
+        filtering.run(filter_options(few, scenes, tmp_path, "own"))
     assert not list(tmp_path.iterdir())
