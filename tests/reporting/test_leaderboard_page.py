@@ -23,7 +23,7 @@ class Page(HTMLParser):
         self.articles: dict[str, str] = {}
         self.lines: list[str] = []
         self.inside = ""
-        self.feed(text)
+        self.feed(text.replace("<wbr>", ""))  # where a line may break
 
     def handle_starttag(self, tag, attributes):
         self.elements.append((tag, dict(attributes)))

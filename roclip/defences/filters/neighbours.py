@@ -125,12 +125,16 @@ class KDistance(Neighbours):
 class Slof(Neighbours):
     """Removes the pairs with the largest local outlier factor (Schubert et al. 2014): the mean of d_k(x) / d_k(o)."""
 
+    label: ClassVar[str] = "SLOF"
+
     def score(self, near: Near, around: Near) -> Tensor:
         return (near.distances[:, -1:] / around.distances[:, -1].clamp(min=TINY)[near.places]).mean(dim=1)
 
 
 class Lid(Neighbours):
     """Removes the pairs around whose image the local intrinsic dimension is largest (Amsaleg et al. 2015)."""
+
+    label: ClassVar[str] = "LID"
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(Neighbours.Settings):
@@ -142,6 +146,8 @@ class Lid(Neighbours):
 
 class Dao(Neighbours):
     """Removes the dimensionality-aware outliers (Anderberg et al. 2024), by the mean of LID(o) log(d_k(x) / d_k(o))."""
+
+    label: ClassVar[str] = "DAO"
 
     def score(self, near: Near, around: Near) -> Tensor:
         ratios = near.distances[:, -1:].clamp(min=TINY) / around.distances[:, -1].clamp(min=TINY)[near.places]
