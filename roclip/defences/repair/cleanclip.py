@@ -25,7 +25,8 @@ class CleanCLIP(Repair):
         in_modal_weight: float = option("weight of the losses within images and within captions", 1.0, minimum=0)
 
     def phases(self, epoch: int) -> list[Phase]:
-        return [Phase(self.kind(epoch), views=(False, True))]
+        """`augment_images` and `augment_captions` are of the pairs that the CLIP loss sees; the second view is augmented anyway."""
+        return [Phase(self.kind(epoch), views=(None, True))]
 
     def loss(self, batch: Batch, kind: str) -> Tensor:
         """Gradients flow through both views; within a modality only rows are classified, as in the authors' code."""

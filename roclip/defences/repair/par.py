@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from roclip.core.deferred import Deferred
 from roclip.core.options import option
-from roclip.defences.base import Batch, Phase, Trainer
+from roclip.defences.base import Batch, Trainer
 from roclip.defences.loss import clip_loss
 from roclip.defences.repair.base import Repair
 
@@ -35,6 +35,8 @@ class PAR(Repair):
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(Repair.Settings):
+        augment_images: bool = option("augment the images, anew each epoch", True)
+        augment_captions: str = option("augment the captions", "each_epoch", choices=("never", "once", "each_epoch"))
         tau: float = option("mean squared distance of features beyond which nothing pushes", 2.15, above=0, maximum=4)
 
     def __init__(self, settings: Settings, trainer: Trainer) -> None:
@@ -42,11 +44,8 @@ class PAR(Repair):
         self.teacher = copy.deepcopy(trainer.model).eval().requires_grad_(False)
         self.distances = torch.zeros(3, dtype=torch.float64, device=trainer.device)  # of images, of captions, batches
 
-    def phases(self, epoch: int) -> list[Phase]:
-        """As in the authors' code, the model and its teacher see the same augmented view."""
-        return [Phase(self.kind(epoch), views=(True,))]
-
     def loss(self, batch: Batch, kind: str) -> Tensor:
+        """The model and its teacher see the same augmented view, as in the authors' code."""
         trainer = self.trainer
         images, captions = trainer.encode_images(batch), trainer.encode_captions(batch)
         with torch.no_grad():
