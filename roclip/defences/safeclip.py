@@ -37,6 +37,7 @@ class SafeCLIP(Defence):
     """Each modality alone first, then CLIP on the pairs that a mixture model takes for well matched, and ever more of them."""
 
     label: ClassVar[str] = "SafeCLIP"
+    on_the_way: ClassVar[tuple[str, ...]] = ("unimodal", "low_rate")
     telemetry_columns: ClassVar[Mapping[str, str]] = {
         "safe_pairs": "share of the pairs that are safe",
         "poisons_that_are_safe": "share of the poisoned pairs that are safe",

@@ -117,8 +117,9 @@ def save(training: Training, epoch: int, states: States) -> None:
     """Keep the weights, if they are to be kept; they say if they were resumed from another training."""
     options = training.options
     kind, *later = (training.defence.kind(e) for e in range(epoch, options.epochs + 1))
-    if kind not in later or options.keep_weights == "every_epoch":
-        name = f"{towers.EPOCH}{epoch}" if kind in later else f"last_{kind}"
+    judged = kind not in later and kind not in training.defence.on_the_way
+    if judged or options.keep_weights == "every_epoch":
+        name = f"last_{kind}" if judged else f"{towers.EPOCH}{epoch}"
         record = weights_record(options, training.config, epoch, {str(options.pairs): sha256(options.pairs)})
         record["arithmetic"] = training.runtime.arithmetic
         if training.ranks.count > 1 and batch_norms.depend_on_ranks(options):

@@ -144,6 +144,7 @@ def test_it_resumes_to_the_bit_in_every_phase(few, scenes, tmp_path, monkeypatch
     train.run(whole)
     resumed(monkeypatch, lambda: train.run(parts), step)
     assert outputs(parts.out) == outputs(whole.out)
+    assert [path.name for path in (whole.out / "weights").iterdir()] == ["last_mixed.safetensors"]  # the others only prepare
 
 
 def test_the_history_says_what_is_safe_and_how_much_of_it_is_poisoned(few, scenes, tmp_path):

@@ -25,7 +25,7 @@ class CleanCLIP(Repair):
         in_modal_weight: float = option("weight of the losses within images and within captions", 1.0, minimum=0)
 
     def phases(self, epoch: int) -> list[Phase]:
-        """`augment_images` and `augment_captions` are of the pairs that the CLIP loss sees; the second view is augmented anyway."""
+        """The settings say whether the pairs that the CLIP loss sees are augmented; the second view always is."""
         return [Phase(self.kind(epoch), views=(None, True))]
 
     def loss(self, batch: Batch, kind: str) -> Tensor:
