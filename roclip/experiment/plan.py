@@ -123,19 +123,16 @@ class Plan:
 
     def steps(self) -> list[str]:
         """`ATTACK/STEP/seedN` of every model that must exist, those on the way included."""
-        return list(
-            dict.fromkeys(
-                f"{its}/{step}/seed{seed}" for attack, defence, seed in self.runs for its, step in self._models(attack, defence)
-            )
-        )
+        models = [(*built_on, seed) for attack, defence, seed in self.runs for built_on in self.built_on(attack, defence)]
+        return list(dict.fromkeys(f"{attack}/{step}/seed{seed}" for attack, step, seed in models))
 
-    def _models(self, attack: str, model: str) -> Iterator[tuple[str, str]]:
+    def built_on(self, attack: str, model: str) -> Iterator[tuple[str, str]]:
         """Attack and step of the models that a model of an attack builds on, each after its own, and of itself."""
         step = self.models[model]
         if step.filter and (scorer := self.filters[step.filter].start_from):
-            yield from self._models(attack, scorer)
+            yield from self.built_on(attack, scorer)
         if step.start_from:
-            yield from self._models(step.start_attack or attack, step.start_from)
+            yield from self.built_on(step.start_attack or attack, step.start_from)
         yield attack, model
 
 

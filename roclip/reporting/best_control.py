@@ -3,8 +3,8 @@
 Whoever trains less is attacked less. `controls` in the config are defences that only train less, or without what the defence
 adds, such as half the epochs. A control counts against a defence where its zero-shot accuracy is not lower by more than two
 standard errors of the difference; the best control is the one of these with the lowest attack success. A repair needs a control
-that is a repair, as `finetune` is, and a filter one that filters, as `random` does: of others nothing is learned about what the
-step adds. A defence is said to defend where
+that is a repair, as `finetune` is, and a filter one that filters, as `random` does, among those that count: of others nothing
+is learned about what the step adds. A defence is said to defend where
 
 - its attack success is below that of every such control, each at the 5% level, so that no choice among controls can help it
   (an intersection-union test: the largest p value counts, and the number of controls needs no correction), and
@@ -38,13 +38,14 @@ STEPS = {"filter": "random_removal", "repair": "finetuned"}
 class Trial:
     """A defence, at a checkpoint, and the controls that count against it, the best first; p: see the top.
 
-    lacking: steps of its recipe that no control on its attack has.
+    lacking: steps of its recipe that none of these has. run: whether a control that was run has the first of them.
     """
 
     row: Row
     controls: list[Row]
     p: float
     lacking: list[str]
+    run: bool
 
 
 def against_controls(models: Models, plan: Plan, differences: Differences) -> Iterator[str]:
@@ -88,11 +89,12 @@ def _controls(models: Models, row: Row, names: Sequence[str]) -> list[Row]:
 
 def trial(row: Row, controls: Sequence[Row], differences: Differences, plan: Plan) -> Trial:
     """The controls that count, and the largest p value: 1 where one is not above the defence, NaN where one is not tested."""
-    had = {step for control in controls for step in _steps(plan, control)}
-    lacking = [step for step in _steps(plan, row) if step not in had]
     counting = sorted((c for c in controls if lead(row, c) <= ERRORS), key=lambda control: control["attack_success"])
+    had, run = ({step for control in its for step in _steps(plan, control)} for its in (counting, controls))
+    lacking = [step for step in _steps(plan, row) if step not in had]
     values = [_p(differences.get(key(control, row))) for control in counting]
-    return Trial(row, counting, nan if lacking or not values or any(map(isnan, values)) else max(values), lacking)
+    p = nan if lacking or not values or any(map(isnan, values)) else max(values)
+    return Trial(row, counting, p, lacking, bool({*lacking[:1]} & run))
 
 
 def _steps(plan: Plan, row: Row) -> list[str]:
@@ -137,10 +139,11 @@ def in_words(each: Trial, p: float, m: int) -> str:
     under = f"Under the {row['attack'].replace('_', '-')} attack no"
     if each.lacking:
         step = each.lacking[0]
-        return (
-            f"{under} control with a {step} was run beside {defence} {moment(row)}: whether it defends beyond an ordinary "
-            f"{step} cannot be told. Add one, such as {STEPS[step]}, to defences and to controls."
-        )
+        lack, told = f"{under} control with a {step}", f"whether it defends beyond an ordinary {step} cannot be told"
+        if each.run:
+            return f"{lack} that was run is as accurate as {defence} {moment(row)}: {told}."
+        added = f"Add one, such as {STEPS[step]}, to defences and to controls"
+        return f"{lack} was run beside {defence} {moment(row)}: {told}. {added}."
     if not each.controls:
         return (
             f"{under} control that was run is as accurate as {defence} "

@@ -110,6 +110,11 @@ def test_of_a_repair_or_filter_nothing_is_claimed_without_a_control_that_has_suc
     )
     alike = trained(defence="alike", hits=[16], zero_shot=[0.9])
     assert sentence(half, alike, ours, **plan).startswith("ours defends beyond the best control, ")
+    alike = trained(defence="alike", hits=[0], zero_shot=[0.8])  # as good a defence, and less accurate: it does not count
+    assert sentence(half, alike, ours, **plan) == (
+        f"Under the targeted attack no control with a {step} that was run is as accurate as ours at the last CLIP epoch: "
+        f"whether it defends beyond an ordinary {step} cannot be told."
+    )
 
 
 def test_a_higher_success_is_no_defence():

@@ -115,6 +115,17 @@ def test_the_cost_is_in_epochs_of_the_baseline(tmp_path):
     assert rows["images", "noting"]["cost"] == "7.50"  # three epochs of 2 s and three of 3 s, and one of clip takes 2 s
 
 
+def test_the_cost_has_the_training_on_another_attack_that_a_training_starts_from(tmp_path):
+    plan = made_up_plan(DEFENCES | {"tuned": "clip"})
+    plan.models["tuned"] = Step("tuned", "train", {"kind": "clip"}, start_from="clip", start_attack="images")
+    folder = finished(tmp_path / "made")
+    shutil.copytree(folder / "models/images/clip", folder / "models/copies/tuned")
+    costs = Costs(plan, folder)
+    assert costs.cost("copies", "tuned", [10]) == (12.0, "counted")
+    (folder / "models/images/clip/seed10/history.csv").unlink()
+    assert costs.cost("copies", "tuned", [10])[1] == ""
+
+
 def test_without_seconds_epochs_are_counted_but_not_those_of_a_repair(tmp_path):
     plan = made_up_plan(DEFENCES | {"repaired": "clip"})
     plan.models["repaired"] = Step("repaired", "repair", {"kind": "finetune"}, start_from="clip")

@@ -15,6 +15,7 @@ from roclip.core.columns import HISTORY, PACE
 from roclip.core.errors import UserError
 from roclip.core.files import read_table
 from roclip.core.words import PLAIN_KIND
+from roclip.defences import TRAININGS
 from roclip.experiment.plan import Plan
 
 MEASURED, COUNTED = "measured", "counted"
@@ -32,15 +33,18 @@ class Costs:
         measured = mean(self.seconds(attack, defence, seed) for seed in seeds) / unit
         if isfinite(measured) and measured > 0:
             return measured, MEASURED
-        steps = [step for step in self.plan.chain(defence) if step.stage != "filter"]
-        if any(step.stage == "repair" for step in steps):
+        if any(step.stage == "repair" for step in self.plan.chain(defence)):
             return nan, ""
-        counted = mean(sum(self.epochs(f"{attack}/{step.name}/seed{seed}") for step in steps) for seed in seeds)
-        return (counted, COUNTED) if counted else (nan, "")
+        counted = mean(sum(map(self.epochs, self.folders(attack, defence, seed))) for seed in seeds)
+        return (counted, COUNTED) if counted > 0 else (nan, "")
+
+    def folders(self, attack: str, defence: str, seed: int) -> list[str]:
+        """`ATTACK/STEP/seedN` of all trainings and repairs of a recipe, also of those on the pairs of another attack."""
+        return [f"{its}/{step}/seed{seed}" for its, step in dict.fromkeys(self.plan.built_on(attack, defence))]
 
     def seconds(self, attack: str, defence: str, seed: int) -> float:
         """Of all trainings and repairs of a recipe; NaN where an epoch's are not known."""
-        names = [f"{attack}/{step.name}/seed{seed}" for step in self.plan.chain(defence) if step.stage != "filter"]
+        names = self.folders(attack, defence, seed)
         return sum(sum(self.pace(name).values()) if len(self.pace(name)) == self.epochs(name) else nan for name in names)
 
     def clip_epoch(self, attack: str, seeds: Iterable[int]) -> float:
@@ -61,7 +65,9 @@ class Costs:
         except (UserError, ValueError):
             return {}
 
-    def epochs(self, model: str) -> int:
-        """Rows of the history; 0 of given weights, which have none."""
-        path = self.models / model / "history.csv"
-        return len(read_table(path, tuple(HISTORY))) if path.is_file() else 0
+    def epochs(self, model: str) -> float:
+        """Rows of the history; 0 of given weights, which have none; NaN where it is missing."""
+        step, path = self.plan.models[model.split("/")[1]], self.models / model / "history.csv"
+        if step.stage == "train" and not TRAININGS[step.settings["kind"]].trains:
+            return 0
+        return len(read_table(path, tuple(HISTORY))) if path.is_file() else nan
