@@ -2,9 +2,10 @@
 
 A repair that is tuned on one point can look better or worse than it is, for a higher rate lowers success and accuracy alike.
 So all variants of a recipe that sweeps make, such as several rates, are taken together, each after each of its epochs. Of these
-points, means over seeds, the front holds those than which none has a lower success at no less accuracy. Points are of the
-histories: accuracy is that on validation images. The best of many points was chosen after the fact: the next repair with the
-same settings need not be as good.
+points, means over the seeds that all variants have, the front holds those than which none has a lower success at no less
+accuracy. Clean pairs that are partly poisoned are another threat and no setting: such variants have a front of their own.
+Points are of the histories: accuracy is that on validation images. The best of many points was chosen after the fact: the next
+repair with the same settings need not be as good.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,16 +14,17 @@ from math import isnan, nan
 from statistics import mean
 from typing import Any
 
+from roclip.core.words import counted
 from roclip.experiment.plan import Plan, base
 from roclip.reporting.equal_accuracy import Point, main_kinds, number
 
 LOSSES = (0.03, 0.10)  # of the accuracy before the repair that may be lost (Goel et al., arXiv 2311.14948, have the same two)
 HEADINGS = (
-    "attack", "repair", "variants", "accuracy before", "success before",
+    "attack", "repair", "variants", "seeds", "accuracy before", "success before",
     *(f"lowest success where at most {loss:.0%} of the accuracy is lost" for loss in LOSSES),
 )  # fmt: skip
 Row = dict[str, Any]
-Repaired = tuple[str, str]  # attack and recipe without its variant
+Repaired = tuple[str, str]  # attack and recipe without its variant, but with its poisoned pairs
 
 
 @dataclass
@@ -31,6 +33,16 @@ class Front:
 
     points: dict[tuple[str, int], dict[str, Point]] = field(default_factory=dict)
     before: dict[str, Point] = field(default_factory=dict)
+
+    def keep_common_seeds(self) -> set[str]:
+        """Leave out the seeds that not every variant has, for other seeds are other attacks; those that are left."""
+        by_variant: dict[str, set[str]] = {}
+        for (variant, _), its in self.points.items():
+            by_variant.setdefault(variant, set()).update(its)
+        common = set.intersection(*by_variant.values())
+        found = {key: {seed: point for seed, point in its.items() if seed in common} for key, its in self.points.items()}
+        self.points = {key: its for key, its in found.items() if its}
+        return common
 
     def means(self) -> dict[tuple[str, int], Point]:
         return {key: middle(its.values()) for key, its in self.points.items()}
@@ -49,6 +61,12 @@ def on_front(point: Point, points: Iterable[Point]) -> bool:
     )  # fmt: skip
 
 
+def repair_of(plan: Plan, defence: str) -> str:
+    """The recipe of a repair, without its variant: `cleanclip`, or `cleanclip, 5 poisoned pairs`."""
+    poisoned = plan.models[defence].settings.get("poisoned_pairs", 0)
+    return f"{base(defence)}, {counted(poisoned, 'poisoned pair')}" if poisoned else base(defence)
+
+
 def fronts(plan: Plan, history: Sequence[Mapping[str, Any]]) -> dict[Repaired, Front]:
     """By attack and repair what it can reach; history: rows in the order of epochs. Epochs without a number are left out."""
     found: dict[Repaired, Front] = {}
@@ -62,11 +80,11 @@ def fronts(plan: Plan, history: Sequence[Mapping[str, Any]]) -> dict[Repaired, F
         if row["kind"] == mains[defence]:
             ends[attack, defence, seed] = point
         if plan.models[defence].stage == "repair":
-            its = found.setdefault((attack, base(defence)), Front())
+            its = found.setdefault((attack, repair_of(plan, defence)), Front())
             its.points.setdefault((defence, int(row["epoch"])), {})[seed] = point
     for (attack, _), front in found.items():
         origins = {plan.models[defence].start_from for defence, _ in front.points}
-        seeds = {seed for its in front.points.values() for seed in its}
+        seeds = front.keep_common_seeds()
         before = [(seed, ends.get((attack, str(origin), seed))) for origin in origins for seed in seeds]
         front.before = {seed: point for seed, point in before if point and len(origins) == 1}
     return found
@@ -94,6 +112,7 @@ def front_table(rows: Iterable[Mapping[str, str]]) -> list[list[str]]:
         [
             *repaired,
             str(len({row["defence"] for row in its})),
+            its[0]["seeds"],
             *(percent(its[0][name]) for name in ("accuracy_before", "success_before")),
             *(lowest(its, loss) for loss in LOSSES),
         ]

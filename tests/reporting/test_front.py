@@ -51,6 +51,21 @@ def test_points_are_means_over_seeds():
     assert rows[0]["accuracy_before"] == pytest.approx(0.55)
 
 
+def test_variants_are_compared_on_the_seeds_that_all_have():
+    more = [row for row in two_rates("2", 0.1) if row["defence"] != SLOW]
+    assert list(front_rows(PLAN, [*two_rates("1"), *more])) == list(front_rows(PLAN, two_rates("1")))
+
+
+def test_poisoned_pairs_among_the_clean_ones_are_no_setting_of_a_repair():
+    dirty = "fixed~poisoned_pairs~5"
+    plan = SimpleNamespace(
+        **vars(PLAN) | {"models": MODELS | {dirty: Step(dirty, "repair", {"poisoned_pairs": 5}, start_from="clip")}}
+    )
+    rows = list(front_rows(plan, [*two_rates(), *history(dirty, [(0.5, 0.0)], "1", "repair", "patch")]))
+    assert [row["repair"] for row in rows] == ["fixed"] * 5 + ["fixed, 5 poisoned pairs"]
+    assert [row["on_front"] for row in rows] == [1, 1, 0, 0, 1, 1]
+
+
 @given(st.lists(st.tuples(*[st.integers(0, 4)] * 2), min_size=1, max_size=8))
 def test_the_front_holds_what_nothing_dominates(points):
     best = {point for point in points if on_front(point, points)}
@@ -65,17 +80,19 @@ def cells(rows) -> list[list[str]]:
 
 
 def test_the_table_names_the_lowest_success_within_each_loss():
-    assert cells(front_rows(PLAN, two_rates())) == [["patch", "fixed", "2", "50.0", "100.0", "90.0 at 49.0", "10.0 at 45.0"]]
+    assert cells(front_rows(PLAN, two_rates())) == [
+        ["patch", "fixed", "2", "1", "50.0", "100.0", "90.0 at 49.0", "10.0 at 45.0"]
+    ]
 
 
 def test_where_every_epoch_loses_more_the_table_says_so():
     rows = [row for row in two_rates() if row["defence"] != SLOW]
-    assert cells(front_rows(PLAN, rows))[0][2:] == ["1", "50.0", "100.0", "no epoch", "10.0 at 45.0"]
+    assert cells(front_rows(PLAN, rows))[0][2:] == ["1", "1", "50.0", "100.0", "no epoch", "10.0 at 45.0"]
 
 
 def test_of_a_model_that_is_no_defence_of_the_experiment_nothing_is_said():
     rows = [row for row in two_rates() if row["defence"] != "clip"]
-    assert cells(front_rows(PLAN, rows)) == [["patch", "fixed", "2", "–", "–", "–", "–"]]
+    assert cells(front_rows(PLAN, rows)) == [["patch", "fixed", "2", "1", "–", "–", "–", "–"]]
 
 
 def test_without_repairs_there_is_neither_table_nor_figure():
