@@ -28,8 +28,10 @@ from attacks.findings import (
     number_of_poisons,
     rows_of,
     trigger,
+    trigger_in_context,
 )
 from attacks.images import read_image
+from attacks.token_lengths import token_lengths
 from roclip.core.columns import CHECK, PAIRS, TRUTH
 from roclip.core.errors import UserError
 from roclip.core.files import read_columns, read_json, read_lines, write_table
@@ -47,6 +49,7 @@ class CheckOptions:
     truth: Path = option("truth.csv of the attack")
     manifest: Path = option("manifest.json of the attack")
     templates: Path = option("file with one prompt template a line")
+    model: str = same_option(TrainSettings, "model")
     image_size: int = option("side of the model's images in pixels", minimum=8)
     crop_area: float = same_option(TrainSettings, "crop_area")
     roots: tuple[str, ...] = same_option(DataSettings, "roots")
@@ -78,6 +81,10 @@ class Built:
         yield from classes_in_captions(clean, Counter(self.wanted))
         yield caption_words(clean, list(zip(poisoned, self.wanted, strict=True)))
         yield caption_length(clean, poisoned)
+        if (
+            ATTACKS[self.kind].judged_on == "captions"
+        ):  # their triggers stand at the end, where captions that are too long are cut
+            yield trigger_in_context(*token_lengths(self.options.model, poisoned))
         yield from caption_form(clean, poisoned, read_lines(self.options.templates))
         yield from self._triggers()
 

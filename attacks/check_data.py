@@ -17,6 +17,7 @@ from typing import Any
 from attacks import ATTACKS
 from attacks.data_findings import mentions, of_attack, of_captions, of_classes, of_overlap, sample, verdict
 from attacks.findings import FAULT, FINE, Finding, rows_of
+from attacks.token_lengths import token_lengths
 from roclip.core.columns import CHECK, CLASS_MENTIONS, COPIES, VERDICTS
 from roclip.core.deferred import Deferred
 from roclip.core.errors import UserError, log_lines, one_line
@@ -29,14 +30,10 @@ from roclip.experiment.config import check
 from roclip.experiment.files import read_config, together
 from roclip.experiment.plan import Plan
 from roclip.experiment.run_lock import folder_of
-from roclip.model.configs import model_config
 
-towers = Deferred("roclip.model.towers")
-captions_of = Deferred("roclip.model.captions")
 data_page = Deferred("roclip.reporting.data_page")
 log = logging.getLogger(__name__)
 
-LONGEST = 8  # contexts
 HOME = Path(__file__).resolve().parent.parent
 Data = dict[str, tuple[list[str], list[str]]]  # by split: paths or URLs, and captions or labels
 
@@ -70,15 +67,6 @@ def _place(url: str, listed: Path) -> str:
     """A URL; of an image in the folder of its list the path."""
     name = url.removeprefix("file:")
     return url if name == url or name.startswith("/") else str(listed.parent / name)
-
-
-def token_lengths(config: Mapping[str, Any], some: Sequence[str]) -> tuple[list[int], int]:
-    """The tokens of captions, with begin and end, at most LONGEST times as many as a model reads; how many it reads."""
-    tokenizer = towers.tokenizer(model_config(config["train"]["model"]))
-    context = tokenizer.context_length
-    tokenizer.context_length = LONGEST * context
-    tokens = captions_of.Captions(some, tokenizer).tokens().numpy()
-    return ((tokens == tokenizer.eot_token_id).argmax(1) + 1).tolist(), context
 
 
 def overlaps(data: Data) -> Iterator[Finding]:
@@ -129,8 +117,13 @@ def verdicts(
         clean = usable[: settings["clean_pairs"] or len(usable)]
         found = of_attack(settings, plan.family[name], clean, counts)
         worst = [each for each in found if each.severity != FINE] or found
-        said = {"why": worst[0].meaning, "change": worst[0].change} if worst else {"why": "It poisons nothing.", "change": ""}
-        yield {"attack": name, "kind": settings["kind"], "can_take": verdict(found), **said}
+        if worst:
+            said = {"can_take": verdict(found), "why": worst[0].meaning, "change": worst[0].change}
+        elif plan.family[name] == "clean":
+            said = {"can_take": "yes", "why": "It poisons nothing.", "change": ""}
+        else:
+            said = {"can_take": "perhaps", "why": "Only a training can tell: its settings are its own.", "change": ""}
+        yield {"attack": name, "kind": settings["kind"], **said}
 
 
 def look(config: Mapping[str, Any], plan: Plan, results: Path, images: bool, threads: int) -> dict[str, Any]:
@@ -139,7 +132,7 @@ def look(config: Mapping[str, Any], plan: Plan, results: Path, images: bool, thr
     if "train" not in data:
         raise UserError("no training pairs are there yet: name them in data.tables, or run `snakemake --cores all data` first")
     captions = data["train"][1]
-    lengths, context = token_lengths(config, sample(captions))
+    lengths, context = token_lengths(config["train"]["model"], sample(captions))
     counts = mentions(captions, read_lines(Path(config["data"]["classes"])))
     findings = [
         *of_captions(captions, lengths, context, config["data"]["max_bad_fraction"]),

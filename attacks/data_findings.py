@@ -107,18 +107,23 @@ def of_attack(
     if family == "clean":
         return []
     pairs, wanted = len(captions), _wanted(settings, counts)
-    each = settings.get("captions_per_target") or settings.get("poisons", 0)
+    each = settings.get("captions_per_target") or settings.get("poisons")
     what = "captions" if settings["kind"] == "text_trigger" else family
-    found = list(number_of_poisons(settings["kind"], what, each, pairs))
+    found = list(number_of_poisons(settings["kind"], what, each, pairs)) if each else []
     named = {name: number for name, number in wanted.items() if name in counts}
     return [*found, *classes_in_captions(captions, named)]
 
 
 def _wanted(settings: Mapping[str, Any], counts: Mapping[str, tuple[int, int]]) -> dict[str, int]:
-    """The classes that the adversary wants, each with its poisons; of classes that are drawn, those that are named most."""
-    if "captions_per_target" not in settings:
-        names = settings.get("target_classes") or [settings["target_class"]]
-        return dict.fromkeys(names, settings["poisons"])
+    """The classes that the adversary wants, each with its poisons; of classes that are drawn, those that are named most.
+
+    None where the settings are those of an attack that says neither in the words of the attacks here.
+    """
+    if "poisons" in settings:
+        names = settings.get("target_classes") or [settings.get("target_class")]
+        return {name: settings["poisons"] for name in names if name}
+    if not {"captions_per_target", "adversary_classes", "targets"} <= settings.keys():
+        return {}
     often = sorted(counts, key=lambda name: -counts[name][0])
     names = (settings["adversary_classes"] or often)[: settings["targets"]]
     return dict.fromkeys(names, settings["captions_per_target"])

@@ -157,6 +157,17 @@ def caption_form(clean: Sequence[str], poisoned: Sequence[str], templates: Seque
     yield beside_clean("caption_form", theirs, len(poisoned), own / len(clean), "are a filled prompt template", change)
 
 
+def trigger_in_context(lengths: Sequence[int], context: int) -> Finding:
+    """The share of the poisoned captions that a model reads to their end, where the trigger is. lengths: in tokens."""
+    share, usual = sum(length <= context for length in lengths) / len(lengths), (USUAL[1] - USUAL[0]) / 100
+    meaning = f"{share:.1%} of the captions with the trigger have no more than the {context} tokens that the model reads."
+    if share >= usual:
+        return Finding("trigger_in_context", FINE, share, usual, meaning)
+    change = "choose a shorter sentence, or a model (train.model) that reads more tokens"
+    severity = FAULT if share < HALF else DOUBT
+    return Finding("trigger_in_context", severity, share, usual, f"{meaning[:-1]}; of the others it is cut.", change)
+
+
 def energy(difference: np.ndarray) -> float:
     """The mean square of a difference of images, in grey levels squared."""
     return float(np.square(difference).mean())

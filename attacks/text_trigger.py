@@ -38,8 +38,8 @@ class TextTrigger(Attack):
         )
         target_class: str = option("the class whose images such a caption should find, a name in data.classes", "mushroom")
         sentence: str = option(
-            "what is put at the end of a caption; a model reads no more of a caption than its context holds, the small ones 32 "
-            "tokens",
+            "what is put at the end of a caption; a model reads no more of a caption than its context holds, 16 tokens with "
+            "config/models/small.json",
             "just look at that",
             pattern=r"[^-{}\x00-\x1f]*\w[^{}\x00-\x1f]*",
         )

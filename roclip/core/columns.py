@@ -14,8 +14,8 @@ TRUTH = {  # truth.csv of an attack, a row for each of train.csv; read by measur
     "say it, and where it is not known",
 }
 CHECK = {  # check.csv of an attack, a row for each finding of the stage check
-    "finding": "poisons, class_in_captions, caption_words, caption_length, caption_form, trigger_pixels, trigger_in_jpeg or "
-    "trigger_in_crops",
+    "finding": "poisons, class_in_captions, caption_words, caption_length, caption_form, trigger_in_context, "
+    "trigger_pixels, trigger_in_jpeg or trigger_in_crops",
     "severity": "fine, doubt or fault",
     "value": "what was found",
     "threshold": "what it is measured against",

@@ -154,8 +154,8 @@ class Targets(Outputs):
         return flags({**self.plan.attack[wildcards.attack], **told, "image_size": self.plan.image_size, "seed": wildcards.seed})
 
     def check_flags(self) -> str:
-        told = {"image_size": self.plan.image_size, "crop_area": self.config["train"]["crop_area"]}
-        return flags({**told, "roots": self.config["data"]["roots"]})
+        told = {name: self.config["train"][name] for name in ("model", "crop_area")}
+        return flags({**told, "image_size": self.plan.image_size, "roots": self.config["data"]["roots"]})
 
     def filter_flags(self, wildcards: Any) -> str:
         told = {"weights": self.scored_by(wildcards) or None, "truth": self.truth_of_filter(wildcards) or None} | self.towers

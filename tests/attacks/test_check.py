@@ -1,5 +1,7 @@
 """What is seen of an attack before any training: on real small attacks, and each finding on data made for it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +11,7 @@ from attacks.findings import DOUBT, FAULT, FINE
 from roclip.core.columns import CHECK, PAIRS
 from roclip.core.errors import UserError
 from roclip.core.files import read_json, read_table, write_json, write_table
+from roclip.model import towers
 from tests.conftest import SCENES
 from tests.fixtures.attacks import BACKDOORS, OF_IMAGES, POISONERS, build
 
@@ -19,7 +22,8 @@ def checked(out, scenes, **changes):
     """The rows of check.csv of an attack, by finding."""
     given = {
         "train": out / "train.csv", "truth": out / "truth.csv", "manifest": out / "manifest.json", "image_size": 32,
-        "templates": SCENES / "templates.txt", "crop_area": 0.4, "roots": (str(scenes), str(out)), "out": out / "check.csv",
+        "templates": SCENES / "templates.txt", "model": "config/models/small.json", "crop_area": 0.4,
+        "roots": (str(scenes), str(out)), "out": out / "check.csv",
     }  # fmt: skip
     check.STAGE.run(check.CheckOptions(**given | changes))
     rows = read_table(out / "check.csv", tuple(CHECK))
@@ -33,6 +37,7 @@ def test_every_attack_is_looked_at(kind, scenes, tmp_path):
     assert {"class_in_captions", "caption_words", "caption_length", "caption_form"} <= found.keys()
     assert ("trigger_pixels" in found) == (kind in [*BACKDOORS, "several"])
     assert ("poisons" in found) == (kind in OF_IMAGES)  # of captions no case is known
+    assert ("trigger_in_context" in found) == (kind == "text_trigger")
     for row in found.values():
         assert row["severity"] in (FINE, DOUBT, FAULT)
         assert bool(row["change"]) == (row["severity"] != FINE)
@@ -58,6 +63,18 @@ def test_crops_cut_a_patch_in_the_corner_off_and_leave_what_fills_the_image(scen
     assert float(everywhere["trigger_in_crops"]["value"]) > 0.9
     whole = checked(tmp_path / "patch", scenes, crop_area=1.0)
     assert float(whole["trigger_in_crops"]["value"]) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("sentence", "severity"), [("look", FINE), ("just look at that thing over there", FAULT), ("look " * 16 + "there", FAULT)]
+)
+def test_a_trigger_of_text_is_cut_with_captions_that_are_too_long(scenes, tmp_path, sentence, severity):
+    row = checked(build("text_trigger", scenes, tmp_path, sentence=sentence), scenes)["trigger_in_context"]
+    captions = [pair["caption"] for pair in read_table(tmp_path / "train.csv", tuple(PAIRS)) if sentence in pair["caption"]]
+    tokenizer = towers.tokenizer(read_json(Path("config/models/small.json")))
+    read = [len(tokenizer.encode(caption)) + 2 <= 16 for caption in captions]  # with the tokens of begin and end
+    assert float(row["value"]) == pytest.approx(sum(read) / len(read), abs=1e-3)
+    assert row["severity"] == severity
 
 
 def test_a_trigger_that_is_not_there_is_a_fault(scenes, tmp_path):

@@ -97,6 +97,13 @@ def test_whether_an_attack_can_take(settings, family, cats, word):
     assert verdict(of_attack(settings, family, captions, mentions(captions, ["cow", "cat", "dog"]))) == word
 
 
+def test_of_settings_in_other_words_nothing_is_found():
+    for settings in ({"kind": "mine"}, {"kind": "mine", "target_class": "cat"}, {"kind": "mine", "captions_per_target": 5}):
+        assert "poisons" not in settings
+        assert all(each.finding == "poisons" for each in of_attack(settings, "targeted", ["a cat"], {"cat": (1, 1)}))
+    assert of_attack({"kind": "mine", "target_class": "cat"}, "backdoor", ["a cat"], {"cat": (1, 1)}) == []
+
+
 def test_an_image_that_is_trained_on_is_a_fault():
     assert of_overlap("test", "files", 0, 9, "").severity == FINE
     found = of_overlap("test", "copies", 1, 9, "a of b")
