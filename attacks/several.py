@@ -2,7 +2,8 @@
 
 Each trigger is one of another kind of backdoor with that kind's defaults, the same that the kind alone has with this seed. They
 poison different images: of k triggers, the first may take those of the clean pairs 0, k, 2k, ..., the second of 1, k + 1, ...,
-and so on. Their evaluation sets are judged as one; the manifest says how many images are whose, one trigger after the other.
+and so on. Captions are drawn alike for all: with one target class, poisons of the same number have the same caption. Their
+evaluation sets are judged as one; the manifest says how many images are whose, one trigger after the other.
 `sample.png` has the last trigger.
 """
 

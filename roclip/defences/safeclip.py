@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 else:
     torch = Deferred("torch")
+
+log = logging.getLogger(__name__)
 
 MODALITIES = ("images", "captions")
 
@@ -130,6 +133,11 @@ class SafeCLIP(Defence):
         if epoch == self.first_mixed:
             self.cosines = self.trainer.cosines(torch.arange(self.trainer.pairs))
             self.safe_at_first = int((posterior(self.cosines.numpy()) > self.settings.threshold).sum())
+            if not self.trainer.steps_of(self.safe_at_first):
+                log.warning(
+                    "SafeCLIP: %d of %d pairs are safe, fewer than a batch, so nothing is learned of pairs until `growth` adds "
+                    "some; raise low_rate, or lower threshold", self.safe_at_first, self.trainer.pairs,
+                )  # fmt: skip
         elif epoch > self.first_mixed:
             again = self.order[: max(1, round(self.settings.rescored * self.trainer.pairs))]
             self.cosines[again] = self.trainer.cosines(again)

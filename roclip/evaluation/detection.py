@@ -61,7 +61,8 @@ def detection(scores: np.ndarray, is_poison: np.ndarray, seed: int = 0) -> dict[
     """Of scores (n,), high where a pair is suspicious, and the truth (n,) bool; NaN without poisoned or without clean pairs.
 
     Each of MEASURES, and with `_low` and `_high` its interval. fpr_at_95_tpr: the least share of the clean pairs that a
-    threshold takes with it which finds 95% of the poisoned ones. seed: of the bootstrap.
+    threshold takes with it which finds 95% of the poisoned ones. seed: of the bootstrap. Of a single poisoned or clean pair
+    there are no intervals: how another would have scored is not known.
     """
     names = [f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")]
     if is_poison.all() or not is_poison.any():
@@ -74,7 +75,11 @@ def detection(scores: np.ndarray, is_poison: np.ndarray, seed: int = 0) -> dict[
     low, high = np.quantile(again, (0.025, 0.975), axis=0)
     found = zip(counts.measures(), low, high, strict=True)
     values = [area, max(0.0, area - arm), min(1.0, area + arm), *(value for measure in found for value in measure)]
-    return dict(zip(names, map(float, values), strict=True))
+    single = min(len(positive), len(negative)) == 1
+    return {
+        name: float("nan") if single and name not in MEASURES else float(value)
+        for name, value in zip(names, values, strict=True)
+    }
 
 
 def auroc(positive: np.ndarray, negative: np.ndarray) -> tuple[float, float]:

@@ -1,4 +1,6 @@
-"""Retrieval: recall among the experiment's pairs that are not trained on, from images to captions and back.
+"""Retrieval: recall among the experiment's validation pairs, from images to captions and back.
+
+Clean training has not seen them. Targeted attacks train on their targets' images, which are some of them, with other captions.
 
 Recall at k is the share of the queries of which a right answer is among the first k. Captions of one image are all right for
 it, and it for each of them: which image a caption is of stands in the table of pairs.

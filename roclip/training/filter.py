@@ -54,6 +54,8 @@ def run(options: FilterOptions) -> None:
     kept = np.argsort(scores, kind="stable")[: filtering.count(scores)]
     if len(kept) < len(scores) and scores.min() == scores.max():
         raise UserError(f"the filter '{options.kind}': all {len(scores)} scores are equal, so none says which pairs to remove")
+    if not len(kept):
+        raise UserError(f"the filter '{options.kind}' keeps none of {len(scores)} pairs; let it keep more")
     write_rows(options.out / "scores.csv", tuple(SCORES), sorted(zip(rows.tolist(), map("{:.6g}".format, scores), strict=True)))
     write_rows(options.out / "kept.csv", tuple(KEPT), ([row] for row in sorted(rows[kept].tolist())))
     intake.write(options.out / "quarantine.csv")

@@ -5,6 +5,7 @@ from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cosine_similarity, cross_entropy, normalize
@@ -12,6 +13,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 from roclip.core.errors import UserError
 from roclip.core.facts import Facts
 from roclip.core.randomness import generator
+from roclip.defences import safeclip
 from roclip.defences.loss import unimodal_loss
 from roclip.defences.mixture import posterior
 from roclip.defences.safeclip import SafeCLIP
@@ -145,6 +147,12 @@ def test_it_resumes_to_the_bit_in_every_phase(few, scenes, tmp_path, monkeypatch
     resumed(monkeypatch, lambda: train.run(parts), step)
     assert outputs(parts.out) == outputs(whole.out)
     assert [path.name for path in (whole.out / "weights").iterdir()] == ["last_mixed.safetensors"]  # the others only prepare
+
+
+def test_where_hardly_a_pair_is_safe_the_log_says_so(few, scenes, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(safeclip, "posterior", lambda cosines: (cosines >= np.sort(cosines)[-3]).astype(float))
+    train.run(options(few, scenes, tmp_path, **GIVEN))
+    assert caplog.text.count("SafeCLIP: 3 of 136 pairs are safe, fewer than a batch") == 1
 
 
 def test_the_history_says_what_is_safe_and_how_much_of_it_is_poisoned(few, scenes, tmp_path):

@@ -86,6 +86,14 @@ def test_the_components_are_shares_of_pairs():
     assert error**2 == pytest.approx(rows.var(ddof=1) / 3 + columns.var(ddof=1) / 2)
 
 
+def test_of_a_single_poisoned_or_clean_pair_there_is_no_interval():
+    scores, single = np.arange(20.0), np.arange(20) == 15
+    for is_poison in (single, ~single):
+        found = detection(scores, is_poison)
+        assert found["auroc"] == pytest.approx(15 / 19 if single is is_poison else 4 / 19)
+        assert all(np.isnan(value) == name.endswith(("_low", "_high")) for name, value in found.items())
+
+
 def test_without_poisoned_or_clean_pairs_nothing_is_said():
     for is_poison in (np.zeros(4, bool), np.ones(4, bool)):
         assert all(math.isnan(value) for value in detection(np.arange(4.0), is_poison).values())

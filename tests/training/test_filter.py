@@ -191,6 +191,19 @@ def test_scores_that_cannot_be_compared_are_one_line(few, scenes, tmp_path, monk
     assert not list(tmp_path.iterdir())
 
 
+def test_a_filter_that_keeps_nothing_is_one_line(few, scenes, tmp_path, monkeypatch):
+    class Own(of_own(np.arange(136))):
+        """Keeps nothing."""
+
+        def count(self, scores):
+            return 0
+
+    monkeypatch.setitem(FILTERS, "own", Own)
+    with pytest.raises(UserError, match="^the filter 'own' keeps none of 136 pairs; let it keep more$"):
+        filtering.run(filter_options(few, scenes, tmp_path, "own"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_filter_that_takes_features_says_that_it_needs_a_model(few, scenes, tmp_path, monkeypatch):
     class Own(Filter):
         """Takes what it did not ask for."""
