@@ -1,4 +1,4 @@
-"""The split of pairs by the cosine of image and caption: a mixture of two Gaussians (SafeCLIP, ICML 2024, section 4.2)."""
+"""The split of pairs by the cosine of image and caption: a mixture of two Gaussians (SafeCLIP, ICML 2024, section 4.3)."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def test_a_filter_that_keeps_nothing_is_one_line(few, scenes, tmp_path, monkeypa
             return 0
 
     monkeypatch.setitem(FILTERS, "own", Own)
-    with pytest.raises(UserError, match="^the filter 'own' keeps none of 136 pairs; let it keep more$"):
+    with pytest.raises(UserError, match=r"^the filter 'own' keeps none of 136 pairs; let it keep more$"):
         filtering.run(filter_options(few, scenes, tmp_path, "own"))
     assert not list(tmp_path.iterdir())
 
