@@ -81,9 +81,7 @@ class Built:
         yield from classes_in_captions(clean, Counter(self.wanted))
         yield caption_words(clean, list(zip(poisoned, self.wanted, strict=True)))
         yield caption_length(clean, poisoned)
-        if (
-            ATTACKS[self.kind].judged_on == "captions"
-        ):  # their triggers stand at the end, where captions that are too long are cut
+        if ATTACKS[self.kind].judged_on == "captions":  # their triggers stand where captions that are too long are cut
             yield trigger_in_context(*token_lengths(self.options.model, poisoned))
         yield from caption_form(clean, poisoned, read_lines(self.options.templates))
         yield from self._triggers()
