@@ -1,6 +1,6 @@
 """Attack success (ASR): the share of an attack's evaluation set for which the adversary's class is among the top 1, 3 or 5.
 
-A model is judged on the evaluation sets of all attacks; that of an attack that it was not trained on is the control.
+A model is judged on the evaluation set of its own attack, and on those of the attacks whose control it is.
 """
 
 from __future__ import annotations
