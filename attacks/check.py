@@ -1,4 +1,4 @@
-"""Stage: look at the data of an attack before anything is trained on it: can it take?
+"""Stage: look at an attack's data before any training: whether the attack can take.
 
 Writes `check.csv`, a row for each finding: the number of poisons for the data, whether clean captions name the classes that
 the adversary wants, whether poisoned captions look like the others, and, of backdoors, what is left of the trigger after the

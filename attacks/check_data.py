@@ -1,4 +1,4 @@
-"""Looks at the data of an experiment before anything is taken over or trained: broken, cut, repeated, and can each attack take?
+"""Looks at an experiment's data before any training: broken images, cut or repeated captions, and whether each attack can take.
 
 `roclip check-data --configfile config/mine.yaml` reads captions and labels; with `--images` every image too: which are broken,
 and which images of the evaluation splits are copies of training images. Writes results/EXPERIMENT/data_check/: findings.csv,
