@@ -79,23 +79,26 @@ def test_an_experiment_is_as_it_was_written(results, capsys):
     assert images + 60 < count < images + 120
 
 
-@pytest.mark.parametrize(("name", "stage"), KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("chosen", [[kind] for kind in KINDS][:3] + [[*KINDS]], ids=lambda kinds: f"{len(kinds)} {kinds[0]}")
 @pytest.mark.parametrize("place", [0, 0.5, 1])
-def test_a_flipped_bit_is_named(results, capsys, restored, name, stage, place):
-    restored(results / name)
-    flip(results / name, place)
+def test_flipped_bits_are_named_and_nothing_else(results, capsys, restored, chosen, place):
+    for name, _ in map(KINDS.get, chosen):
+        restored(results / name)
+        flip(results / name, place)
     status, lines, summary = verify(results, capsys)
-    assert (status, lines) == (1, [f"{name}: changed after {stage} wrote it"])
-    assert summary.endswith("; 1 lines above say what is not")
+    expected = [f"{name}: changed after {stage} wrote it" for name, stage in map(KINDS.get, chosen)]
+    assert (status, sorted(lines)) == (1, sorted(expected))
+    assert summary.endswith(f"; {len(chosen)} lines above say what is not")
 
 
-@pytest.mark.parametrize("name", RECORDS)
 @pytest.mark.parametrize("place", [0, 0.3, 0.5, 0.99, 1])
-def test_a_flipped_bit_of_a_record_is_named(results, capsys, restored, name, place):
-    restored(results / f"{name}{SUFFIX}")
-    flip(results / f"{name}{SUFFIX}", place)
+def test_flipped_bits_of_records_are_named(results, capsys, restored, place):
+    for name in RECORDS:
+        restored(results / f"{name}{SUFFIX}")
+        flip(results / f"{name}{SUFFIX}", place)
     status, lines, _ = verify(results, capsys)
-    assert (status, lines) == (1, [f"{name}{SUFFIX}: this record was changed; what it says is not looked at"])
+    said = "this record was changed; what it says is not looked at"
+    assert (status, sorted(lines)) == (1, sorted(f"{name}{SUFFIX}: {said}" for name in RECORDS))
 
 
 @pytest.mark.parametrize(("name", "stage"), [KINDS["image"], KINDS["weights"], KINDS["figure"]])
