@@ -114,7 +114,7 @@ class Defence:
 
     label: ClassVar[str] = "CLIP"
     trains: ClassVar[bool] = True  # False: it takes weights over and makes no step
-    on_the_way: ClassVar[tuple[str, ...]] = ()  # kinds of epoch that prepare for others: weights after them are not judged
+    on_the_way: ClassVar[tuple[str, ...]] = ()  # kinds of epoch that prepare for others, after which weights are not judged
     # further columns of the history, means over an epoch, with their meaning
     telemetry_columns: ClassVar[Mapping[str, str]] = {}
     # how they are drawn: title and columns of a panel, of which all but the first are what chance would give; where the title

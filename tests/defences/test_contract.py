@@ -207,7 +207,8 @@ def test_two_epochs_have_their_columns_and_finite_losses(trained):
     assert all(math.isfinite(float(row["loss"])) for row in rows)
     kinds = {row["kind"] for row in rows}
     assert all(re.fullmatch(r"[a-z0-9_]+", kind) for kind in kinds)
-    assert {path.stem for path in (out / "weights").iterdir()} == {f"last_{kind}" for kind in kinds}
+    judged = kinds - {*defence.on_the_way} | {rows[-1]["kind"]}  # a training that ends on the way is judged all the same
+    assert {path.stem for path in (out / "weights").iterdir()} == {f"last_{kind}" for kind in judged}
     for path in (out / "tables").iterdir():
         columns = path.read_text().partition("\n")[0].split(",")
         named = [int(row[column]) for row in read_table(path, tuple(columns)) for column in columns if column.endswith("row")]
