@@ -8,7 +8,7 @@ pairs come last there. The truth is nowhere within its reach.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -149,6 +149,10 @@ class Defence:
     def kind(self, epoch: int) -> str:
         """What an epoch, counted from 1, is called; the weights after the last epoch of each kind are judged."""
         return "clip"
+
+    def is_judged(self, kind: str, later: Sequence[str]) -> bool:
+        """Whether weights after an epoch are judged: the last of its kind, unless it prepares for one of the later ones."""
+        return kind not in later and not (later and kind in self.on_the_way)
 
     def phases(self, epoch: int) -> list[Phase]:
         """The passes of an epoch, in order. Called again where an epoch resumes, so it may depend on `state` alone."""

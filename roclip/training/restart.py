@@ -111,8 +111,7 @@ def check_fits(training: Training, state: State) -> None:
     kinds = [training.defence.kind(epoch) for epoch in range(1, epochs + 1)]
     for epoch, kind in enumerate(kinds[: len(history)], 1):
         path = state.path.with_name(f"last_{kind}.safetensors")
-        later = kinds[epoch:]
-        judged = kind not in later and not (later and kind in training.defence.on_the_way)
+        judged = training.defence.is_judged(kind, kinds[epoch:])
         if judged and not (path.exists() and read_record(path)["epoch"] == epoch):
             raise _unfit(state, f"the weights after epoch {epoch}, now the last of the kind {kind}, were not kept")
 

@@ -117,7 +117,7 @@ def save(training: Training, epoch: int, states: States) -> None:
     """Keep the weights, if they are to be kept; they say if they were resumed from another training."""
     options = training.options
     kind, *later = (training.defence.kind(e) for e in range(epoch, options.epochs + 1))
-    judged = kind not in later and not (later and kind in training.defence.on_the_way)
+    judged = training.defence.is_judged(kind, later)
     if judged or options.keep_weights == "every_epoch":
         name = f"last_{kind}" if judged else f"{towers.EPOCH}{epoch}"
         record = weights_record(options, training.config, epoch, {str(options.pairs): sha256(options.pairs)})
