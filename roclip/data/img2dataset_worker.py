@@ -66,9 +66,10 @@ def run(options: WorkerOptions) -> None:
 
 STAGE = Stage(WorkerOptions, run)
 
-# img2dataset imports wandb, which is slow, writes to TMPDIR and is switched off above; also in the processes that it starts
+# also in the processes that it starts
 if __name__ in ("__main__", "__mp_main__"):
-    sys.modules["wandb"] = ModuleType("wandb")
+    sys.modules["wandb"] = ModuleType("wandb")  # slow, writes to TMPDIR, and is switched off above
+    sys.modules["torch"] = None  # webdataset does without it where it is not installed; it would be half of the start
 if __name__ == "__main__":
     die_with_parent()
     run_stage("img2dataset_worker", STAGE, __doc__, sys.argv[1:])

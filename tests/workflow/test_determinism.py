@@ -38,10 +38,10 @@ def test_two_runs_draw_and_poison_the_same_bytes(finished, tmp_path):
 
 
 def test_two_runs_write_the_same_bytes_from_the_training_on(finished, tmp_path):
-    """Of one of two attacks; what the other's models made is there, and goes into the tables and figures again."""
+    """Of one of four models; what the others made is there, and goes into the tables and figures again."""
     again = tmp_path / "in another/folder"
     shutil.copytree(finished, again)
-    for part in ("models/patch", "measures/patch", "tables", "figures"):
+    for part in ("models/targeted/roclip", "measures/targeted/roclip", "tables", "figures"):
         shutil.rmtree(again / "results/test" / part)
     snakemake(again, "--cores", "1", PYTHONHASHSEED="23")
     first, second = (digests(project / "results/test") for project in (finished, again))

@@ -106,6 +106,8 @@ def few(**train) -> dict:
         "data": {"allow": ["loopback"]},
         "downstream": {"sets": []},
         "attacks": ["targeted", "warped"],
+        "defences": ["roclip"],
+        "baseline": "roclip",
         "attack": {
             "targeted": {"clean_pairs": 200, "captions_per_target": 2},
             "patch": backdoor, "label_consistent": backdoor, "blended": backdoor, "sinusoid": backdoor, "warped": backdoor,
@@ -142,9 +144,7 @@ def test_the_paper_s_experiment_runs_from_urls_to_tables_on_few_pairs(project):
     assert all(re.fullmatch(r"results/cc3m/data/images/\d{5}\.tar/\d+\.jpg@\d+\+\d+", row["path"]) for row in pairs)
     success = read_table(results / "tables/results.csv", tuple(RESULTS))
     assert {(row["attack"], row["defence"], row["checkpoint"]) for row in success} == {
-        (attack, defence, checkpoint)
-        for attack in ("targeted", "warped")
-        for defence, checkpoint in (("clip", "last_clip"), ("roclip", "last_clip"), ("roclip", "last_matching"))
+        (attack, "roclip", checkpoint) for attack in ("targeted", "warped") for checkpoint in ("last_clip", "last_matching")
     }
 
 

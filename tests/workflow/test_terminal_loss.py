@@ -7,40 +7,42 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SNAKEMAKE
-from tests.fixtures.runs import CONFIGS, RESULTS, made, small_project
+from tests.fixtures.runs import RESULTS, made
 from tests.fixtures.terminals import OnTerminal
 
 pytestmark = pytest.mark.slow
-ENDED = RESULTS / "measures/targeted/clip/seed10/own/zero_shot.json"  # training, encoding and counting have ended
-COMMAND = [SNAKEMAKE, str(ENDED), "--cores", "all", "--configfile", *CONFIGS]
+MADE_AGAIN = ("models/targeted/clip", "measures/targeted/clip/seed10/attack-targeted")
+ENDED = RESULTS / MADE_AGAIN[1] / "attack_success.json"  # training, encoding and counting have ended
+COMMAND = [SNAKEMAKE, str(ENDED), "--cores", "all", "--configfile", "config/test.yaml"]
+LOG = RESULTS / "logs/train/targeted/clip/seed10.log"
 LABEL = b"[targeted clip seed 10]"
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    return small_project(tmp_path_factory.mktemp("project"), defences=["clip"])
-
-
-@pytest.fixture(scope="module")
-def expected(project) -> dict[str, bytes]:
-    """What a run makes that is watched on a terminal, in which it shows progress bars and leaves whole lines in its logs."""
-    process = OnTerminal(COMMAND, project)
-    assert process.wait(900) == 0, process.shown[-4000:].decode()
-    assert any(LABEL + b" epoch" in part and b"pair/s" in part for part in process.shown.split(b"\r\x1b[K"))
-    log = (project / RESULTS / "logs/train/targeted/clip/seed10.log").read_bytes()
-    assert all(line.startswith(LABEL) and b"\r" not in line for line in log.splitlines())
-    assert log.endswith(b"\n")
-    assert b"epoch 2/2" in log
-    return made(project)
+def expected(finished) -> dict[str, bytes]:
+    """What a run makes that nobody watched."""
+    return made(finished)
 
 
 @pytest.fixture
-def fresh(project, expected) -> Path:
-    """A project that has its data and its attack, and nothing else."""
-    for path in (project / RESULTS).iterdir():
-        if path.is_dir() and path.name not in ("data", "attacks"):
-            shutil.rmtree(path)
+def fresh(finished, tmp_path) -> Path:
+    """A project that has its data, its attacks and all but one of its models."""
+    project = shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    for folder in MADE_AGAIN:
+        shutil.rmtree(project / RESULTS / folder)
+    (project / LOG).unlink()
     return project
+
+
+def test_on_a_terminal_it_shows_progress_bars_and_leaves_whole_lines_in_its_log(fresh, expected):
+    process = OnTerminal(COMMAND, fresh)
+    assert process.wait(900) == 0, process.shown[-4000:].decode()
+    assert any(LABEL + b" epoch" in part and b"pair/s" in part for part in process.shown.split(b"\r\x1b[K"))
+    log = (fresh / LOG).read_bytes()
+    assert all(line.startswith(LABEL) and b"\r" not in line for line in log.splitlines())
+    assert log.endswith(b"\n")
+    assert b"epoch 2/2" in log
+    assert made(fresh) == expected
 
 
 def test_its_terminal_is_taken_away_as_it_trains(fresh, expected):
@@ -49,7 +51,7 @@ def test_its_terminal_is_taken_away_as_it_trains(fresh, expected):
     process.take_away()
     assert process.wait(900) == 0
     assert made(fresh) == expected
-    assert b"epoch 2/2" in (fresh / RESULTS / "logs/train/targeted/clip/seed10.log").read_bytes()
+    assert b"epoch 2/2" in (fresh / LOG).read_bytes()
 
 
 def test_what_reads_its_output_goes_away_as_it_trains(fresh, expected):

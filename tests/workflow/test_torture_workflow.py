@@ -1,7 +1,7 @@
 """The workflow, killed at random moments and each time started again by the same command, gives what an undisturbed run gives.
 
-Two kills; `pytest --torture tests/workflow/test_torture_workflow.py`: 20 of a larger run, and a line in
-benchmarks/torture_workflow.csv.
+Two kills of a run that makes a model, its measures and the tables; `pytest --torture tests/workflow/test_torture_workflow.py`:
+20 of a run from nothing, and a line in benchmarks/torture_workflow.csv.
 """
 
 import os
@@ -24,6 +24,7 @@ from tests.fixtures.webserver import wait_until
 
 pytestmark = pytest.mark.slow
 COMMAND = [SNAKEMAKE, "--cores", "all", "--configfile", *CONFIGS]
+MADE_AGAIN = ("models/targeted/clip", "measures/targeted/clip", "tables")
 RECORD = ROOT / "benchmarks/torture_workflow.csv"
 COLUMNS = ("kills", "with_all_jobs", "runs", "trainings_resumed", "undisturbed_seconds", "seconds", "equal", "stages_hit")
 
@@ -54,17 +55,26 @@ def processes(folder: Path) -> list[psutil.Process]:
     return [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(folder)]
 
 
-def test_killed_at_any_moment_it_ends_with_the_same_results(tmp_path, torture):
-    project = small_project(tmp_path, **({} if torture else {"defences": ["clip"]}))
-    target = "all" if torture else "tables"
-    started = time.monotonic()
-    run(project, target)
-    undisturbed, expected = time.monotonic() - started, made(project)
+def test_killed_at_any_moment_it_ends_with_the_same_results(request, tmp_path, torture):
+    if torture:
+        project, target, again = small_project(tmp_path), "all", ["."]
+        started = time.monotonic()
+        run(project, target)
+        undisturbed, expected = time.monotonic() - started, made(project)
+    else:
+        finished = request.getfixturevalue("finished")
+        project, target, again = shutil.copytree(finished, tmp_path, dirs_exist_ok=True), "tables", MADE_AGAIN
+        (project / "smaller.yaml").write_text("{}")
+        undisturbed, expected = 20, made(finished)  # of its seconds most are the training's
     assert {str(RESULTS / "tables/claims.json"), str(RESULTS / "tables/attacks.csv")} < set(expected)
+
+    def begin_again() -> None:
+        for folder in again:
+            shutil.rmtree(project / RESULTS / folder)
 
     kills, runs, with_all_jobs, resumed, hit = 20 if torture else 2, 1, 0, 0, Counter()
     moments = random.Random(0)
-    shutil.rmtree(project / RESULTS)
+    begin_again()
     started, left, equal = time.monotonic(), kills, True
     while True:
         jobs_too = left % 3 == 0  # as when the machine goes down
@@ -80,7 +90,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_results(tmp_path, torture):
         if not left or not equal:
             break
         runs += 1  # it was through before the next kill
-        shutil.rmtree(project / RESULTS)
+        begin_again()
     seconds = time.monotonic() - started
     if torture:
         stages = "; ".join(f"{stage} {count}" for stage, count in hit.most_common())
