@@ -4,6 +4,7 @@ import base64
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from io import BytesIO
 
 import pytest
@@ -14,6 +15,7 @@ from roclip.core.columns import HISTORY, LEADERBOARD, PACE
 from roclip.core.errors import UserError
 from roclip.core.files import read_table, write_json, write_table
 from roclip.core.provenance import write_record
+from roclip.experiment.plan import write_plan
 from roclip.experiment.steps import Step
 from roclip.reporting.board.costs import Costs
 from roclip.reporting.board.entries import read_entries
@@ -222,6 +224,11 @@ def test_an_experiment_without_results_or_name_is_one_line(tmp_path):
         main(["--add", str(folder), *board])
     with pytest.raises(UserError, match=r"^--config: 0 files in config/ are of the experiment made; name the file"):
         main(["--add", str(folder), "--by", "Ada", *board])
+    plan = made_up_plan(DEFENCES, SWEEP, experiment="made")
+    write_plan(folder / "plan.json", replace(plan, runs=[run for run in plan.runs if run[0] != "none"]))
+    with pytest.raises(UserError, match=r"made: tables/results.csv has none against clip, .* to its end first$"):
+        main(["--add", str(folder), "--by", "Ada", "--config", "x", *board])
+    write_plan(folder / "plan.json", plan)
     (folder / "models/images/clip/seed10/train.record.json").unlink()
     with pytest.raises(UserError, match=r"train.record.json: no such file"):
         main(["--add", str(folder), "--by", "Ada", "--config", "x", *board])

@@ -67,7 +67,13 @@ class Experiment:
         for row in pivot(read_results(self.folder / "tables/results.csv")):
             if row["defence"] == base(row["defence"]):
                 found.setdefault((row["attack"], row["defence"]), {})[row["checkpoint"]] = row
-        for (_, defence), checkpoints in found.items():
+        planned = {(attack, defence) for attack, defence, _ in self.plan.runs}
+        for (attack, defence), checkpoints in found.items():
+            if (attack, defence) not in planned:
+                raise UserError(
+                    f"{self.folder}: tables/results.csv has {attack} against {defence}, plan.json has not: the tables are of "
+                    "another run; run the workflow to its end first"
+                )
             yield at(checkpoints, f"last_{self.kinds.get(defence)}")
 
     def seeds(self, attack: str, defence: str) -> list[int]:
