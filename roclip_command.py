@@ -94,6 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         try:
             return run_tool(name, rest)
         except UserError as error:
+            if rest in (["-h"], ["--help"]) and str(error).startswith("usage: "):
+                print(summary(TOOLS[name]) + ".", error, sep="\n")
+                return 0
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:
             sys.exit(130)

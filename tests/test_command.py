@@ -50,6 +50,14 @@ def test_every_other_name_is_a_tool(name):
     assert callable(importlib.import_module(roclip_command.TOOLS[name]).main)
 
 
+@pytest.mark.parametrize("name", roclip_command.TOOLS)
+def test_every_tool_has_a_help(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        sys.exit(roclip_command.main([name, "--help"]))
+    assert not ended.value.code
+    assert f"usage: roclip {name}" in capsys.readouterr().out
+
+
 def test_an_unknown_name_is_one_line():
     done = roclip("trian")
     assert done.returncode == 1

@@ -81,12 +81,8 @@ def compare(results: Path) -> tuple[list[str], str]:
 
 def main(argv: Sequence[str]) -> int:
     """The exit status. Raises UserError as `compare`."""
-    usage = "usage: roclip verify results/EXPERIMENT"
-    if [*argv] in (["--help"], ["-h"]):
-        print(usage)
-        return 0
-    if len(argv) != 1:
-        raise UserError(usage)
+    if len(argv) != 1 or argv[0] in ("-h", "--help"):
+        raise UserError("usage: roclip verify results/EXPERIMENT")
     lines, summary = compare(Path(os.path.normpath(argv[0])))
     print(*map(one_line, lines), summary, sep="\n")
     return 1 if lines else 0

@@ -12,6 +12,7 @@ from typing import Any
 from roclip.core.columns import LEADERBOARD
 from roclip.core.errors import UserError, one_line
 from roclip.core.files import NUMBER, read_table
+from roclip.experiment.schema import FAMILIES
 from roclip.reporting.board.costs import COUNTED, MEASURED
 from roclip.reporting.board.pictures import MOST, SIDE
 
@@ -30,7 +31,7 @@ COUNTS = ("pairs", "poisons", "seeds", "judged")
 WORDS = {
     "drawn": ("0", "1"),
     "learned": ("0", "1"),
-    "family": ("clean", "targeted", "backdoor"),
+    "family": FAMILIES,
     "cost_from": ("", MEASURED, COUNTED),
 }
 CURVES = ("curve_zero_shot", "curve_success")
