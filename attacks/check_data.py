@@ -22,10 +22,11 @@ from roclip.core.columns import CHECK, CLASS_MENTIONS, COPIES, VERDICTS
 from roclip.core.deferred import Deferred
 from roclip.core.errors import UserError, log_lines, one_line
 from roclip.core.files import read_columns, read_lines, write_table
+from roclip.data.image_paths import Roots
 from roclip.data.near_duplicates import Hashed, copies, hashed
 from roclip.data.pairs import for_training
-from roclip.data.sources import Split, is_packed, read_split
-from roclip.data.url_list import SPLITS, TEXT, URL, paths, read_entries, words
+from roclip.data.sources import Split, is_packed, read_split, sharing
+from roclip.data.url_list import SPLITS, TEXT, USUAL, paths, read_entries, words
 from roclip.experiment.config import check
 from roclip.experiment.files import read_config, together
 from roclip.experiment.plan import Plan
@@ -48,9 +49,9 @@ def read_data(config: Mapping[str, Any], results: Path) -> Data:
     for split in SPLITS:
         source, there = data["tables"].get(split), results / f"data/{split}.csv"
         if source and not is_packed(Path(source), TEXT[split]):
-            among = tuple(name for name in SPLITS if data["tables"].get(name) == source)
+            among, classes_file = sharing(data["tables"], split), Path(data["classes"])
             lists = {name: tuple(read_lines(Path(data[name]))) for name in ("classes", "templates")}
-            rows = read_split(Split(split, Path(source), there.parent, **lists, among=among))
+            rows = read_split(Split(split, Path(source), there.parent, **lists, classes_file=classes_file, among=among))
         elif there.exists():
             columns = read_columns(there, ("path", TEXT[split]))
             rows = zip(columns["path"], columns[TEXT[split]], strict=True)
@@ -70,10 +71,11 @@ def _place(url: str, listed: Path) -> str:
 
 
 def overlaps(data: Data) -> Iterator[Finding]:
-    """Images of evaluation splits that training names too, by their paths."""
-    trained = set(map(os.path.normpath, data["train"][0]))
+    """Images of evaluation splits that training names too, by their paths without links."""
+    real = Roots(()).real
+    trained = set(map(real, data["train"][0]))
     for split in (split for split in SPLITS[1:] if split in data):
-        both = [path for path in dict.fromkeys(data[split][0]) if os.path.normpath(path) in trained]
+        both = [path for path in dict.fromkeys(data[split][0]) if real(path) in trained]
         yield of_overlap(split, "files", len(both), len(set(data[split][0])), both[0] if both else "")
 
 
@@ -81,7 +83,7 @@ def of_images(data: Data, config: Mapping[str, Any], threads: int) -> tuple[list
     """Findings of all images, and a row of COPIES for each that is broken or a copy."""
     seen: dict[str, Hashed] = {}
     findings, rows = [], []
-    for split in (split for split in data if not URL.fullmatch(data[split][0][0])):  # what is not downloaded yet
+    for split in (split for split in data if not USUAL.fullmatch(data[split][0][0])):  # what is not downloaded yet
         unique = list(dict.fromkeys(data[split][0]))
         seen[split] = hashed(unique, config["data"]["roots"], threads)
         broken = [(path, fault) for path, fault in zip(unique, seen[split].faults, strict=True) if fault]
@@ -176,6 +178,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--images", action="store_true", help="read every image too: some minutes for 100,000")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="that decode images")
     options = parser.parse_args(argv)
+    if options.threads < 1:
+        parser.error(f"argument --threads: {options.threads} is less than 1")
     given, home = together(options.configfile), Path() if Path.cwd() == HOME else HOME
     config, plan = check(read_config(home, given, options.configfile), ATTACKS)
     results = Path(folder_of(plan.experiment))

@@ -8,12 +8,12 @@ taken away when it is read; numbers stay as they are.
 import csv
 import hashlib
 import json
+import logging
 import math
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -21,6 +21,9 @@ from typing import IO, Any
 
 from roclip.core.atomic import atomic
 from roclip.core.errors import UserError
+from roclip.core.not_text import not_text, refuse_nul
+
+log = logging.getLogger(__name__)
 
 CELL, ROW, HEADER = 1 << 20, 1 << 22, 1 << 16  # characters of the longest cell, row and header that are read
 FILE = 1 << 26  # bytes of the longest list or JSON file
@@ -54,16 +57,6 @@ def open_file(path: Path, mode: str = "rb", **how: Any) -> IO:
         raise UserError(f"{path}: {error.strerror.lower()}") from None
     except ValueError as error:  # a path with a NUL
         raise UserError(f"{path}: {error}") from None
-
-
-def bad_line(path: Path) -> int:
-    """The line, counted from 1, from which on a file is not UTF-8."""
-    number = 1
-    with open(path, "rb") as file, suppress(UnicodeDecodeError):
-        for line in iter(lambda: file.readline(ROW), b""):
-            line.decode()
-            number += 1
-    return number
 
 
 def count_lines(path: Path) -> int:
@@ -113,6 +106,12 @@ def _csv_fault(error: csv.Error) -> str:
     )
 
 
+def _swallowed(row: Sequence[str], delimiter: str) -> bool:
+    """Whether a cell of several lines holds other rows, each with as many delimiters as this one."""
+    lines = (cell.splitlines()[1:] for cell in row)
+    return any(rest and all(line.count(delimiter) == len(row) - 1 > 0 for line in rest) for rest in lines)
+
+
 def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = True) -> Iterator[list[str]]:
     """The header of a table and then its rows, one at a time; blank lines are skipped. Raises as `read_table`.
 
@@ -123,17 +122,25 @@ def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = Tr
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
             header = next(reader, [])
+            refuse_nul(path, "".join(header))
             missing = [column for column in columns if column not in header]
             if missing:
-                raise UserError(f"{path}, line 1: no column '{missing[0]}'; the header must name {', '.join(columns)}")
+                named = f"the header must name {', '.join(columns)}; it is {delimiter.join(header)[:200]!r}"
+                raise UserError(f"{path}, line 1: no column '{missing[0]}'; {named}")
             if len(set(header)) < len(header):
                 double = next(name for name in header if header.count(name) > 1)
                 raise UserError(f"{path}, line 1: duplicate column '{double}'; rename one")
             yield header
             lines.begin(ROW)
-            begun = reader.line_num + 1
+            begun, warned = reader.line_num + 1, False
             for row in reader:
                 if len(row) == len(header):
+                    if reader.line_num > begun and not warned and _swallowed(row, delimiter):
+                        log.warning(
+                            "%s, line %d: a cell in quotation marks holds lines that look like rows; is a quote not closed?",
+                            path, begun,
+                        )  # fmt: skip
+                        warned = True
                     yield _restored(row) if restore else row
                 elif row:
                     raise UserError(f"{path}, line {begun}: expected {len(header)} cells, found {len(row)}")
@@ -142,7 +149,7 @@ def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = Tr
         except OSError as error:
             raise UserError(f"{path}: {error.strerror.lower()}") from None
         except UnicodeDecodeError:
-            raise UserError(f"{path}, line {bad_line(path)}: not UTF-8; save it as UTF-8") from None
+            raise not_text(path) from None
         except csv.Error as error:
             raise UserError(f"{path}, line {begun}: {_csv_fault(error)}") from None
 
@@ -228,7 +235,7 @@ def read_text(path: Path, most: int = FILE) -> str:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror.lower()}") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path}, line {bad_line(path)}: not UTF-8; save it as UTF-8") from None
+        raise not_text(path) from None
 
 
 def read_lines(path: Path) -> list[str]:

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from roclip.core.errors import UserError
+from roclip.core.errors import UserError, one_line
 from roclip.core.words import counted
 from roclip.data.beside import folders_in
+from roclip.data.samples import LeftOut
 
 log = logging.getLogger(__name__)
 
@@ -33,38 +34,82 @@ def fits(source: Path) -> bool:
     return bool(names) and not any(_is_shard(source / name) for name in names) and not any(source.glob("*.tar"))
 
 
-def _files(folder: str, others: list[str]) -> Iterator[str]:
-    """The images below a folder, by their names; what else is there is added to `others`, but for hidden files."""
+def _files(folder: str, left_out: LeftOut) -> Iterator[str]:
+    """The images below a folder, by their names, without hidden files and folders; what else is there is left out."""
+
+    def leave_out(number: int, path: str, reason: str) -> None:
+        left_out.append((Path(folder), number, one_line(path), reason))
+
     for parent, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            path = os.path.join(parent, name)  # noqa: PTH118 (a million Paths take long)
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        for number, name in enumerate(folders, 1):
+            if os.path.islink(path := os.path.join(parent, name)):  # noqa: PTH114, PTH118 (a million Paths take long)
+                leave_out(number, path, "a link to a folder")
+        for number, name in enumerate(sorted(name for name in names if name[0] != "."), 1):
+            path = os.path.join(parent, name)  # noqa: PTH118
             if name.lower().endswith(IMAGES):
                 yield path
-            elif name[0] != ".":
-                others.append(path)
+            else:
+                leave_out(number, path, f"it ends with none of {', '.join(IMAGES)}")
 
 
-def class_labels(source: Path) -> Iterator[tuple[str, str]]:
-    """Image and class, with blanks for the underscores of the folder's name; files that are not read are said in the log.
+def _loose(source: Path) -> LeftOut:
+    """The images beside the class folders, which have no class."""
+    names = sorted(name for name in os.listdir(source) if name[0] != "." and name.lower().endswith(IMAGES))  # noqa: PTH208
+    return [(source, number, one_line(name), "an image in no class folder") for number, name in enumerate(names, 1)]
 
-    Raises UserError for folders without images.
+
+def class_labels(source: Path, classes: Sequence[str] = (), left_out: LeftOut | None = None) -> Iterator[tuple[str, str]]:
+    """Image and class, with blanks for the underscores of the folder's name, unless a class is written as the folder is.
+
+    left_out: receives what is not read, each with its reason. Raises UserError for folders without images.
     """
-    found, others = False, []
+    unread, empty, known, found = _loose(source), [], set(classes), False
     for name in _class_folders(source):
-        for path in _files(str(source / name), others):
+        empty.append(name)
+        for path in _files(str(source / name), unread):
+            if empty[-1:] == [name]:
+                empty.pop()
             found = True
-            yield path, name.replace("_", " ")
+            yield path, name if name in known else name.replace("_", " ")
     if not found:
         raise UserError(f"{source}: no images in its folders; expected a folder for each class with {', '.join(IMAGES)} in it")
-    if others:
-        said = counted(len(others), "file")
-        log.warning("%s: left out %s that end with none of %s, first %s", source, said, ", ".join(IMAGES), others[0])
+    if empty:
+        log.warning("%s: no images in %s, first %s", source, counted(len(empty), "folder"), empty[0])
+    if unread:
+        said = counted(len(unread), "file or link") if len(unread) == 1 else f"{len(unread)} files and links"
+        log.warning("%s: left out %s, first %s: %s", source, said, unread[0][2], unread[0][3])
+    if left_out is not None:
+        left_out += unread
 
 
-def class_captions(source: Path, templates: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Image and a caption that names its class: each image of a class has the next prompt template."""
-    for number, (path, label) in enumerate(class_labels(source)):
+def _refuse_splits(source: Path, classes: Sequence[str]) -> None:
+    """Raises UserError for folders that hold folders of images, and are called after no class: the classes lie one deeper."""
+    names = _class_folders(source)
+    if {*names, *(name.replace("_", " ") for name in names)} & set(classes):
+        return
+    for name in names:
+        below = next(_files(str(source / name), []), None)
+        if below and Path(below).parent != source / name:
+            raise UserError(
+                f"{source}: its folder {name} is no class of data.classes, and holds images in folders of its own; name the "
+                f"folder in which the class folders lie, such as {source / name}"
+            )
+
+
+def class_captions(
+    source: Path, templates: Sequence[str], classes: Sequence[str] = (), left_out: LeftOut | None = None
+) -> Iterator[tuple[str, str]]:
+    """Image and a caption that names its class: each image of a class has the next prompt template.
+
+    Folders that are no class are said in the log. Raises UserError as `class_labels`, and where the classes lie one deeper.
+    """
+    _refuse_splits(source, classes)
+    strange = [name for name in _class_folders(source) if not {name, name.replace("_", " ")} & set(classes)]
+    if classes and strange:
+        said = counted(len(strange), "folder")
+        log.warning("%s: %s called after no class of data.classes, such as %s", source, said, strange[0])
+    for number, (path, label) in enumerate(class_labels(source, classes, left_out)):
         yield path, templates[number % len(templates)].replace("{}", label)
 
 

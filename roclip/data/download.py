@@ -284,7 +284,7 @@ def run(options: DownloadOptions) -> None:
         store = options.data / TAKEN
         for split in splits_of(by_split(options.tables, "tables"), store, options.templates, options.classes):
             table = options.data / f"{split.name}.csv"
-            left_out += take_over(split, table, options.classes, roots, options.max_bad_fraction)
+            left_out += take_over(split, table, roots, options.max_bad_fraction)
         if options.tables:
             write_rows(options.data / "quarantine.csv", QUARANTINE, left_out)
         if listed_splits(options):

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from roclip.core.errors import UserError
-from roclip.core.files import CELL, HEADER, bad_line, open_file, read_columns
+from roclip.core.files import CELL, HEADER, open_file, read_columns
+from roclip.core.not_text import not_text
 from roclip.data.annotations import one_line_of
 from roclip.data.beside import folder_of, in_rounds
 
@@ -36,7 +37,7 @@ def _captions(source: Path, row: re.Pattern, header: re.Pattern | None) -> Itera
                     raise UserError(f"{source}, line {number}: expected an image and a caption as in the first rows")
                 yield found["image"], one_line_of(found["caption"])
     except UnicodeDecodeError:
-        raise UserError(f"{source}, line {bad_line(source)}: not UTF-8; save it as UTF-8") from None
+        raise not_text(source) from None
 
 
 def _placed(source: Path, rows: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:

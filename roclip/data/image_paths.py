@@ -41,8 +41,8 @@ class Roots:
         self.folders = tuple(os.path.join(os.path.realpath(folder), "") for folder in folders)  # noqa: PTH118
         self.resolved: dict[str, str] = {}
 
-    def check(self, path: str) -> None:
-        """Raises BadImage for a file, or a member of a tar, that lies outside them."""
+    def real(self, path: str) -> str:
+        """The path of a file without links and dots; of a member of a tar that of the tar, with its name in it."""
         member = MEMBER.fullmatch(path)
         folder, name = os.path.split(member[1] if member else path)
         if folder not in self.resolved:
@@ -50,5 +50,9 @@ class Roots:
         real = os.path.join(self.resolved[folder], name)  # noqa: PTH118 (a million Paths take long)
         if os.path.islink(real):  # noqa: PTH114
             real = os.path.realpath(real)
-        if not real.startswith(self.folders):
+        return real + path[len(member[1]) :] if member else real
+
+    def check(self, path: str) -> None:
+        """Raises BadImage for a file, or a member of a tar, that lies outside them."""
+        if not self.real(path).startswith(self.folders):
             raise BadImage(f"outside the data roots ({self.names})")

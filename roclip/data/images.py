@@ -30,6 +30,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # a broken file could fill t
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 PIXELS = 40_000_000  # of the largest image, as of downloads: each that is decoded at a time takes up to 12 bytes a pixel
+SIDE = 1 << 20  # pixels of the longest side, as of downloads: what a resize holds of it grows with the side
 WEBP_PIXELS = 20_000_000  # of the largest WebP, which takes up to 16
 # of the largest image; a smaller JPEG may have more, it has about 10. Each goes over all pixels and may be a few bytes
 SCANS = 100
@@ -52,6 +53,8 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         raise BadImage("no JPEG, PNG or WebP, or its header is broken") from None
     with image:
         pixels, most = image.width * image.height, WEBP_PIXELS if image.format == "WEBP" else PIXELS
+        if max(image.size) > SIDE:
+            raise BadImage(f"{image.width} x {image.height} pixels, one side of more than {SIDE}")
         if pixels > most:
             raise BadImage(f"{image.width} x {image.height} pixels, more than {most / 1e6:.0f} million")
         # a scan has 10 bytes or more, so most files need not be searched

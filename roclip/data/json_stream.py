@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from roclip.core.errors import UserError
-from roclip.core.files import BLOCK, ROW, bad_line, duplicate_key, no_number, open_file, unique
+from roclip.core.files import BLOCK, ROW, duplicate_key, no_number, open_file, unique
+from roclip.core.not_text import not_text
 
 WHITE = re.compile(r"[ \t\n\r]*")
 AFTER = tuple(" \t\n\r,:]}")  # what may follow a value
@@ -63,9 +64,12 @@ def entries(path: Path) -> Iterator[tuple[str, Any]]:
     """
     try:
         with open_file(path, "r", encoding="utf-8-sig") as file:
-            yield from _entries(_Window(file))
+            window = _Window(file)
+            yield from _entries(window)
+            if found := window.peek():
+                raise ValueError(f"expected the end, found {found}")
     except UnicodeDecodeError:
-        raise UserError(f"{path}, line {bad_line(path)}: not UTF-8; save it as UTF-8") from None
+        raise not_text(path) from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON that can be read: {error}; mend the file or fetch it again") from None
 
@@ -107,7 +111,7 @@ def first_character(path: Path) -> str:
         with open_file(path, "r", encoding="utf-8-sig") as file:
             return _Window(file).peek()
     except UnicodeDecodeError:
-        raise UserError(f"{path}, line {bad_line(path)}: not UTF-8; save it as UTF-8") from None
+        raise not_text(path) from None
 
 
 def count_keys(path: Path, key: str) -> int:

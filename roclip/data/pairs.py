@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from roclip.core.errors import UserError
-from roclip.core.files import HEADER, bad_line, count_lines, open_file, read_columns, read_json
+from roclip.core.files import HEADER, count_lines, open_file, read_columns, read_json
+from roclip.core.not_text import not_text, refuse_nul
 from roclip.data.samples import LeftOut, beside, samples_of, shards_of
 
 log = logging.getLogger(__name__)
@@ -39,11 +40,12 @@ def read_pairs(source: Path, optional: tuple[str, ...] = (), left_out: LeftOut |
     """
     if os.path.isdir(source):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
         return _read_shards(source, [] if left_out is None else left_out)
-    delimiter, header = _header(source)
+    delimiter, header = read_header(source)
     spoken = [(project, image, caption) for project, image, caption in DIALECTS if {image, caption} <= set(header)]
     if not spoken:
         needed = ", ".join(f"{image} and {caption} ({project})" for project, image, caption in DIALECTS)
-        raise UserError(f"{source}: no columns of images and captions; its header must name one of: {needed}")
+        named = f"its header must name one of: {needed}; it is {delimiter.join(header)[:200]!r}"
+        raise UserError(f"{source}: no columns of images and captions; {named}")
     project, image, caption = spoken[0]
     cells = read_columns(source, (image, caption), optional, delimiter, restore=project == "RoCLIP")
     paths = cells.pop(image)
@@ -80,6 +82,7 @@ def count_pairs(source: Path) -> int:
     """
     if os.path.isdir(source):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
         noted = {path.name.removesuffix(NOTE): _successes(path) for path in source.glob(f"*{NOTE}")}
+        noted = {name: count for name, count in noted.items() if count is not None}
         return sum(noted.values()) + _counted([shard for shard in shards_of(source) if shard.stem not in noted])
     return max(0, count_lines(source) - 1)
 
@@ -93,24 +96,25 @@ def _counted(shards: list[Path]) -> int:
     return pairs
 
 
-def _successes(stats: Path) -> int:
-    """The images of a shard, as img2dataset noted. Raises UserError where that is no number."""
+def _successes(stats: Path) -> int | None:
+    """The images of a shard, as img2dataset noted; None for other notes. Raises UserError where that is no number."""
     noted = read_json(stats)
-    successes = noted.get("successes", 0) if isinstance(noted, dict) else None
+    successes = noted.get("successes") if isinstance(noted, dict) else ""
+    if successes is None:
+        return None
     if type(successes) is not int or successes < 0:
         raise UserError(f"{stats}: expected img2dataset's number of successes; remove the file, or fetch the shard again")
     return successes
 
 
-def _header(table: Path) -> tuple[str, list[str]]:
+def read_header(table: Path) -> tuple[str, list[str]]:
     """The delimiter of a table, by its first line, and the names of its columns."""
     with open_file(table, "r", encoding="utf-8-sig") as file:
         try:
             line = file.readline(HEADER).rstrip("\n")
         except UnicodeDecodeError:
-            raise UserError(f"{table}, line {bad_line(table)}: not UTF-8; save it as UTF-8") from None
-    if "\0" in line:  # UTF-16 without its mark, among others
-        raise UserError(f"{table}, line 1: not UTF-8, or no text; save it as UTF-8")
+            raise not_text(table) from None
+    refuse_nul(table, line)
     delimiter = "\t" if "\t" in line else ","
     return delimiter, next(csv.reader([line], delimiter=delimiter), [])
 

@@ -6,6 +6,7 @@ A training takes images by their paths, so the bytes are written into tar files 
 from __future__ import annotations
 
 import logging
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,11 +18,12 @@ from typing import Any
 from roclip.core.atomic import atomic
 from roclip.core.deferred import Deferred
 from roclip.core.errors import UserError, first_line
-from roclip.core.files import open_file, parse_json
+from roclip.core.files import CELL, ROW, open_file, parse_json
 from roclip.core.words import counted
 from roclip.data.annotations import one_line_of
 from roclip.data.beside import in_rounds
 from roclip.data.image_paths import BYTES, member_path
+from roclip.data.samples import LeftOut
 
 pyarrow = Deferred("pyarrow")  # config checks import this module
 parquet = Deferred("pyarrow.parquet")
@@ -30,6 +32,11 @@ log = logging.getLogger(__name__)
 IMAGES = ("image", "jpg", "jpeg", "png", "webp", "img")
 TEXTS = {"caption": ("caption", "captions", "sentences", "text", "txt", "title"), "label": ("label", "fine_label", "class")}
 BATCH = 4  # rows in memory: a file of a few kilobytes may hold the same 60 MB in each of them
+WORDS = {  # in the names of files, and which split they mean
+    "train": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
+    "test": "test", "probe": "probe",
+}  # fmt: skip
+MOST = 1000  # captions of an image
 KINDS = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"RIFF", "webp"))  # how a file begins, and what it is called
 
 
@@ -44,18 +51,34 @@ def _broken(path: Path, error: Exception) -> UserError:
     return UserError(f"{path}: not a whole parquet file: {first_line(error)}")
 
 
-def _own(source: Path, split: str) -> list[Path]:
-    """The files of a folder that are called after a split, such as train-00000-of-00003.parquet."""
-    return [path for path in sorted(source.glob("*.parquet")) if path.name.partition("-")[0] == split]
+def _of_splits(source: Path) -> dict[str, list[Path]]:
+    """The files of a folder by the split that they are called after, as train-00000-of-00003.parquet is; "" for no split."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(source.glob("[!.]*.parquet")):
+        words = (WORDS.get(word, "") for word in re.split(r"[-_.]", path.stem.lower()))
+        found.setdefault(next(filter(None, words), ""), []).append(path)
+    return found
 
 
 def has_own(source: Path, split: str) -> bool:
-    return source.is_dir() and bool(_own(source, split))
+    return source.is_dir() and split in _of_splits(source)
 
 
 def _shards(source: Path, split: str) -> list[Path]:
-    """The file itself, or those of a folder: where some are called after the split, those."""
-    return (_own(source, split) or sorted(source.glob("*.parquet"))) if source.is_dir() else [source]
+    """The file itself, or those of a folder: where some are called after the split, those.
+
+    Raises UserError for files that are called after several other splits, and not after this one.
+    """
+    if not source.is_dir():
+        return [source]
+    found = _of_splits(source)
+    others = [paths[0].name for name, paths in found.items() if name]
+    if split not in found and len(others) > 1:
+        raise UserError(
+            f"{source}: no file is called after the split '{split}', as {split}-00000.parquet is, and some are after others, "
+            f"such as {' and '.join(others[:2])}; rename some, or name one file"
+        )
+    return found.get(split) or list(chain.from_iterable(found.values()))
 
 
 def _image_column(schema: pyarrow.Schema) -> str | None:
@@ -73,7 +96,7 @@ def fits(source: Path) -> bool:
     """Whether it is a parquet file with images inside, or a folder of such files."""
     if not source.is_dir():
         return source.suffix == ".parquet"  # if it has no images inside, that will be said
-    found = sorted(source.glob("*.parquet"))
+    found = sorted(source.glob("[!.]*.parquet"))
     return bool(found) and _image_column(_open(found[0]).schema_arrow) is not None
 
 
@@ -126,7 +149,20 @@ def _content(cell: pyarrow.Scalar) -> tuple[bytes, str]:
     return (b"", f"with an image of more than {BYTES / 1e6:.0f} MB") if content.size > BYTES else (content.to_pybytes(), "")
 
 
-def _rows(path: Path, text: str) -> Iterator[tuple[bytes, list[str]]]:
+def _bounded(said: pyarrow.Scalar) -> bool:
+    """Whether a cell has no more captions, and no longer ones, than are taken: of few bytes may be made billions of letters."""
+    if isinstance(said, pyarrow.DictionaryScalar):
+        said = said.value
+    if not said.is_valid:
+        return True
+    if pyarrow.types.is_struct(said.type):
+        return all(map(_bounded, said.values()))
+    if isinstance(said, (pyarrow.ListScalar, pyarrow.ListViewScalar)):  # of any length of its offsets
+        return len(said) <= MOST and all(map(_bounded, said.values))
+    return not hasattr(said, "as_buffer") or said.as_buffer().size < CELL
+
+
+def _rows(path: Path, text: str, left_out: LeftOut) -> Iterator[tuple[bytes, list[str]]]:
     """The image of each row, and its captions or label; rows without an image or a text are left out, which the log says."""
     file = _open(path)
     schema = file.schema_arrow
@@ -135,26 +171,51 @@ def _rows(path: Path, text: str) -> Iterator[tuple[bytes, list[str]]]:
         raise UserError(f"{path}: no column of {'images' if column else f'a {text}'}; it has {', '.join(schema.names)}")
     for double in (name for name in (image, column) if schema.names.count(name) > 1):
         raise UserError(f"{path}: duplicate column '{double}'; rename one")
-    names, left_out = _names(schema, column), Counter()
+    names, unread = _names(schema, column), Counter()
+    most = file.metadata.num_rows * ROW  # what columns say of their size before they are read
+    if sum(group.column(place).total_uncompressed_size for group, place in _chunks(file, column)) > most:
+        raise UserError(
+            f"{path}: its column '{column}' is larger than {counted(file.metadata.num_rows, 'row')} of {text}s can be"
+        )
     batches = file.iter_batches(BATCH, columns=[image, column], use_threads=False)  # threads cost more than they save
     cells = chain.from_iterable(zip(batch[image], batch[column], strict=True) for batch in batches)
     for number, (picture, said) in enumerate(cells, 1):
         content, fault = _content(picture)
+        if not _bounded(said):
+            raise UserError(
+                f"{path}, row {number}: its {text} has {CELL} bytes or more, or is a list of over {MOST}; take it out"
+            )
         try:
             texts = _texts(said.as_py(), names)
         except (ValueError, OverflowError, LookupError) as error:  # bytes that are no UTF-8, a date that no calendar has
             raise UserError(f"{path}, row {number}: its {text} cannot be read: {first_line(error)}") from None
+        if text == "label" and len(texts) > 1:
+            raise UserError(f"{path}, row {number}: {len(texts)} labels; an image of an evaluation set has one")
         if content and texts:
             yield content, texts
         else:
-            left_out[fault or f"without an image or a {text}"] += 1
-    for reason, count in left_out.items():
+            reason = fault or f"without an image or a {text}"
+            unread[reason] += 1
+            left_out.append((path, number, "", reason))
+    for reason, count in unread.items():
         log.warning("%s: left out %s %s", path, counted(count, "row"), reason)
 
 
-def unpack(source: Path, split: str, text: str, store: Path) -> Iterator[tuple[str, str]]:
+def _chunks(file: parquet.ParquetFile, column: str) -> Iterator[tuple[Any, int]]:
+    """Each group of rows, and each place in it that belongs to a column."""
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        yield from (
+            (group, place)
+            for place in range(group.num_columns)
+            if group.column(place).path_in_schema.partition(".")[0] == column
+        )
+
+
+def unpack(source: Path, split: str, text: str, store: Path, left_out: LeftOut) -> Iterator[tuple[str, str]]:
     """Image and caption in rounds, or image and label, once the images lie in tar files of the folder `store`.
 
+    left_out: receives the rows that have no image or no text.
     Raises UserError for a file that is cut short or has no such columns.
     """
     texts: dict[str, list[str]] = {}
@@ -163,7 +224,7 @@ def unpack(source: Path, split: str, text: str, store: Path) -> Iterator[tuple[s
         with atomic(tar) as temporary, tarfile.open(temporary, "w") as archive:
             writer = _Writer(archive, tar)
             try:
-                texts |= {writer.add(row, content): found for row, (content, found) in enumerate(_rows(path, text))}
+                texts |= {writer.add(row, content): found for row, (content, found) in enumerate(_rows(path, text, left_out))}
             except (OSError, pyarrow.ArrowException) as error:
                 raise _broken(path, error) from None
     return in_rounds(texts)

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from roclip.core.errors import UserError, one_line
 from roclip.core.files import CELL, open_file
+from roclip.core.not_text import PACKED, kind_of
 from roclip.data.annotations import one_line_of
 from roclip.data.image_paths import member_path
 
@@ -110,13 +111,32 @@ def samples_of_tar(tar: Path, left_out: LeftOut) -> Iterator[tuple[str, str]]:
             if file.read() != bytes(END_OF_TAR):  # cut between two members, it would read as a whole tar
                 raise tarfile.ReadError("unexpected end of data")
         with _Headers(tar) as opened, tarfile.TarFile(fileobj=opened) as archive:
-            for image, text in _samples(tar, _members(tar, archive, left_out), left_out):
+            members = _members(tar, archive, left_out)
+            _refuse_rest(opened, archive.offset)
+            for image, text in _samples(tar, members, left_out):
                 if text.size > CELL:
                     raise UserError(f"{tar}: {text.name} has more than {CELL} bytes; take it out")
-                yield member_path(tar, image), _line(archive.extractfile(text).read())
+                yield member_path(tar, image), _caption_of(tar, text.name, archive.extractfile(text).read())
     except (tarfile.TarError, OSError, ValueError, *FAULTS) as error:
+        if kind := kind_of(tar, PACKED) if tar.is_file() else None:
+            raise UserError(f"{tar}: {kind}") from None
         said = FAULTS.get(type(error), error)
         raise UserError(f"{tar}: not a whole shard ({said}); delete it and download it again") from None
+
+
+def _refuse_rest(opened: io.FileIO, place: int) -> None:
+    """Raises ReadError for anything but zeros from the place on where tarfile, without a word, finds no more headers."""
+    opened.seek(place)
+    for block in iter(lambda: opened.read(CELL), b""):
+        if block.count(0) < len(block):
+            raise tarfile.ReadError(f"neither a header nor the end at byte {place}")
+
+
+def _caption_of(tar: Path, name: str, content: bytes) -> str:
+    try:
+        return _line(content)
+    except UnicodeDecodeError:
+        raise UserError(f"{tar}: its {one_line(name)} is not UTF-8; take it out, or save it as UTF-8") from None
 
 
 def samples_of_folder(folder: Path, left_out: LeftOut) -> Iterator[tuple[str, str]]:

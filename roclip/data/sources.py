@@ -16,7 +16,7 @@ a label is the class that more than half of an image's captions name while none 
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import read_columns
 from roclip.core.provenance import fingerprint
 from roclip.data import annotations, class_folders, flickr, json_stream, pairs, parquet_images
-from roclip.data.labels import from_captions
+from roclip.data.labels import checked, from_captions
 from roclip.data.samples import LeftOut
 from roclip.data.url_list import TEXT
 
@@ -37,7 +37,8 @@ Rows = Iterator[tuple[str, str]]  # path, and caption or label
 class Split:
     """What a split is taken over from, and with.
 
-    store: a folder for images that lie in no file of their own; among: the splits that share the images of the source;
+    store: a folder for images that lie in no file of their own; classes: what labels must be, as `classes_file` lists them;
+    among: the splits that share the images of the source;
     left_out: receives the files of shards that are not read, each with its reason.
     """
 
@@ -46,6 +47,7 @@ class Split:
     store: Path
     templates: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    classes_file: Path | None = None
     among: tuple[str, ...] = ()
     left_out: LeftOut = field(default_factory=list)
 
@@ -92,11 +94,15 @@ def _keys(key: str) -> Callable[[Path], int]:
 def _unpacked(split: Split) -> Rows:
     if len(split.among) > 1 and not parquet_images.has_own(split.source, split.name):
         raise UserError(f"{split.source}: {' and '.join(split.among)} both name it; give each split files of its own")
-    return parquet_images.unpack(split.source, split.name, split.text, split.store)
+    return parquet_images.unpack(split.source, split.name, split.text, split.store, split.left_out)
 
 
 def _captions_of_classes(split: Split) -> Rows:
-    return class_folders.class_captions(split.source, split.templates)
+    return class_folders.class_captions(split.source, split.templates, split.classes, split.left_out)
+
+
+def _labels_of_classes(split: Split) -> Rows:
+    return class_folders.class_labels(split.source, split.classes, split.left_out)
 
 
 def _pairs_of_table(split: Split) -> Rows:
@@ -105,7 +111,8 @@ def _pairs_of_table(split: Split) -> Rows:
 
 
 def _labels_of_table(source: Path) -> Rows:
-    columns = read_columns(source, ("path", "label"))
+    delimiter, _ = pairs.read_header(source)
+    columns = read_columns(source, ("path", "label"), delimiter=delimiter)
     return zip(columns["path"], columns["label"], strict=True)
 
 
@@ -132,7 +139,7 @@ FORMS = {  # by what is read; the first that fits
         Form("COCO's objects", _marks_objects, _of_source(annotations.coco_labels)),
         *CAPTIONED,
         PARQUET,
-        Form("class folders", class_folders.fits, _of_source(class_folders.class_labels)),
+        Form("class folders", class_folders.fits, _labels_of_classes),
         Form("a table", _anything, _of_source(_labels_of_table)),
     ),
 }
@@ -151,6 +158,12 @@ def is_packed(source: Path, text: str) -> bool:
     return form_of(source, text) is PARQUET
 
 
+def sharing(tables: Mapping[str, str | Path], split: str) -> tuple[str, ...]:
+    """The splits that name the same source as this one, itself included, however they spell it; tables: source by split."""
+    source = os.path.realpath(tables[split])
+    return tuple(name for name in TEXT if name in tables and os.path.realpath(tables[name]) == source)
+
+
 def share(rows: Rows, name: str, among: Sequence[str]) -> Rows:
     """The rows of the images that a split gets of a source which several name: each image is of one split alone.
 
@@ -159,9 +172,10 @@ def share(rows: Rows, name: str, among: Sequence[str]) -> Rows:
     turns = [split for split in among for _ in range(SHARES[split])]
     drawn: dict[str, str] = {}
     for path, text in rows:
-        if path not in drawn:
-            drawn[path] = turns[int(fingerprint("share", len(drawn)), 16) % len(turns)]
-        if drawn[path] == name:
+        image = os.path.normpath(path)
+        if image not in drawn:
+            drawn[image] = turns[int(fingerprint("share", len(drawn)), 16) % len(turns)]
+        if drawn[image] == name:
             yield path, text
 
 
@@ -170,6 +184,8 @@ def read_split(split: Split) -> Rows:
     form = form_of(split.source, split.text)
     log.info("%s: taken for %s", split.source, form.name)
     rows = form.read(split)
+    if split.text == "label" and split.classes_file and form not in CAPTIONED:
+        rows = checked(rows, split.source, split.classes_file)
     if len(split.among) > 1 and form is not PARQUET:
         log.info("%s: its images are shared out among %s", split.source, ", ".join(split.among))
         rows = share(rows, split.name, split.among)

@@ -9,31 +9,29 @@ from itertools import chain
 from pathlib import Path
 
 from roclip.core.errors import UserError
-from roclip.core.files import read_lines, write_rows
+from roclip.core.files import CELL, read_lines, write_rows
 from roclip.data.image_bounds import BadImage
-from roclip.data.image_paths import Roots
-from roclip.data.labels import checked
+from roclip.data.image_paths import MEMBER, Roots
 from roclip.data.samples import LeftOut
-from roclip.data.sources import Rows, Split, read_split
+from roclip.data.sources import Rows, Split, read_split, sharing
+
+LOOKED_FOR = 1000  # images of the first rows that are looked for, and every so many of the others
 
 
 def splits_of(tables: Mapping[str, Path], store: Path, templates: Path | None, classes: Path | None) -> Iterator[Split]:
     """What is taken over, by the source of each split; store: a folder for images that lie in no file of their own."""
     lists = [tuple(read_lines(path)) if path else () for path in (templates, classes)]
     for name, source in tables.items():
-        among = tuple(other for other, path in tables.items() if path == source)
-        yield Split(name, source, store / name, *lists, among)
+        yield Split(name, source, store / name, *lists, classes, sharing(tables, name))
 
 
-def take_over(split: Split, table: Path, classes: Path | None, roots: Roots, max_bad_fraction: float) -> LeftOut:
-    """Write the table of a split; what of its shards is left out, cells of QUARANTINE. classes: what labels must be.
+def take_over(split: Split, table: Path, roots: Roots, max_bad_fraction: float) -> LeftOut:
+    """Write the table of a split; what of its source is left out, cells of QUARANTINE.
 
     Raises UserError for a source that is none, or has no rows, for a label that is no class, and for more than
-    `max_bad_fraction` of images outside `roots`.
+    `max_bad_fraction` of images outside `roots`, or of those that are looked for and are not there.
     """
     rows = read_split(split)
-    if split.text == "label" and classes:
-        rows = checked(rows, split.source, classes)
     first = next(rows, None)
     if first is None:
         raise UserError(f"{split.source}: no rows; the split '{split.name}' needs some")
@@ -42,20 +40,34 @@ def take_over(split: Split, table: Path, classes: Path | None, roots: Roots, max
 
 
 def _in_their_places(rows: Rows, split: Split, roots: Roots, max_bad_fraction: float) -> Iterator[tuple[str, str]]:
-    """The rows. Raises UserError at their end where too many images lie outside the roots."""
-    count, outside, first = 0, 0, ""
+    """The rows. Raises UserError at their end where too many images lie outside the roots, or are not there."""
+    count, outside, first, looked_for, missing = 0, 0, "", 0, []
     for path, text in rows:
         count += 1
         for what, cell, advice in (("path", path, "rename the file"), (split.text, text, "mend it")):
             if not _is_utf8(cell):
                 raise UserError(f"{split.source}, row {count}: its {what} '{cell[:500]}' is not UTF-8; {advice}")
+            if len(cell) >= CELL:  # the table of it could not be read
+                raise UserError(f"{split.source}, row {count}: its {what} has {CELL} characters or more; {advice}")
         if not _is_inside(path, roots):
             outside += 1
-            first = first or f"first in row {count} ({path}); {_advice(split.source, path)}"
+            first = first or f"first in row {count} ({path}); {_advice(path)}"
+        elif count <= LOOKED_FOR or count % LOOKED_FOR == 0:
+            looked_for += 1
+            missing += [] if _is_there(path) else [f"first in row {count} ({path})"]
         yield path, text
     if outside > max_bad_fraction * count:
         said = f"{outside} of {count} images lie outside data.roots ({roots.names})"
         raise UserError(f"{split.source}: {said}, {first}")
+    if len(missing) > max_bad_fraction * looked_for:
+        said = f"{len(missing)} of {looked_for} images that were looked for are not there, {missing[0]}"
+        raise UserError(f"{split.source}: {said}; relative paths begin in the folder in which snakemake runs")
+
+
+def _is_there(path: str) -> bool:
+    """Whether its file, or the tar in which it lies, is there."""
+    member = MEMBER.fullmatch(path)
+    return os.path.isfile(member[1] if member else path)  # noqa: PTH113 (as in Roots)
 
 
 def _is_utf8(cell: str) -> bool:
@@ -66,10 +78,11 @@ def _is_utf8(cell: str) -> bool:
         return False
 
 
-def _advice(source: Path, path: str) -> str:
+def _advice(path: str) -> str:
     if "\0" in path:
         return "no file's name holds a NUL; take the row out"
-    folder = source if source.is_dir() else os.path.dirname(os.path.realpath(path))  # noqa: PTH120 (as in Roots)
+    member = MEMBER.fullmatch(path)
+    folder = os.path.dirname(os.path.realpath(member[1] if member else path))  # noqa: PTH120 (as in Roots)
     return f"add their folder, such as {folder}, to data.roots"
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from roclip.core.errors import UserError
-from roclip.core.files import CELL, bad_line, iterate_table, open_file
+from roclip.core.files import CELL, iterate_table, open_file
+from roclip.core.not_text import not_text, refuse_nul
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +66,14 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             for number, line in enumerate(iter(lambda: file.readline(CELL + 1), ""), 1):
                 if len(line) > CELL:
                     raise UserError(f"{path}, line {number}: more than {CELL} characters; is it the right file?")
+                if number == 1:
+                    refuse_nul(path, line)
                 if line.strip():
                     yield number, line.rstrip("\r\n").split("\t")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror.lower()}") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path}, line {bad_line(path)}: not UTF-8; save it as UTF-8") from None
+        raise not_text(path) from None
 
 
 def _url_column(path: Path) -> int:

@@ -14,7 +14,7 @@ from roclip.data.downstream_sets import present_sets
 from roclip.data.image_bounds import BadImage
 from roclip.data.image_paths import Roots
 from roclip.data.settings import SIDE, DataSettings, DownstreamSettings, caption_shares
-from roclip.data.sources import count_pairs
+from roclip.data.sources import count_pairs, sharing
 from roclip.data.url_list import count_rows, words
 from roclip.defences.detectors import DETECTORS
 from roclip.experiment.plan import Plan, base
@@ -97,7 +97,7 @@ def pair_count(config: Mapping[str, Any]) -> int:
         return data["train_scenes"]
     if "train" in data["tables"]:
         source = data["tables"]["train"]
-        return count_pairs(Path(source), [split for split, path in data["tables"].items() if path == source])
+        return count_pairs(Path(source), sharing(data["tables"], "train"))
     return count_rows(words(data["url_list"]), "train")
 
 

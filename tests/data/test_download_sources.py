@@ -121,8 +121,9 @@ def test_splits_on_this_disk_are_taken_over_and_the_others_fetched(tmp_path, sce
                 member = tarfile.TarInfo(f"{key}.{suffix}")
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
-    (tmp_path / "open_clip.csv").write_text("filepath\ttitle\na.jpg\tA, b\n")
-    write_table(tmp_path / "test.csv", ("label", "path"), [{"label": "l", "path": "t.png"}])
+    (tmp_path / "open_clip.csv").write_text(f"filepath\ttitle\n{tmp_path}/a.jpg\tA, b\n")
+    write_table(tmp_path / "test.csv", ("label", "path"), [{"label": "l", "path": str(tmp_path / "a.jpg")}])
+    (tmp_path / "a.jpg").write_bytes(picture(1, "jpeg"))
     write_table(tmp_path / "urls.tsv", COLUMNS, [{"split": s, "url": "file:a.png", "caption": s, "label": s} for s in SPLITS])
     (tmp_path / "a.png").write_bytes(picture(3, "png"))
     chosen = settings(
@@ -134,8 +135,8 @@ def test_splits_on_this_disk_are_taken_over_and_the_others_fetched(tmp_path, sce
     train = read_table(data / "train.csv", ("path", "caption"))
     assert [row["caption"] for row in train] == CAPTIONS[:3]
     assert [reds(io.BytesIO(picture(n, "jpeg"))) for n in range(3)] == [decode(r["path"], 43)[4, 4, 0] for r in train]
-    assert read_table(data / "validation.csv", ("path", "caption")) == [{"path": "a.jpg", "caption": "A, b"}]
-    assert read_table(data / "test.csv", ("path", "label")) == [{"path": "t.png", "label": "l"}]
+    assert read_table(data / "validation.csv", ("path", "caption")) == [{"path": f"{tmp_path}/a.jpg", "caption": "A, b"}]
+    assert read_table(data / "test.csv", ("path", "label")) == [{"path": f"{tmp_path}/a.jpg", "label": "l"}]
     (probe,) = read_table(data / "probe.csv", ("path", "label"))
     assert probe["label"] == "probe"
     assert decode(probe["path"], 32)[4, 1, 0] == 60

@@ -75,7 +75,7 @@ def test_the_same_large_value_in_every_row_does_not_fill_the_memory(tmp_path):
     parquet.write_table(table, tmp_path / "x.parquet", compression="zstd", store_schema=False)
     code = (
         "import resource, sys, pyarrow.parquet; from pathlib import Path; from roclip.data import parquet_images\n"
-        "rows = parquet_images._rows(Path(sys.argv[1]), 'caption')\n"
+        "rows = parquet_images._rows(Path(sys.argv[1]), 'caption', [])\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "assert sum(len(content) for content, _ in rows) == 64 * (10 << 20)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"

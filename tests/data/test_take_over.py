@@ -26,7 +26,7 @@ def table(folder, paths: list[str], text: str = "caption"):
 
 
 def take(source, split, out, roots, max_bad_fraction):
-    return take_over(Split(split, source, out.parent / "taken"), out, None, roots, max_bad_fraction)
+    return take_over(Split(split, source, out.parent / "taken"), out, roots, max_bad_fraction)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_what_utf_8_cannot_write_is_named_with_its_row(places, case):
     source, text = make(places / "inside"), "test" if case == "a class" else "train"
     split = Split(text, source, places / "inside/taken", ("a photo of {}",))
     with pytest.raises(UserError, match=rf"{source}, {message}$") as caught:
-        take_over(split, places / "out.csv", None, Roots(["."]), 0.5)
+        take_over(split, places / "out.csv", Roots(["."]), 0.5)
     assert str(caught.value).isprintable()
     assert not (places / "out.csv").exists()
 
