@@ -17,7 +17,8 @@ def options(tmp_path, **changes) -> DownloadOptions:
     (tmp_path / "classes.txt").write_text("\n".join(CLASSES))
     for split in SPLITS:
         text = "label" if split in ("test", "probe") else "caption"
-        write_table(tmp_path / f"{split}.csv", ("path", text), [{"path": "a.png", text: "cat"}] * 2)
+        write_table(tmp_path / f"{split}.csv", ("path", text), [{"path": str(tmp_path / "a.png"), text: "cat"}] * 2)
+    (tmp_path / "a.png").touch()  # that it is there is looked for
     tables = tuple(f"{split}={tmp_path}/{split}.csv" for split in SPLITS)
     chosen = {"url_list": (), "tables": tables, "classes": tmp_path / "classes.txt"}
     return DownloadOptions(**settings(tmp_path, **chosen | changes))
