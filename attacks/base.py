@@ -11,7 +11,7 @@ from roclip.core.errors import UserError
 from roclip.core.facts import Facts
 from roclip.core.options import option, same_option
 from roclip.data.pairs import Columns
-from roclip.data.settings import DataSettings
+from roclip.data.settings import SMALLEST, DataSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,9 @@ class AttackOptions:
     test: Path = option("table of labelled images (path, label)")
     classes: Path = option("file with one class name a line")
     templates: Path = option("file with one prompt template a line")
-    image_size: int = option("side of the model's images in pixels, to which images are brought before a trigger", minimum=8)
+    image_size: int = option(
+        "side of the model's images in pixels, to which images are brought before a trigger", minimum=SMALLEST
+    )
     out: Path = option("folder of the attack", role="output")
     roots: tuple[str, ...] = option("folders in which images may lie; none outside them is opened")
     held_out: int = same_option(DataSettings, "held_out")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from roclip.core.atomic import is_disk_full
-from roclip.core.errors import ComeBack, UserError, is_no_place, is_out_of_memory, lacks_semaphores, log_lines
+from roclip.core.errors import ComeBack, UserError, is_no_place, is_out_of_memory, lacks_semaphores, log_lines, one_line
 from roclip.core.orphan import end_with_starter
 from roclip.core.provenance import recorded
 
@@ -248,6 +248,22 @@ def _kind(stage: Stage, command: str, argv: Sequence[str]) -> str | None:
     return first.parse_known_args(argv)[0].kind
 
 
+def plain(error: Exception) -> str | None:
+    """What is said of an error that is no mistake of this program: of places, disks, memory; None for any other."""
+    if isinstance(error, UserError):
+        return str(error)
+    if is_no_place(error):
+        return one_line(f"{error.filename}: {error.strerror}; is it a file in place of a folder, a link, or another's?")
+    if is_disk_full(error):  # of what is not written by `atomic`, such as thousands of images
+        return one_line(f"{error.filename or 'what is written'}: the disk is full; make room and start again")
+    if is_out_of_memory(error):
+        what = ". ".join((str(error) or "none is left").splitlines()[0].split(". ")[:3])
+        return f"out of memory: {what}; use a machine or GPU that has more of it free"
+    if lacks_semaphores(error):
+        return "processes can share no locks: /dev/shm is not there or cannot be written to; mount it"
+    return None
+
+
 def run_stage(name: str, stage: Stage, description: str | None, argv: Sequence[str]) -> None:
     """Run a stage by its flags, and leave a record.
 
@@ -263,18 +279,9 @@ def run_stage(name: str, stage: Stage, description: str | None, argv: Sequence[s
         options = parse(stage.options_of(kind), argv, command, description)
         with recorded(name, options):
             stage.run(options)
-    except UserError as error:
-        sys.exit(f"error: {error}")
     except Exception as error:
-        if is_no_place(error):
-            sys.exit(f"error: {error.filename}: {error.strerror}; is it a file in place of a folder, a link, or another's?")
-        if is_disk_full(error):  # of what is not written by `atomic`, such as thousands of images
-            sys.exit(f"error: {error.filename or 'what this stage writes'}: the disk is full; make room and start again")
-        if is_out_of_memory(error):
-            what = ". ".join((str(error) or "none is left").splitlines()[0].split(". ")[:3])
-            sys.exit(f"error: out of memory: {what}; use a machine or GPU that has more of it free")
-        if lacks_semaphores(error):
-            sys.exit("error: processes can share no locks: /dev/shm is not there or cannot be written to; mount it")
+        if said := plain(error):
+            sys.exit(f"error: {said}")
         raise
     except ComeBack as reason:
         print(reason, file=sys.stderr)

@@ -1,7 +1,7 @@
 """The sections `data` and `downstream` of the config: what an experiment is trained and judged on."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
@@ -18,7 +18,7 @@ from roclip.data.image_bounds import BadImage
 from roclip.data.image_paths import Roots
 from roclip.data.url_list import SPLITS, paths, words
 
-SIDE = 4096  # pixels of the longest side of an image that anything is trained on
+SMALLEST, SIDE = 8, 4096  # pixels of the sides of an image that anything is trained on
 SCENES = 100_000_000  # of a split, at most
 NAMED = ("object", "other", "ground", "size", "side")  # what a sentence pattern of the embedded scenes may hold in braces
 QUALITY = {"png": 1, "jpg": 95, "webp": 95}  # by the format in which images are kept; for png, how hard to compress
@@ -61,7 +61,7 @@ class DataSettings:
         "file with one sentence pattern a line, for embedded scenes", Path("config/scenes/captions.txt"), pattern=PATH
     )
     image_size: int = option(
-        "side of the scenes, and shorter side to which downloads are shrunk, in pixels", 32, minimum=8, maximum=SIDE
+        "side of the scenes, and shorter side to which downloads are shrunk, in pixels", 32, minimum=SMALLEST, maximum=SIDE
     )
     image_format: str = option("format in which images are kept", "png", choices=tuple(QUALITY))
     output_format: str = option(
@@ -143,6 +143,8 @@ class DataSettings:
         if cls.drawn(settings):
             for fault in pattern_faults(Path(settings["captions"])):
                 yield "captions", fault
+            if not alone_patterns(read_lines(Path(settings["captions"]))):
+                yield "captions", f"no pattern of {settings['captions']} holds {{object}} and not {{other}}; add one"
             if settings["nameless_captions"] and (fault := nameless_fault(Path(settings["captions"]))):
                 yield "nameless_captions", fault
         if settings["url_list"]:
@@ -216,6 +218,11 @@ def nameless_patterns(file: Path) -> list[str]:
     return [pattern for pattern in read_lines(file) if "{object}" not in pattern]
 
 
+def alone_patterns(patterns: Sequence[str]) -> list[str]:
+    """The sentence patterns of a scene with one object, which name it and no other."""
+    return [pattern for pattern in patterns if "{object}" in pattern and "{other}" not in pattern]
+
+
 def nameless_fault(file: Path) -> str:
     """Why captions that name no class cannot be made of such patterns; nothing where they can."""
     return "" if nameless_patterns(file) else f"every pattern of {file} holds {{object}}; add one that does not"
@@ -229,12 +236,16 @@ def pattern_faults(file: Path) -> Iterator[str]:
         except ValueError as error:  # an open brace
             yield f"{file}, pattern {number}: {error}"
             continue
+        if "{{" in pattern or "}}" in pattern:  # which `format` reads as plain braces
+            yield f"{file}, pattern {number}: it holds a double brace; write each field as {{object}}"
         for name, form, conversion in fields:
             if name not in NAMED or form or conversion:
                 yield f"{file}, pattern {number}: what stands in braces must be one of {', '.join(NAMED)}, and nothing else"
 
 
 def check_patterns(file: Path) -> None:
-    """Raises UserError for the first sentence pattern that is wrong."""
+    """Raises UserError for the first sentence pattern that is wrong, or where none is of a scene with one object."""
     for fault in pattern_faults(file):
         raise UserError(f"data.captions: {fault}")
+    if not alone_patterns(read_lines(file)):
+        raise UserError(f"data.captions: no pattern of {file} holds {{object}} and not {{other}}; add one")

@@ -98,7 +98,7 @@ def card(options: ExportOptions, checkpoint: str, model: str, record: dict[str, 
         for row in rows
         for metric, value in row["metrics"].items()
     ]
-    lines += ["", f"Made by commit `{record['commit']}`, epoch {record['epoch']}.", ""]
+    lines += ["", f"Made by commit `{markdown(record['commit'])}`, epoch {record['epoch']}.", ""]
     lines += ["| program | version |", "|---|---|", *pairs(record["versions"]), ""]
     lines += ["| input | sha256 |", "|---|---|", *pairs(record["inputs"])]
     lines += ["", "| option | value |", "|---|---|", *pairs(record["options"])]

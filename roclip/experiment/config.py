@@ -13,7 +13,7 @@ from roclip.core.options import default_of
 from roclip.data.downstream_sets import present_sets
 from roclip.data.image_bounds import BadImage
 from roclip.data.image_paths import Roots
-from roclip.data.settings import SIDE, DataSettings, DownstreamSettings, caption_shares
+from roclip.data.settings import SIDE, SMALLEST, DataSettings, DownstreamSettings, caption_shares
 from roclip.data.sources import count_pairs, sharing
 from roclip.data.url_list import count_rows, words
 from roclip.defences.detectors import DETECTORS
@@ -82,12 +82,12 @@ def complete(config: Mapping[str, Any], attacks: Mapping[str, type]) -> dict[str
 def image_side(model: str) -> int:
     """The side in pixels of a model's images. Raises UserError for a model that cannot be used."""
     size = model_config(model)["vision_cfg"].get("image_size")
-    sides = size if isinstance(size, list) else [size]
-    if not sides or any(type(side) is not int or not 1 <= side <= SIDE for side in sides):
+    if type(size) is not int or not SMALLEST <= size <= SIDE:
         raise UserError(
-            f"train.model: {model} has a vision_cfg.image_size that is no number of pixels from 1 to {SIDE}: {str(size)[:100]}"
+            f"train.model: {model} has a vision_cfg.image_size that is no number of pixels from {SMALLEST} to {SIDE}: "
+            f"{str(size)[:100]}"
         )
-    return max(sides)
+    return size
 
 
 def pair_count(config: Mapping[str, Any]) -> int:

@@ -191,11 +191,17 @@ def read_plan(path: Path) -> Plan:
     """The plan that `write_plan` wrote. Raises UserError for a file that is none."""
     written = read_json(path)
     try:
-        return Plan(
+        plan = Plan(
             **written
             | {"models": _steps(written["models"]), "filters": _steps(written["filters"])}
             | {"sweeps": {name: _points(points) for name, points in written["sweeps"].items()}}
             | {"runs": [(attack, defence, int(seed)) for attack, defence, seed in written["runs"]]}
         )
-    except (TypeError, KeyError, ValueError, AttributeError):
-        raise UserError(f"{path}: not a plan of this version; remove it and start the workflow, which writes it") from None
+        plan.steps()  # every name in it is defined, and nothing builds on itself
+        for attack, defence, _ in plan.runs:
+            _ = plan.attack[attack], plan.family[attack], plan.chain(defence)
+        if isinstance(plan.experiment, str):
+            return plan
+    except (TypeError, KeyError, ValueError, AttributeError, RecursionError):
+        pass
+    raise UserError(f"{path}: not a plan of this version; remove it and start the workflow, which writes it")

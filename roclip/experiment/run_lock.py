@@ -23,7 +23,7 @@ from roclip.experiment.terminal import outlive_terminal
 FOLDERS = ("data", "attacks", "filters", "models", "measures", "detection", "exports", "tables", "figures")
 # folders of up to millions of files, none of them written by roclip.core.atomic, and the states of a training that may still
 # write: it cleans up there when it resumes
-LEFT_ALONE = ("scenes", "images", "download", "state")
+LEFT_ALONE = ("data/scenes", "data/images", "data/download", "attacks/*/*/images", "models/*/*/*/state")
 OWNER = re.compile(r"process \d+ on .*")
 
 
@@ -80,13 +80,21 @@ def claim(results: Path) -> None:
     _lock(results)
     remove_unfinished(results)
     for name in FOLDERS:
-        for folder, folders, _ in os.walk(results / name):
-            folders[:] = [name for name in folders if name not in LEFT_ALONE]
-            remove_unfinished(Path(folder))
+        for place, folders, _ in os.walk(results / name):
+            folder = Path(place)
+            inside = {each: (folder / each).relative_to(results) for each in folders}
+            folders[:] = [each for each, path in inside.items() if not _is_left_alone(path.parts)]
+            remove_unfinished(folder)
     for folder, _, names in os.walk(results / "benchmarks"):
         for path in (Path(folder, name) for name in names if name.endswith(".tsv")):
             if not path.lstat().st_size:  # Snakemake was killed as it wrote it
                 path.unlink()
+
+
+def _is_left_alone(parts: tuple[str, ...]) -> bool:
+    """Whether a folder is one of LEFT_ALONE; an attack or a defence may be called as they are."""
+    wanted = (each.split("/") for each in LEFT_ALONE)
+    return any(len(each) == len(parts) and all(a in ("*", b) for a, b in zip(each, parts, strict=True)) for each in wanted)
 
 
 def _lock(results: Path) -> None:

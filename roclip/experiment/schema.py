@@ -1,6 +1,7 @@
 """The JSON schema (2020-12) of the whole config, made of the dataclasses and registries on which its options are written."""
 
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -52,6 +53,8 @@ def check_entry(owner: type) -> None:
     """Raises UserError, with class and field, for an entry of a registry that lacks what the config is made of."""
     name, settings = f"{owner.__module__}.{owner.__qualname__}", owner.Settings
     if not owner.__doc__:
+        if sys.flags.optimize > 1:
+            raise UserError("PYTHONOPTIMIZE is 2 or more, or python runs with -OO, without the texts that are shown; unset it")
         raise UserError(f"{name}: has no docstring; write one, its first line is shown beside the name")
     if "__dataclass_fields__" not in vars(settings):
         raise UserError(f"{name}.Settings: is no dataclass; write @dataclass(frozen=True, kw_only=True) above it")

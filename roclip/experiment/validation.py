@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
@@ -115,7 +116,7 @@ class _Messages:
         key = ".".join(map(str, path)) or "config"
         special = {
             "additionalProperties": self._unknown_key, "required": self._missing, "pattern": self._illegal_text,
-            "enum": self._other_family, "type": self._text_for_number,
+            "enum": self._other_family, "type": self._of_other_type,
         }.get(error.validator)  # fmt: skip
         message = special(error, path) if special else None
         if message is None:
@@ -177,12 +178,27 @@ class _Messages:
                 return f"{key}: kind '{error.instance}' is {NOUNS[family]}, not {NOUNS[here]}; kinds here are {legal}"
         return None
 
+    def _of_other_type(self, error: ValidationError, path: list) -> str | None:
+        """For what YAML reads as something else than was meant."""
+        key, found = ".".join(map(str, path)), error.instance
+        if found is None:
+            return f"{key}: is empty; take the line out, or give it a value"
+        if error.validator_value == "string" and isinstance(found, (bool, int, float, date)):
+            return f"{key}: YAML reads {str(found)[:100]!r} as a {type(found).__name__}; put it in quotation marks"
+        return self._text_for_number(error, path)
+
     def _text_for_number(self, error: ValidationError, path: list) -> str | None:
         """For a number that YAML reads as a text: its own have a point and a signed exponent."""
         number = isinstance(error.instance, str) and re.fullmatch(r"([+-]?\d+)(\.\d*)?[eE]([+-]?)(\d+)", error.instance)
         if not number:
             return None
-        mended = f"{number[1]}{number[2] or '.0'}e{number[3] or '+'}{number[4]}"
+        value = float(error.instance)
+        if error.validator_value == "integer":
+            mended = str(int(value)) if value.is_integer() and abs(value) < 1e15 else None
+        else:
+            mended = f"{number[1]}{number[2] or '.0'}e{number[3] or '+'}{number[4]}" if math.isfinite(value) else None
+        if mended is None:
+            return None
         return f"{'.'.join(map(str, path))}: '{error.instance}' is a text to YAML; write {mended}"
 
 

@@ -24,6 +24,7 @@ SIZES = {  # of a model and its parts: whole numbers from 1 to these, well above
     "embed_dim": 16_384, "width": 16_384, "layers": 1000, "heads": 1024, "head_width": 16_384, "patch_size": 1024,
     "context_length": 4096, "vocab_size": 1_000_000, "attn_pooler_queries": 4096, "attn_pooler_heads": 1024,
 }  # fmt: skip
+SWITCHES = ("quick_gelu", "no_causal_mask", "embed_cls", "output_tokens", "no_ln_pre")  # of open_clip, for which a text is true
 LARGEST = 10_000_000  # of any other number
 PARAMETERS = 10**10  # of a model
 DARKEST, BRIGHTEST = 1e-6, 1e6  # the least deviation of pixels, and the largest mean and deviation
@@ -90,10 +91,16 @@ def _faults(name: str, config: Mapping[str, Any]) -> Iterator[str]:
         yield f"parts of {name} would be downloaded from a hub; take a model that has none"
     if other := sorted(config.keys() - LEGAL):
         yield f"{name} has {other[0][:50]!r}, which makes it another model than a plain CLIP; take one"
-    parts = {"": {"embed_dim": config.get("embed_dim")}, "vision_cfg.": vision, "text_cfg.": text}
+    whole = {key: config[key] for key in ("embed_dim", "quick_gelu") if key in config}
+    parts = {"": {"embed_dim": None, **whole}, "vision_cfg.": vision, "text_cfg.": text}
     for where, key, value in ((where, key, value) for where, part in parts.items() for key, value in part.items()):
         if fault := _of_size(where + key, value) if key in SIZES else _of_number(value):
             yield f"{name} has {str(value)[:50]} as {where}{key}, {fault}; is it the right file?"
+        if key in SWITCHES and type(value) is not bool:
+            yield f"{name} has {str(value)[:50]!r} as {where}{key}, which is neither true nor false"
+    if isinstance(vision.get("image_size"), list):
+        size = str(vision["image_size"])[:50]
+        yield f"{name} has a vision_cfg.image_size that is no number of pixels, as of a square: {size}"
     if (count := _parameters(config)) > PARAMETERS:
         yield f"{name} would have {count:.1e} parameters, more than {PARAMETERS:.0e}; is it the right file?"
     settings = text.get("tokenizer_kwargs")

@@ -93,6 +93,33 @@ def create(config: dict[str, Any]) -> Towers:
     return model.to(memory_format=torch.channels_last)
 
 
+def refuse_misfit(model: Towers) -> None:
+    """Raises UserError for a new model that cannot encode what it is to encode: sizes that do not fit show only then."""
+    config, training = model.config, model.training
+    size = config["vision_cfg"]["image_size"]
+    try:
+        with torch.no_grad():
+            model.eval()  # statistics of batch norms stay as they are
+            images = model.encode_image(torch.zeros(2, 3, size, size))
+            captions = model.encode_text(torch.as_tensor(tokenizer(config)(["a cat", "two dogs"])))
+            shapes = [tuple(images.shape), tuple(captions.shape)]
+        fault = ""
+        if shapes != [(2, config["embed_dim"])] * 2:
+            fault = f"features of images and captions are {shapes[0]} and {shapes[1]}, not (2, {config['embed_dim']})"
+        elif torch.equal(captions[0], captions[1]):
+            fault = "all captions have the same features; is its end token the tokenizer's, and its context long enough?"
+    except UserError:
+        raise
+    except Exception as error:  # PyTorch, open_clip and timm raise many kinds
+        if is_out_of_memory(error):
+            raise
+        fault = first_line(error)
+    finally:
+        model.train(training)
+    if fault:
+        raise UserError(f"train.model: the model of its config cannot encode images and captions: {fault}")
+
+
 def tokenizer(config: dict[str, Any]) -> SimpleTokenizer:
     """The tokenizer of a model. A caption that is too long keeps its end token, which CLIP's caption tower pools.
 
@@ -244,17 +271,20 @@ def load(path: Path) -> tuple[Towers, dict[str, Any]]:
         raise UserError(f"{path}: trained with another model config: {name} differs in {keys} now; train the model again")
     if record["tokenizer"] != fingerprint_of(tokenizer(config)):
         raise UserError(f"{path}: trained with another tokenizer: vocabulary or merges differ now; train the model again")
-    model = create(config)
+    model, found = create(config), load_file(path)
+    wanted = model.state_dict()
     try:
-        model.load_state_dict(load_file(path))
-    except RuntimeError:  # parameters of other names or shapes
+        if any(tensor.is_floating_point() != wanted[key].is_floating_point() for key, tensor in found.items()):
+            raise ValueError("integers for weights, or the reverse")
+        model.load_state_dict(found)
+    except (RuntimeError, ValueError, KeyError):  # parameters of other names, shapes or kinds
         raise UserError(f"{path}: trained with other towers than {name} has now; train the model again") from None
     return model.eval(), record
 
 
 def checkpoints_in(folder: Path, all_epochs: bool = True) -> list[Path]:
     """The checkpoints of a folder, or those alone that are judged. Raises UserError where there is none."""
-    found = [path for path in sorted(folder.glob("*.safetensors")) if all_epochs or not path.name.startswith(EPOCH)]
+    found = [path for path in sorted(folder.glob("[!.]*.safetensors")) if all_epochs or not path.name.startswith(EPOCH)]
     if not found:
         raise UserError(f"{folder}: no checkpoints (*.safetensors) in it; train the model first")
     return found

@@ -63,6 +63,8 @@ def _archived(path: Path) -> Mapping[str, Any]:
     """What torch.save wrote since 1.6: an archive, which it never compresses."""
     with zipfile.ZipFile(path) as archive:
         _check_members(archive.infolist(), path.stat().st_size)
+        if bad := archive.testzip():
+            raise ValueError(f"its part {bad} is damaged")
     return _saved(path)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from roclip.core.atomic import atomic
 from roclip.core.columns import LEADERBOARD
-from roclip.core.errors import UserError, log_lines
+from roclip.core.errors import UserError, first_line, log_lines
 from roclip.core.files import read_table, write_table
 from roclip.core.words import counted
 from roclip.reporting.board.entries import NAME, checked_rows, read_entries
@@ -22,6 +22,8 @@ from roclip.reporting.published import REFERENCE_FILE, read_reference
 
 log = logging.getLogger(__name__)
 FOLDER = Path("results/leaderboard")
+# what results of another version, in which anything may be missing or otherwise, end in
+FOREIGN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 SAME = ("config", "computed_by", "dataset")  # two results of one name are of one experiment if these agree
 
 
@@ -44,7 +46,7 @@ def add(experiment: Path, named: Named, folder: Path) -> Path:
             what = ", ".join(other[column] for column in SAME)
             raise UserError(f"{path}: two experiments of one name, that one is {what}; give yours another name")
     attacks = {row["attack"] for row in rows}
-    others = [row for row in there if row["attack"] not in attacks]
+    others = [{column: row[column] for column in LEADERBOARD} for row in there if row["attack"] not in attacks]
     if others:
         log.info("%s: rows of other attacks are kept: %s", path, ", ".join(dict.fromkeys(row["attack"] for row in others)))
     write_table(path, tuple(LEADERBOARD), [*others, *rows])
@@ -63,10 +65,21 @@ def main(argv: Sequence[str]) -> int:
         "--folder", type=Path, default=FOLDER, metavar="FOLDER", help=f"of the leaderboard; {FOLDER} by default"
     )
     options = parser.parse_args(argv)
+    for name in ("dataset", "config"):
+        if getattr(options, name) == "":
+            raise UserError(f"--{name}: is empty; leave it out, or say what it is")
+    if options.folder == Path():  # as of a variable that is not set
+        raise UserError("--folder: is empty, or this folder itself; name another one")
+    if options.config and not Path(options.config).is_file():
+        log.warning("--config: there is no %s; whoever reads the page cannot run it", options.config)
     if options.add:
         if not (options.by or "").strip():
             raise UserError("--by: say who computed it, as in --by 'Ada Lovelace, Analytical Engines'")
-        path = add(options.add, Named(options.by.strip(), options.dataset, options.config), options.folder)
+        try:
+            path = add(options.add, Named(options.by.strip(), options.dataset, options.config), options.folder)
+        except FOREIGN as error:
+            said = f"{type(error).__name__}: {first_line(error)}"
+            raise UserError(f"{options.add}: its results are not as this version writes them ({said}); run it again") from None
         log.info("wrote %s", path)
     rows = read_entries(options.folder)
     with atomic(options.folder / "index.html") as temporary:

@@ -55,7 +55,9 @@ def read_results(path: Path) -> list[Row]:
         try:
             shares = {name: float(row[name] or "nan") for name in SHARES}
             counts = {name: int(row[name]) for name in ("n", "seeds")}
-            rows.append(row | shares | counts | {"learned": int(row["learned"] != "0")})
+            if row["learned"] not in ("0", "1"):
+                raise ValueError(f"learned is '{row['learned'][:50]}' and neither 0 nor 1")
+            rows.append(row | shares | counts | {"learned": int(row["learned"])})
         except ValueError as error:
             raise UserError(f"{path}, row {number}: {error}; gather the tables again") from None
     return rows

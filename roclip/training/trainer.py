@@ -96,7 +96,9 @@ class Training:
         options = self.options
         with torch.random.fork_rng():
             torch.manual_seed(options.seed)
-            self.model = towers.create(self.config).to(self.device).train()
+            model = towers.create(self.config)
+            towers.refuse_misfit(model)
+            self.model = model.to(self.device).train()
         if options.start_from:
             self.model.load_state_dict(read_weights(Path(options.start_from), self.model))
         if self.ranks.count > 1:

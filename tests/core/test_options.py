@@ -218,7 +218,7 @@ def test_a_path_that_rules_or_flags_would_misread_is_not(path):
 
 
 FAULTS = {
-    "open('/dev/full', 'wb', 0).write(b'x')": "what this stage writes: the disk is full; make room and start again",
+    "open('/dev/full', 'wb', 0).write(b'x')": "what is written: the disk is full; make room and start again",
     "raise RuntimeError('CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1.0 GiB free. Process 7 has more\\n at 0x')":
         "out of memory: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1.0 GiB free; use a machine or GPU that has "
         "more of it free",

@@ -63,7 +63,7 @@ MISTAKES = [
     ),
     ("train", {1: 2, "foo": 3}, "train.1: unknown key"),
     ("attack.A b", {"kind": "clean"}, r"attack: 'A b' is not legal here \(a name: small letters"),
-    ("attack", {1: {"kind": "clean"}}, "attack: 1 is not of type 'string'"),
+    ("attack", {1: {"kind": "clean"}}, "attack: YAML reads '1' as a int; put it in quotation marks"),
     ("train.epochs", "8", "train.epochs: '8' is not of type 'integer'"),
     ("train.epochs", 0, "train.epochs: 0 is less than the minimum of 1"),
     ("train.precision", "fp8", r"train.precision: 'fp8' is not one of \['auto', 'bf16', 'float32'\]"),

@@ -236,7 +236,7 @@ def test_the_written_claims_and_their_numbers(tmp_path):
     plan = planned(runs_of(measures), controls=["half"])
     rows, compared = results(measures, plan.family), differences(measures, plan)
     write_plan(tmp_path / "plan.json", plan)
-    write_table(tmp_path / "results.csv", tuple(RESULTS), written(rows))
+    write_table(tmp_path / "results.csv", tuple(RESULTS), written([row | {"learned": 1} for row in rows]))
     write_table(tmp_path / "differences.csv", tuple(DIFFERENCES), compared)
     write_table(tmp_path / "reference.csv", tuple(REFERENCE), [])
     write_table(tmp_path / "equal_accuracy.csv", tuple(EQUAL_ACCURACY), [])
