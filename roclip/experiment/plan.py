@@ -199,7 +199,7 @@ def read_plan(path: Path) -> Plan:
         )
         plan.steps()  # every name in it is defined, and nothing builds on itself
         for attack, defence, _ in plan.runs:
-            _ = plan.attack[attack], plan.family[attack], plan.chain(defence)
+            _ = plan.family[attack], plan.chain(defence)
         if isinstance(plan.experiment, str):
             return plan
     except (TypeError, KeyError, ValueError, AttributeError, RecursionError):

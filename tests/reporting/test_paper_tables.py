@@ -190,7 +190,7 @@ def write(folder, rows, sweeps=(), sets=(), **plan):
     """Run the stage on the rows of such an experiment; its plan."""
     plan = planned(runs_of(rows), sweeps, sets=list(sets), attack=OPTIONS, **plan)
     write_plan(folder / "plan.json", plan)
-    write_table(folder / "results.csv", tuple(RESULTS), written(rows))
+    write_table(folder / "results.csv", tuple(RESULTS), written([row | {"learned": 1} for row in rows]))
     write_table(folder / "measures.csv", tuple(MEASURES), [measured("dtd", 0.5, attack="targeted")])
     files = (folder / name for name in ("plan.json", "results.csv", "measures.csv"))
     paper_tables.run(PaperTablesOptions(*files, ROOT / "config/reference_results.csv", folder))
