@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from roclip.core.errors import UserError
-from roclip.core.options import run_stage
+from roclip.core.errors import one_line
+from roclip.core.options import plain, run_stage
 
 # by group: the stages, each with the module whose STAGE it is
 STAGES = {
@@ -81,6 +81,8 @@ def run_tool(name: str, arguments: Sequence[str]) -> int | None:
 
 def main(argv: Sequence[str] | None = None) -> int | None:
     """The console command; its exit status."""
+    if sys.flags.optimize > 1:  # docstrings are shown
+        sys.exit("error: PYTHONOPTIMIZE is 2 or more, or python runs with -OO, without the texts that are shown; unset it")
     os.environ["MPLBACKEND"] = "Agg"  # a notebook names its own there, and matplotlib looks for that when it is imported
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name in ("-h", "--help"):
@@ -93,14 +95,16 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     if name in TOOLS:
         try:
             return run_tool(name, rest)
-        except UserError as error:
+        except Exception as error:
             if rest in (["-h"], ["--help"]) and str(error).startswith("usage: "):
                 print(summary(TOOLS[name]) + ".", error, sep="\n")
                 return 0
-            sys.exit(f"error: {error}")
+            if said := plain(error):
+                sys.exit(f"error: {said}")
+            raise
         except KeyboardInterrupt:
             sys.exit(130)
-    sys.exit(f"error: '{name}' is no stage and no tool; there are {', '.join([*stages, *TOOLS])}")
+    sys.exit(f"error: '{one_line(name)}' is no stage and no tool; there are {', '.join([*stages, *TOOLS])}")
 
 
 if __name__ == "__main__":

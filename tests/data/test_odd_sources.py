@@ -102,6 +102,14 @@ def test_parquet_files_are_of_the_split_that_they_are_called_after(tmp_path, nam
     assert sorted(text for _, text in read_split(Split(split, source, tmp_path / "store"))) == found
 
 
+def test_parquet_files_of_other_splits_alone_are_one_line(tmp_path):
+    source = two_parquets(tmp_path / "p", "train_0.parquet", "Test_0.parquet")
+    with pytest.raises(
+        UserError, match=r"p: no file is called after the split 'validation', .* such as Test_0\.parquet and train_0"
+    ):
+        list(read_split(Split("validation", source, tmp_path / "store")))
+
+
 def test_an_image_with_two_labels_is_one_line(tmp_path):
     kind = pa.list_(pa.string())
     source = published.hugging_face(
