@@ -25,7 +25,10 @@ KINDS = {
     "lists, JSON, YAML": (
         "tests/core/test_hostile_lists.py", "tests/core/test_yaml_files.py", "tests/data/test_json_stream.py",
     ),
-    "configs": ("tests/experiment/test_config.py", "tests/experiment/test_odd_configs.py", "tests/experiment/test_config_files.py", "tests/experiment/test_schema.py"),
+    "configs": (
+        "tests/experiment/test_config.py", "tests/experiment/test_odd_configs.py", "tests/experiment/test_config_files.py",
+        "tests/experiment/test_schema.py",
+    ),
     "models and weights": (
         "tests/experiment/test_hostile_models.py", "tests/model/test_any_weights.py", "tests/model/test_weight_files.py",
         "tests/model/test_start_weights.py", "tests/model/test_configs.py",
