@@ -41,13 +41,16 @@ TIMES = "pace.csv"  # how long a training took; no two runs agree in it
 def commit() -> str:
     """The git commit of the code, with `-dirty` after it when files differ from it; `unknown` where it has no repository.
 
+    Tracked files of results, such as those of the leaderboard, are no code, and runs add to them.
     An archive that was unpacked inside another repository has none, though git would name the other's commit.
     """
     home = Path(__file__).resolve().parents[2]
     top = _git(home, "rev-parse", "--show-toplevel")
     if not top or Path(top).resolve() != home:
         return "unknown"
-    return _git(home, "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*") or "unknown"
+    found = _git(home, "rev-parse", "HEAD")
+    differs = _git(home, "diff", "--name-only", "HEAD", "--", ".", ":(exclude)results")
+    return f"{found}-dirty" if found and differs else found or "unknown"
 
 
 def _git(home: Path, *command: str) -> str:

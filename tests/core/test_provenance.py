@@ -163,6 +163,8 @@ def test_the_commit_is_of_this_repository_and_of_no_other_around_it(tmp_path):
     shutil.copytree(ROOT / "roclip/core", inner / "roclip/core", ignore=shutil.ignore_patterns("__pycache__"))
     (inner / "roclip/__init__.py").touch()
     (inner / ".gitignore").write_text("__pycache__\n")
+    (inner / "results").mkdir()
+    (inner / "results/entry.csv").touch()
 
     def told(**variables: str) -> str:
         command, environment = [sys.executable, "-P", "-B", "-c", COMMIT], os.environ | {"PYTHONPATH": str(inner)} | variables
@@ -179,6 +181,8 @@ def test_the_commit_is_of_this_repository_and_of_no_other_around_it(tmp_path):
     assert told() == git(inner, "rev-parse", "HEAD").strip()
     assert told(GIT_DIR=str(tmp_path / "outer/.git"), GIT_WORK_TREE=str(inner)) == told()
     assert told(GIT_INDEX_FILE=str(tmp_path / "another"), GIT_PREFIX="roclip/") == told()  # as in a hook
+    (inner / "results/entry.csv").write_text("a run was added")
+    assert told() == git(inner, "rev-parse", "HEAD").strip()
     (inner / "roclip/__init__.py").write_text("x = 1\n")
     assert told() == git(inner, "rev-parse", "HEAD").strip() + "-dirty"
 
