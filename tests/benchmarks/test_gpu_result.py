@@ -38,7 +38,7 @@ def table(tmp_path: Path, lanes: list[dict], stages: list[dict], cpu: dict | Non
     write_table(tmp_path / "stage.csv", gpu_result.STAGE, stages)
     model = {"attack": "targeted", "defence": "roclip", "checkpoint": "last_clip"}
     rows = [{**model, "measure": name, **cells} for name, cells in (cpu or CPU).items()]
-    write_table(tmp_path / "results.csv", tuple(RESULTS), rows)
+    write_table(tmp_path / "results.csv", tuple(RESULTS), [row | {"learned": 1} for row in rows])
     command = [sys.executable, "-m", "benchmarks.gpu_result", tmp_path, "--cpu", tmp_path / "results.csv"]
     subprocess.run([*command, "--out", tmp_path / "result.csv"], check=True, capture_output=True)
     return read_table(tmp_path / "result.csv", gpu_result.COLUMNS)

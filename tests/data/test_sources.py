@@ -169,7 +169,10 @@ def test_a_class_may_be_called_by_a_number_and_a_link_may_lead_to_itself(tmp_pat
     ("content", "message"),
     [
         ({"images": [], "annotations": []}, "nothing under 'images'"),
-        ({"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "caption": "x"}]}, "lie neither beside"),
+        (
+            {"images": [{"id": 1, "file_name": "none.jpg"}], "annotations": [{"image_id": 1, "caption": "x"}]},
+            "lie neither beside",
+        ),
         ({"images": [{"id": "1", "file_name": "a.jpg"}], "annotations": [1]}, "expected int as 'id'"),
         ([{"id": 1, "regions": [{"phrase": "x"}]}], "lie in none of VG_100K, VG_100K_2 beside it"),
         ([{"id": 1}], "expected list as 'regions'"),
