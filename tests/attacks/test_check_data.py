@@ -116,3 +116,23 @@ def test_a_mistake_is_one_line(mine, name, content, message):
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {message}")
     assert done.stderr.count("\n") == 1
+
+
+def test_images_under_another_spelling_or_by_a_link_are_trained_on_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "linked").symlink_to("images")
+    train = [str(tmp_path / "images/a.jpg"), str(tmp_path / "images/b.jpg")]
+    data = {
+        "train": (train, ["a", "b"]),
+        "test": (["images/./a.jpg", "images/c.jpg"], ["x", "x"]),
+        "probe": (["linked/b.jpg"], ["x"]),
+    }
+    assert {each.finding: each.value for each in check_data.overlaps(data)} == {"test_files": 1, "probe_files": 1}
+
+
+def test_no_thread_at_all_is_one_line(capsys):
+    with pytest.raises(SystemExit) as ended:
+        check_data.main(["--threads", "0"])
+    assert ended.value.code == 2
+    assert "argument --threads: 0 is less than 1" in capsys.readouterr().err
