@@ -6,6 +6,7 @@ is named after what differs from its base, such as `roclip~pool_size~400`; one w
 name, so no run is made twice. Equal steps of recipes are one step (roclip/experiment/steps.py).
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,6 +23,9 @@ from roclip.training.settings import TOWERS
 
 VARIANT = r"[a-z0-9_.~-]+"  # of which the names of attacks, defences, variants and steps are made
 SET = "|".join([OWN, PAIRS, *FOLDERS, attack_set(VARIANT)])  # the names of evaluation sets
+
+
+DIGEST = "sha256"  # of what plan.json holds beside it
 
 
 @dataclass(frozen=True)
@@ -173,10 +177,16 @@ def nothing_to_detect(plan: Plan) -> list[str]:
 
 def write_plan(path: Path, plan: Plan) -> None:
     """Write plan.json, unless it says the same already: what depends on it would seem out of date."""
-    text = json.dumps(asdict(plan), indent=2) + "\n"
+    content = asdict(plan)
+    text = json.dumps({**content, DIGEST: _digest(content)}, indent=2) + "\n"
     if not path.is_file() or path.read_bytes() != text.encode():
         with atomic(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """By which a plan is known that was changed by hand, and would end in something else than one line much later."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _steps(written: Mapping[str, Mapping[str, Any]]) -> dict[str, Step]:
@@ -188,20 +198,17 @@ def _points(written: Sequence[Mapping[str, Any]]) -> list[Point]:
 
 
 def read_plan(path: Path) -> Plan:
-    """The plan that `write_plan` wrote. Raises UserError for a file that is none."""
+    """The plan that `write_plan` wrote. Raises UserError for a file that is none, or was changed."""
     written = read_json(path)
     try:
-        plan = Plan(
+        if written.pop(DIGEST) != _digest(written):
+            raise ValueError("changed by hand")
+        return Plan(
             **written
             | {"models": _steps(written["models"]), "filters": _steps(written["filters"])}
             | {"sweeps": {name: _points(points) for name, points in written["sweeps"].items()}}
             | {"runs": [(attack, defence, int(seed)) for attack, defence, seed in written["runs"]]}
         )
-        plan.steps()  # every name in it is defined, and nothing builds on itself
-        for attack, defence, _ in plan.runs:
-            _ = plan.family[attack], plan.chain(defence)
-        if isinstance(plan.experiment, str):
-            return plan
-    except (TypeError, KeyError, ValueError, AttributeError, RecursionError):
-        pass
-    raise UserError(f"{path}: not a plan of this version; remove it and start the workflow, which writes it")
+    except (TypeError, KeyError, ValueError, AttributeError):
+        what = "not a plan of this version, or changed by hand"
+        raise UserError(f"{path}: {what}; remove it and start the workflow, which writes it") from None

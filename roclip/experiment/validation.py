@@ -152,7 +152,7 @@ class _Messages:
         key, name = ".".join(map(str, path)) or "config", re.match("'(.*)' is a", error.message)
         if _family(path) == "recipe":
             return f"{key}: a recipe needs the step `train`; its steps are {', '.join(STEPS)}"
-        if name and name[1] == "kind":
+        if name and name[1] == "kind" and _family(path) in self.registries:
             return f"{key}: 'kind' is a required property; kinds are {', '.join(self.registries[_family(path)])}"
         if name and name[1] == "scored_by":
             return f"{key}: say by which training the pairs are scored, as in scored_by: {{ kind: clip }}"

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from math import nan
 from pathlib import Path
 
-from roclip.core.columns import DIFFERENCES, EQUAL_ACCURACY, EQUAL_DIFFERENCES
+from roclip.core.columns import DIFFERENCES, EQUAL_DIFFERENCES
 from roclip.core.files import read_lines, read_table, write_json
 from roclip.core.options import Stage, option
 from roclip.experiment.plan import Plan, read_plan
 from roclip.reporting.best_control import against_controls
 from roclip.reporting.comparisons import against_baseline, against_chance, by_pair, compared_in_words, others
+from roclip.reporting.equal_accuracy import read_equal
 from roclip.reporting.equal_claims import equal_claims
 from roclip.reporting.labels import defence_label
 from roclip.reporting.learned import has_learned, useful_above
@@ -131,7 +132,7 @@ def claims(
 def run(options: ClaimsOptions) -> None:
     differences, reference = read_table(options.differences, tuple(DIFFERENCES)), read_reference(options.reference)
     classes = len(read_lines(options.classes))
-    plan, equal = read_plan(options.plan), read_table(options.equal_accuracy, tuple(EQUAL_ACCURACY))
+    plan, equal = read_plan(options.plan), read_equal(options.equal_accuracy)
     took, pairs = read_took(options.took), read_table(options.equal_differences, tuple(EQUAL_DIFFERENCES))
     found = claims(plan, read_results(options.results), differences, reference, classes, took)
     taking = [pair for pair in pairs if pair["attack"] not in failed(took)]

@@ -6,13 +6,14 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from roclip.core.columns import DETECTED, DETECTION, KEPT, MODEL, TRUTH
+from roclip.core.columns import DETECTED, DETECTION, FILTERED, KEPT, MODEL, TRUTH
 from roclip.core.errors import UserError
-from roclip.core.files import read_columns, read_table
+from roclip.core.files import read_columns
 from roclip.core.words import checkpoint_label
 from roclip.defences.detectors import DETECTORS
 from roclip.evaluation.detection import MEASURES
 from roclip.experiment.plan import Plan, base
+from roclip.reporting.gathered import read_gathered
 from roclip.reporting.intervals import over_trainings
 
 Row = dict[str, Any]
@@ -47,13 +48,10 @@ def _read(path: Path, columns: Sequence[str]) -> list[Row]:
     """The rows of a table of detections with numbers as numbers, NaN where a cell is empty. Raises UserError."""
     shares = [f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")]
     counts = [name for name in COUNTS if name in columns]
-    try:
-        return [
-            row | {name: int(row[name]) for name in counts} | {name: float(row[name] or "nan") for name in shares}
-            for row in read_table(path, columns)
-        ]
-    except ValueError as error:
-        raise UserError(f"{path}: {error}; detect again") from None
+    return [
+        row | {name: int(row[name]) for name in counts} | {name: float(row[name] or "nan") for name in shares}
+        for row in read_gathered(path, columns, shares, counts)
+    ]
 
 
 def over_seeds(rows: Sequence[Row]) -> Iterator[Row]:
@@ -118,6 +116,11 @@ def cautions(rows: Sequence[Row], plan: Plan) -> list[str]:
         if why := DETECTORS[settings["kind"]].caution(settings, row["n"], row["n_poisoned"]):
             found[f"Of {row['detector']} on {row['attack']}, {why}."] = None
     return list(found)
+
+
+def read_filtered(path: Path) -> list[dict[str, str]]:
+    """The rows of tables/filters.csv as text. Raises UserError as `read_gathered`."""
+    return read_gathered(path, FILTERED, ("poisons_left", "clean_removed"), ("pairs", "poisoned", "kept", "kept_poisoned"))
 
 
 def filter_glance(rows: Iterable[Mapping[str, str]]) -> list[list[str]]:

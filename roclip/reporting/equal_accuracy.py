@@ -21,13 +21,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import hypot, isnan, nan
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from roclip.core.columns import EQUAL_ACCURACY
 from roclip.core.errors import UserError
 from roclip.core.words import PLAIN_KIND
 from roclip.evaluation import OWN, SUCCESS, attack_set
 from roclip.experiment.plan import base
+from roclip.reporting.gathered import read_gathered
 from roclip.reporting.intervals import over_trainings, sampling_error, student
 from roclip.reporting.learned import NOT_LEARNED, useful_above
 
@@ -63,6 +66,11 @@ def points_of(history: Iterable[Mapping[str, Any]]) -> dict[str, Curves]:
             seeds = found.setdefault(row["attack"], {}).setdefault((row["defence"], row["kind"]), {})
             seeds.setdefault(row["seed"], []).append(point)
     return found
+
+
+def read_equal(path: Path) -> list[dict[str, str]]:
+    """The rows of equal_accuracy.csv as text. Raises UserError as `read_gathered`."""
+    return read_gathered(path, EQUAL_ACCURACY, ("accuracy", "success", "low", "high"), ("reached", "seeds"))
 
 
 def number(cell: Any) -> float:

@@ -11,12 +11,15 @@ repair with the same settings need not be as good.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan, nan
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from roclip.core.columns import FRONT
 from roclip.core.words import counted
 from roclip.experiment.plan import Plan, base
 from roclip.reporting.equal_accuracy import Point, main_kinds, number
+from roclip.reporting.gathered import read_gathered
 
 LOSSES = (0.03, 0.10)  # of the accuracy before the repair that may be lost (Goel et al., arXiv 2311.14948, have the same two)
 HEADINGS = (
@@ -101,6 +104,11 @@ def front_rows(plan: Plan, history: Sequence[Mapping[str, Any]]) -> Iterator[Row
                 "accuracy_before": accuracy, "success_before": success,
                 "on_front": int(on_front(point, means.values())),
             }  # fmt: skip
+
+
+def read_front(path: Path) -> list[dict[str, str]]:
+    """The rows of front.csv as text. Raises UserError as `read_gathered`."""
+    return read_gathered(path, FRONT, ("accuracy", "success", "accuracy_before", "success_before"), ("epoch", "seeds"))
 
 
 def front_table(rows: Iterable[Mapping[str, str]]) -> list[list[str]]:

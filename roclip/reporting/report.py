@@ -23,32 +23,34 @@ import jinja2
 from safetensors import SafetensorError, safe_open
 
 from roclip.core.atomic import atomic
-from roclip.core.columns import EQUAL_ACCURACY, FILTERED, FRONT, PACE
+from roclip.core.columns import PACE
 from roclip.core.errors import UserError
-from roclip.core.files import read_json, read_lines, read_table
+from roclip.core.files import read_lines, read_table
 from roclip.core.options import Stage, option
 from roclip.core.provenance import SUFFIX, commit, read_record
 from roclip.core.words import checkpoint_label, counted
-from roclip.core.yaml_files import read_mapping
 from roclip.data.downstream_sets import absent_sets
 from roclip.data.url_list import SPLITS
 from roclip.experiment.plan import Plan, base, nothing_to_detect, read_plan
 from roclip.experiment.run_times import positive, rows_of, speeds
 from roclip.experiment.schema import STEPS
-from roclip.reporting.detection import FILTER_HEADINGS, cautions, filter_glance, read_detections
+from roclip.reporting.detection import FILTER_HEADINGS, cautions, filter_glance, read_detections, read_filtered
 from roclip.reporting.detection import HEADINGS as DETECTION_HEADINGS
 from roclip.reporting.detection import glance as detection_glance
+from roclip.reporting.equal_accuracy import read_equal
 from roclip.reporting.equal_claims import HEADINGS as EQUAL_HEADINGS
 from roclip.reporting.equal_claims import equal_table
 from roclip.reporting.figures import figures_of
 from roclip.reporting.figures.style import DPI
 from roclip.reporting.front import HEADINGS as FRONT_HEADINGS
-from roclip.reporting.front import front_table
+from roclip.reporting.front import front_table, read_front
 from roclip.reporting.gather import glance, headings
+from roclip.reporting.gathered import check_planned
 from roclip.reporting.machine import machine
 from roclip.reporting.planned import paper_tables
 from roclip.reporting.power import measured_spread, power, what_seeds_show
 from roclip.reporting.results import INTERVALS, pivot, read_results
+from roclip.reporting.run_files import read_claims, read_config, read_manifest
 from roclip.reporting.took import HEADINGS as TOOK_HEADINGS
 from roclip.reporting.took import read_took
 from roclip.reporting.took import table as took_table
@@ -130,7 +132,7 @@ def attack_facts(results: Path, plan: Plan) -> list[dict[str, Any]]:
         folder = results / f"attacks/{attack}/seed{first[attack]}"
         record = read_record(folder / f"attack{SUFFIX}")
         inputs = {os.path.normpath(folder / path): digest for path, digest in record["inputs"].items()}
-        facts.append({"name": attack, "commit": record["commit"], "inputs": inputs, **read_json(folder / "manifest.json")})
+        facts.append({"name": attack, "commit": record["commit"], "inputs": inputs, **read_manifest(folder)})
     return facts
 
 
@@ -196,17 +198,13 @@ def figures(results: Path, plan: Plan) -> dict[str, dict[str, Any]]:
     }
 
 
-def read_config(results: Path) -> dict[str, Any]:
-    """The config of the run, which the workflow writes when it starts. Raises UserError when it is missing or broken."""
-    return read_mapping(results / "config.yaml")
-
-
 def gather(results: Path) -> dict[str, Any]:
     """All that the template shows. Raises UserError when a file of the experiment is missing or broken."""
     config, plan, tables = read_config(results), read_plan(results / "plan.json"), results / "tables"
     facts, weights = attack_facts(results, plan), records(results, plan.steps())
     claims, measured = defaultdict(list), pivot(read_results(tables / "results.csv"))
-    for claim in read_json(tables / "claims.json"):
+    check_planned(measured, plan, tables / "results.csv")
+    for claim in read_claims(tables / "claims.json"):
         claims[claim["about"]].append(claim["text"])
     defences = {name: plan.defence[name] for name in plan.defences() if name == base(name)}
     paces = [path for model in plan.steps() if (path := results / "models" / model / "pace.csv").exists()]
@@ -233,9 +231,9 @@ def gather(results: Path) -> dict[str, Any]:
         "headings": headings(measured),
         "results": result_rows(measured),
         "equal_headings": EQUAL_HEADINGS,
-        "equal": equal_table(read_table(tables / "equal_accuracy.csv", tuple(EQUAL_ACCURACY))),
+        "equal": equal_table(read_equal(tables / "equal_accuracy.csv")),
         "front_headings": FRONT_HEADINGS,
-        "front": front_table(read_table(tables / "front.csv", tuple(FRONT))),
+        "front": front_table(read_front(tables / "front.csv")),
         **of_pairs(tables, plan),
         "paper": {name: table for name in paper_tables(plan) if (table := paper_table(tables, name))},
         "commits": sorted({commit(), *(record["commit"] for record in [*facts, *weights])}),
@@ -253,7 +251,7 @@ def gather(results: Path) -> dict[str, Any]:
 def of_pairs(tables: Path, plan: Plan) -> dict[str, Any]:
     """What detectors and filters found, where the plan has some."""
     rows = read_detections(tables / "detection.csv") if plan.detectors else []
-    removed = read_table(tables / "filters.csv", tuple(FILTERED)) if plan.filtered() else []
+    removed = read_filtered(tables / "filters.csv") if plan.filtered() else []
     return {
         "detectors": list(plan.detectors),
         "detection_headings": DETECTION_HEADINGS,

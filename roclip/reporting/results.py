@@ -28,10 +28,10 @@ from typing import Any, TypeVar
 
 from roclip.core.columns import RESULTS
 from roclip.core.errors import UserError
-from roclip.core.files import read_table
 from roclip.core.words import counted
 from roclip.evaluation import MEASURES, OWN, PAIRS, SUCCESS, attack_set
 from roclip.experiment.plan import base, control_attack
+from roclip.reporting.gathered import read_gathered
 from roclip.reporting.intervals import clopper_pearson, over_trainings
 from roclip.reporting.learned import NOT_LEARNED
 from roclip.reporting.trainings import Count, interval
@@ -39,6 +39,7 @@ from roclip.reporting.trainings import Count, interval
 COUNTED = ("attack_success", "control")  # shares with intervals
 MEANS = tuple(name for name, measure in MEASURES.items() if measure.of == "labelled")  # means over seeds, with deviations
 SHARES = ("value", "low", "high", "sd")  # columns that are shares, and may be empty
+COUNTS = ("n", "seeds")
 TARGETED = "targeted"  # the family of attacks whose targets are one draw each
 INTERVALS = (
     "95% intervals. The targets of a targeted attack are pooled over seeds (Clopper-Pearson). The images of a backdoor share "
@@ -49,17 +50,14 @@ Value = TypeVar("Value")
 
 
 def read_results(path: Path) -> list[Row]:
-    """The rows of results.csv, numbers as numbers. Raises UserError as `read_table`, and for a cell that is no number."""
-    rows = []
-    for number, row in enumerate(read_table(path, tuple(RESULTS)), 1):
-        try:
-            shares = {name: float(row[name] or "nan") for name in SHARES}
-            counts = {name: int(row[name]) for name in ("n", "seeds")}
-            if row["learned"] not in ("0", "1"):
-                raise ValueError(f"learned is '{row['learned'][:50]}' and neither 0 nor 1")
-            rows.append(row | shares | counts | {"learned": int(row["learned"])})
-        except ValueError as error:
-            raise UserError(f"{path}, row {number}: {error}; gather the tables again") from None
+    """The rows of results.csv, numbers as numbers. Raises UserError as `read_gathered`."""
+    rows: list[Row] = []
+    for number, row in enumerate(read_gathered(path, RESULTS, SHARES, COUNTS), 1):
+        if row["learned"] not in ("0", "1"):
+            learned = row["learned"][:50]
+            raise UserError(f"{path}, row {number}: learned is '{learned}' and neither 0 nor 1; run the stage that wrote it")
+        shares = {name: float(row[name] or "nan") for name in SHARES}
+        rows.append(row | shares | {name: int(row[name]) for name in (*COUNTS, "learned")})
     return rows
 
 

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from roclip.core.columns import TOOK
-from roclip.core.errors import UserError
-from roclip.core.files import read_table
 from roclip.core.words import PLAIN_CHECKPOINT
 from roclip.experiment.plan import Plan, base
+from roclip.reporting.gathered import read_gathered
 from roclip.reporting.intervals import clopper_pearson
 from roclip.reporting.labels import defence_label
 from roclip.reporting.learned import has_learned
@@ -92,14 +91,8 @@ def written(rows: Iterable[Row]) -> list[Row]:
 
 
 def read_took(path: Path) -> list[Row]:
-    """The rows of took.csv, numbers as numbers. Raises UserError as `read_table`, and for a cell that is no number."""
-    rows = []
-    for number, row in enumerate(read_table(path, tuple(TOOK)), 1):
-        try:
-            rows.append({**row, **{name: float(row[name] or "nan") for name in NUMBERS}})
-        except ValueError as error:
-            raise UserError(f"{path}, row {number}: {error}; gather the tables again") from None
-    return rows
+    """The rows of took.csv, numbers as numbers. Raises UserError as `read_gathered`."""
+    return [{**row, **{name: float(row[name] or "nan") for name in NUMBERS}} for row in read_gathered(path, TOOK, NUMBERS)]
 
 
 def table(took: Iterable[Row]) -> list[list[str]]:

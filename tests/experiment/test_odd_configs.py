@@ -174,11 +174,11 @@ def plan_with(tmp_path, **changes):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"experiment": 5}, {"family": 5}, {"runs": [["targeted", "gone", 1]]}, {"step": {"filter": "gone"}},
-                {"step": {"start_from": "clip"}}, {"family": {}}],
+    "changes", [{"experiment": "another"}, {"experiment": 5}, {"family": 5}, {"runs": [["targeted", "gone", 1]]},
+                {"step": {"filter": "gone"}}, {"step": {"start_from": "clip"}}, {"step": {"settings": True}}, {"family": {}}],
 )  # fmt: skip
-def test_a_plan_of_another_version_is_one_line(tmp_path, changes):
-    with pytest.raises(UserError, match=r"plan\.json: not a plan of this version; remove it"):
+def test_a_plan_that_was_changed_by_hand_is_one_line(tmp_path, changes):
+    with pytest.raises(UserError, match=r"plan\.json: not a plan of this version, or changed by hand; remove it"):
         read_plan(plan_with(tmp_path, **changes))
 
 

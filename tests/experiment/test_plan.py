@@ -1,6 +1,7 @@
 """The plan: every run once, variants named after what differs, shared stages shared."""
 
 import dataclasses
+import hashlib
 import json
 import os
 
@@ -227,9 +228,11 @@ EMPTY = {"models": {}, "filters": {}, "sweeps": {}, "runs": []}
 WRONG = [[], {}, {"models": 3}, None, EMPTY | {"models": {"a": {}}}]
 
 
+@pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_file_that_is_no_plan_is_one_line(tmp_path, wrong):
+def test_a_file_that_is_no_plan_is_one_line(tmp_path, wrong, signed):
     path = tmp_path / "plan.json"
-    path.write_text(json.dumps(wrong))
-    with pytest.raises(UserError, match=r"plan.json: not a plan of this version; remove it and start the workflow"):
+    digest = hashlib.sha256(json.dumps(wrong).encode()).hexdigest()
+    path.write_text(json.dumps({**wrong, "sha256": digest} if signed and isinstance(wrong, dict) else wrong))
+    with pytest.raises(UserError, match=r"plan.json: not a plan of this version, or changed by hand; remove it and start"):
         read_plan(path)

@@ -62,7 +62,7 @@ def test_files_that_are_missing_or_broken_are_named(tmp_path):
     with pytest.raises(UserError, match=r"patch/clip/seed2/detection\.csv: no such file"):
         detections(written(tmp_path, [0.5, 0.5]), PLAN)
     written(tmp_path, [0.5, 0.5, "half"])
-    with pytest.raises(UserError, match=r"patch/clip/seed2/detection\.csv: .*'half'; detect again"):
+    with pytest.raises(UserError, match=r"patch/clip/seed2/detection\.csv, row .*'half' and no number; run the stage"):
         detections(tmp_path, PLAN)
 
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from io import BytesIO
 
 import pytest
-import yaml
 from PIL import Image
 
 from roclip.core.columns import HISTORY, LEADERBOARD, PACE
@@ -22,6 +21,7 @@ from roclip.reporting.board.entries import read_entries
 from roclip.reporting.board.entry import experiment_of
 from roclip.reporting.leaderboard import main
 from tests.conftest import ROOT, SCENES
+from tests.fixtures.configs import write_data
 from tests.fixtures.experiment import EPOCHS, NOTING, history_rows, kind_of, made_up, made_up_plan, point
 from tests.fixtures.experiments import RECORD
 
@@ -54,10 +54,10 @@ def finished(folder, drawn=True):
     """A finished experiment with made-up results: attacks none, images and trigger, seeds 10 and 11, a sweep of a defence."""
     plan = made_up_plan(DEFENCES, SWEEP, experiment=folder.name)
     made_up(folder, plan)
-    data = {"roots": [str(folder)], "url_list": None, "tables": {} if drawn else {"train": "photos/train.csv"}}
-    (folder / "config.yaml").write_text(yaml.safe_dump({"data": data | {"classes": str(SCENES / "classes.txt")}}))
+    tables = {} if drawn else {"train": "photos/train.csv"}
+    write_data(folder, roots=[str(folder)], tables=tables, classes=str(SCENES / "classes.txt"))
     for attack in plan.attack_folders():
-        counts = {"kind": attack.split("/")[0], "clean_pairs": 1000, "poisons": 10}
+        counts = {"kind": attack.split("/")[0], "clean_pairs": 1000, "poisons": 10, "rate": 0.01, "evaluation_images": 3}
         write_json(folder / "attacks" / attack / "manifest.json", counts)
     history = list(history_rows(plan))
     for attack, step, seed in plan.runs:
@@ -226,7 +226,7 @@ def test_an_experiment_without_results_or_name_is_one_line(tmp_path):
         main(["--add", str(folder), "--by", "Ada", *board])
     plan = made_up_plan(DEFENCES, SWEEP, experiment="made")
     write_plan(folder / "plan.json", replace(plan, runs=[run for run in plan.runs if run[0] != "none"]))
-    with pytest.raises(UserError, match=r"made: tables/results.csv has none against clip, .* to its end first$"):
+    with pytest.raises(UserError, match=r"made/tables/results.csv: has none against clip, .* to its end first$"):
         main(["--add", str(folder), "--by", "Ada", "--config", "x", *board])
     write_plan(folder / "plan.json", plan)
     (folder / "models/images/clip/seed10/train.record.json").unlink()

@@ -11,17 +11,19 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from roclip.core.columns import EQUAL_ACCURACY, HISTORY, MODEL
+from roclip.core.columns import HISTORY, MODEL
 from roclip.core.errors import UserError
-from roclip.core.files import read_json, read_lines, read_table
+from roclip.core.files import read_lines, read_table
 from roclip.core.provenance import SUFFIX, read_record
 from roclip.core.yaml_files import read_mapping
 from roclip.experiment.plan import Plan, base, read_plan
 from roclip.reporting.board.costs import Costs
 from roclip.reporting.board.pictures import pictures
-from roclip.reporting.equal_accuracy import main_kinds, number
-from roclip.reporting.report import DRAWN, read_config, sources
+from roclip.reporting.equal_accuracy import main_kinds, number, read_equal
+from roclip.reporting.gathered import check_planned
+from roclip.reporting.report import DRAWN, sources
 from roclip.reporting.results import at, pivot, read_results, six_digits
+from roclip.reporting.run_files import read_config, read_manifest
 
 CONFIGS = Path("config")
 SHARES = (
@@ -52,7 +54,7 @@ class Experiment:
         self.history = read_table(folder / "tables/history.csv", (*MODEL, *HISTORY))
         self.kinds = main_kinds(self.history)
         self.costs = Costs(self.plan, folder)
-        equal = read_table(folder / "tables/equal_accuracy.csv", tuple(EQUAL_ACCURACY))
+        equal = read_equal(folder / "tables/equal_accuracy.csv")
         self.equal = {
             (row["attack"], row["defence"], row["kind"]): row for row in equal if (row["seed"], row["at"]) == ("all", "common")
         }
@@ -64,16 +66,13 @@ class Experiment:
     def models(self) -> Iterator[Row]:
         """The rows of `pivot`, one for each attack and each defence that is no variant, at the checkpoint that is judged."""
         found: dict[tuple[str, str], dict[str, Row]] = {}
-        for row in pivot(read_results(self.folder / "tables/results.csv")):
+        path = self.folder / "tables/results.csv"
+        rows = pivot(read_results(path))
+        check_planned(rows, self.plan, path)
+        for row in rows:
             if row["defence"] == base(row["defence"]):
                 found.setdefault((row["attack"], row["defence"]), {})[row["checkpoint"]] = row
-        planned = {(attack, defence) for attack, defence, _ in self.plan.runs}
-        for (attack, defence), checkpoints in found.items():
-            if (attack, defence) not in planned:
-                raise UserError(
-                    f"{self.folder}: tables/results.csv has {attack} against {defence}, plan.json has not: the tables are of "
-                    "another run; run the workflow to its end first"
-                )
+        for defence, checkpoints in ((defence, its) for (_, defence), its in found.items()):
             yield at(checkpoints, f"last_{self.kinds.get(defence)}")
 
     def seeds(self, attack: str, defence: str) -> list[int]:
@@ -101,7 +100,7 @@ class Experiment:
     def manifest(self, attack: str) -> Row:
         """Counts of an attack of its first seed; they are the same for all."""
         seed = next(seed for name, _, seed in self.plan.runs if name == attack)
-        return read_json(self.folder / f"attacks/{attack}/seed{seed}/manifest.json")
+        return read_manifest(self.folder / f"attacks/{attack}/seed{seed}")
 
 
 def over_seeds(rows: list[Mapping[str, str]], name: str) -> str:

@@ -12,8 +12,8 @@ from roclip.core.columns import LABELLED, MATCHES, PAIRS, TRUTH
 from roclip.core.deferred import Deferred
 from roclip.core.errors import UserError, one_line
 from roclip.core.files import read_table
-from roclip.core.yaml_files import read_mapping
 from roclip.reporting.figures.base import Figure, is_base, plain_runs
+from roclip.reporting.run_files import read_config
 
 if TYPE_CHECKING:
     from roclip.data.image_paths import Roots
@@ -80,11 +80,7 @@ def trainings(plan: Plan) -> list[str]:
 
 def roots(results: Path) -> tuple[str, ...]:
     """The folders in which images may lie, of the config that the experiment was run with."""
-    path = results / "config.yaml"
-    try:
-        return tuple(read_mapping(path)["data"]["roots"])
-    except (KeyError, TypeError):
-        raise UserError(f"{path}: no data.roots; run the workflow, which writes this file when it starts") from None
+    return tuple(read_config(results)["data"]["roots"])
 
 
 def strips(plan: Plan, results: Path) -> Iterator[Strip]:

@@ -1,0 +1,43 @@
+"""Reading tables that other stages gathered: cells are numbers where they should be, and rows are of the plan."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import isinf
+from pathlib import Path
+
+from roclip.core.errors import UserError
+from roclip.core.files import read_table
+from roclip.experiment.plan import Plan
+
+
+def read_gathered(
+    path: Path, columns: Iterable[str], shares: Iterable[str] = (), counts: Iterable[str] = ()
+) -> list[dict[str, str]]:
+    """The rows of a table as text: cells of `shares` are empty, NaN or finite numbers, those of `counts` integers of 0 or more.
+
+    Raises UserError as `read_table`, and for any other cell of them.
+    """
+    rows, shares, counts = read_table(path, tuple(columns)), tuple(shares), tuple(counts)
+    for number, row in enumerate(rows, 1):
+        for name in (name for name in shares if row[name] and not _is_number(row[name])):
+            raise UserError(f"{path}, row {number}: {name} is '{row[name][:50]}' and no number; run the stage that wrote it")
+        for name in (name for name in counts if not (row[name].isdecimal() and row[name].isascii() and len(row[name]) < 16)):
+            raise UserError(f"{path}, row {number}: {name} is '{row[name][:50]}' and no count; run the stage that wrote it")
+    return rows
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return not isinf(float(cell))
+    except ValueError:
+        return False
+
+
+def check_planned(rows: Sequence[Mapping[str, str]], plan: Plan, path: Path) -> None:
+    """Raises UserError for a row of a model that the plan does not name."""
+    planned = {(attack, defence) for attack, defence, _ in plan.runs}
+    for row in rows:
+        if (row["attack"], row["defence"]) not in planned:
+            raise UserError(
+                f"{path}: has {row['attack'][:60]} against {row['defence'][:60]}, plan.json has not: the tables are of another "
+                "run; run the workflow to its end first"
+            )
