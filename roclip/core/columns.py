@@ -73,7 +73,7 @@ MATCHES = {"row": "row of train.csv, counted from 0", "caption_row": "the row wh
 QUARANTINE = {
     "table": "the table that names the image",
     "number": "of its row, counted from 1",
-    "path": "image file",
+    "path": "image file, or the URL that gave none",
     "reason": "why it is left out",
 }
 

@@ -121,7 +121,7 @@ def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = Tr
         lines, begun = _Lines(file), 1  # line in which the row begins
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
-            header = next(reader, [])
+            header = next((row for row in reader if any(map(str.strip, row))), [])
             refuse_nul(path, "".join(header))
             missing = [column for column in columns if column not in header]
             if missing:

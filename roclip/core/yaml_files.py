@@ -9,7 +9,7 @@ import yaml
 from roclip.core.errors import UserError, first_line
 from roclip.core.files import read_text
 
-BYTES = 1 << 20  # of the longest file
+BYTES = 1 << 18  # of the longest file, which takes a second or two to read
 LARGEST, DEEPEST = 100_000, 20  # values of a file, aliases counted as what they stand for; mappings and lists in one another
 
 
@@ -58,9 +58,9 @@ def _measured(node: yaml.Node, path: Path, known: dict[int, tuple[int, int] | No
 
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file as plain values. Raises UserError as `read_tree`, and for values that cannot be made."""
-    read_tree(path)
+    tree = read_tree(path)
     try:
-        return yaml.safe_load(read_text(path, BYTES))
+        return yaml.SafeLoader("").construct_document(tree) if tree else None
     except yaml.YAMLError as error:  # a tag that is not of YAML, a mapping as a key
         raise UserError(f"{path}: not YAML that can be read: {' '.join(str(error).split())}") from None
     except Exception as error:  # of a date that is none, a number of thousands of digits

@@ -23,10 +23,10 @@ def folders_in(folder: Path | str) -> list[str]:
 
 
 def _folders(source: Path) -> Iterator[str]:
-    """The list's own folder, those in it, and those beside it, each in the order of their names."""
+    """The list's own folder and those in it, the one above and those in that, each in the order of their names."""
     parent = str(source.parent)
-    yield parent
     for above in (parent, os.path.normpath(os.path.join(parent, ".."))):  # noqa: PTH118 (Path keeps the ..)
+        yield above  # names may hold a folder, such as train2014/
         yield from (os.path.join(above, name) for name in folders_in(above))  # noqa: PTH118
 
 

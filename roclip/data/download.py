@@ -1,9 +1,9 @@
 """Stage: download the images of a URL list with img2dataset and write the tables that all other stages read.
 
 Reads a list of URLs (see roclip.data.url_list), and tables or shards of splits that are on this disk. Writes the images, and
-`train.csv`, `validation.csv` (path, caption), `test.csv`, `probe.csv` (path, label) in the order of the list; where splits are
-on this disk also `quarantine.csv`, the files of their shards that are not read. All data sets take this way, the embedded one
-too: its list has file: URLs relative to the list's folder, which are followed inside it only.
+`train.csv`, `validation.csv` (path, caption), `test.csv`, `probe.csv` (path, label) in the order of the list, and
+`quarantine.csv`, the URLs that gave no image and the files that are not read of shards on this disk. All data sets take this
+way, the embedded one too: its list has file: URLs relative to the list's folder, which are followed inside it only.
 
 img2dataset works in a separate process (roclip.data.img2dataset_worker), through a guard (roclip.data.safe_http), in shards. A
 shard that is whole stays when the stage is stopped or killed, and a later run with the same list and settings resumes after it.
@@ -21,6 +21,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import pyarrow
@@ -207,22 +208,19 @@ def judge(options: DownloadOptions, shards: list[Shard]) -> int:
     files = paths(options.url_list)
     errors, failed, total, first = Counter(), Counter(), Counter(), {}
     for shard in shards:
-        outcomes = shard.outcomes()
-        bad = [outcome for outcome in outcomes if outcome["status"] != "success"]
-        # an error may have no text, such as Python's MemoryError
-        reasons = ((outcome["error_message"] or "no reason given").splitlines()[0] for outcome in bad)
-        errors.update(re.sub(r"(?<=').*(?=')|(?<=\().*(?=\))", "...", reason) for reason in reasons)
-        lost = shard.rows - len(outcomes)
+        bad = list(shard.failed())
+        errors.update(re.sub(r"(?<=').*(?=')|(?<=\().*(?=\))", "...", reason) for _, _, reason in bad)
+        lost = shard.rows - len(shard.outcomes())
         if lost:
             errors["lost by img2dataset"] += lost
-        for outcome in bad[: max(0, SHOWN - failed.total())]:
-            log.warning("%s, row %d: no image from %s", files[shard.split], outcome["row"], one_line(outcome["url"]))
+        for row, url, _ in bad[: max(0, SHOWN - failed.total())]:
+            log.warning("%s, row %d: no image from %s", files[shard.split], row, one_line(url))
         if bad:
-            first.setdefault(shard.split, f", first in {files[shard.split]}, row {bad[0]['row']}")
+            first.setdefault(shard.split, f", first in {files[shard.split]}, row {bad[0][0]}")
         failed[shard.split] += len(bad) + lost
         total[shard.split] += shard.rows
     for message, count in errors.most_common(SHOWN):
-        log.warning("%7d %5.1f%%  %s", count, 100 * count / total.total(), one_line(message))
+        log.warning("%7d %5.1f%%  %s", count, 100 * count / total.total(), message)
     for split, count in failed.items():
         if count > options.max_bad_fraction * total[split]:
             raise UserError(
@@ -254,8 +252,8 @@ def place(options: DownloadOptions, shards: list[Shard], split: str, images: Pat
             index += 1
 
 
-def download(options: DownloadOptions) -> None:
-    """Download the splits that are listed and write their tables."""
+def download(options: DownloadOptions, left_out: list[tuple[Path, int, str, str]]) -> None:
+    """Download the splits that are listed; write their tables and, after the rows of it that are known, quarantine.csv."""
     images = options.data / "images"
     folder = images if options.output_format == "webdataset" else options.data / "download"
     shards = plan_shards(options, folder)
@@ -265,6 +263,9 @@ def download(options: DownloadOptions) -> None:
         shutil.rmtree(images, ignore_errors=True)
     for split in listed_splits(options):
         write_table(options.data / f"{split}.csv", ("path", TEXT[split]), place(options, shards, split, images))
+    files = paths(options.url_list)
+    failed = ((files[shard.split], *cells) for shard in shards for cells in shard.failed())
+    write_rows(options.data / "quarantine.csv", QUARANTINE, chain(left_out, failed))
     completed.append(images)
     if folder != images:
         done = folder.with_name("download.done")  # renamed first: a kill on the way leaves nothing that looks like shards
@@ -285,10 +286,10 @@ def run(options: DownloadOptions) -> None:
         for split in splits_of(by_split(options.tables, "tables"), store, options.templates, options.classes):
             table = options.data / f"{split.name}.csv"
             left_out += take_over(split, table, roots, options.max_bad_fraction)
-        if options.tables:
-            write_rows(options.data / "quarantine.csv", QUARANTINE, left_out)
         if listed_splits(options):
-            download(options)
+            download(options, left_out)
+        else:
+            write_rows(options.data / "quarantine.csv", QUARANTINE, left_out)
 
 
 STAGE = Stage(DownloadOptions, run)

@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from roclip.core.errors import UserError
@@ -15,22 +16,28 @@ from roclip.data.beside import folder_of, in_rounds
 TOKENS = re.compile(r"(?P<image>[^\t#]+)#\d+\t(?P<caption>.*)")  # NAME.jpg#0<TAB>caption
 BARS = re.compile(r"(?P<image>[^|]+?)\s*\|\s*\d+\s*\|?(?P<caption>.*)")  # a known row, of 2199200615.jpg, lacks the last bar
 BARS_HEADER = re.compile(r"image_name\s*\|\s*comment_number\s*\|\s*comment")
+BLANK = 1000  # lines at the beginning that may be blank
 CAPTIONS_HEADER = "image,caption"  # of captions.txt; a .csv with it is CleanCLIP's
 
 
 def first_line(source: Path) -> str:
-    """The first line of a file, as far as it can be read."""
+    """The first line of a file that is not blank, as far as it can be read; blanks at its end may be an empty caption's."""
     with open_file(source, "r", encoding="utf-8-sig", errors="replace") as file:
-        return file.readline(HEADER).strip()
+        lines = iter(lambda: file.readline(HEADER), "")
+        return next((line.lstrip().rstrip("\n") for line in islice(lines, BLANK) if line.strip()), "")
 
 
 def _captions(source: Path, row: re.Pattern, header: re.Pattern | None) -> Iterator[tuple[str, str]]:
     """Image and caption of each line. Raises UserError for a line of another form."""
+    begun = False  # whether a line was read that is not blank
     try:
         with open_file(source, "r", encoding="utf-8-sig") as file:
             for number, line in enumerate(iter(lambda: file.readline(CELL + 1), ""), 1):
                 text = line.rstrip("\n")
-                if not text.strip() or (number == 1 and header and header.fullmatch(text.strip())):
+                if not text.strip():
+                    continue
+                is_first, begun = not begun, True
+                if is_first and header and header.fullmatch(text.strip()):
                     continue
                 found = row.fullmatch(text)
                 if not found or len(line) > CELL:

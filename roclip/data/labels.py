@@ -10,7 +10,7 @@ from pathlib import Path
 from roclip.core.errors import UserError
 from roclip.core.files import read_lines
 from roclip.core.words import nearest
-from roclip.data.class_mentions import named_by
+from roclip.data.class_mentions import folded, named_by
 
 
 def checked(rows: Iterable[tuple[str, str]], source: Path, classes_file: Path) -> Iterator[tuple[str, str]]:
@@ -25,8 +25,11 @@ def checked(rows: Iterable[tuple[str, str]], source: Path, classes_file: Path) -
 
 def unknown(source: Path, row: int, label: str, classes_file: Path, classes: Sequence[str]) -> str:
     """What is said of a label that is no class."""
-    like = nearest(label, classes)
+    same = next((name for name in classes if folded(name) == folded(label)), None)
+    like = same or nearest(label, classes)
     advice = f"did you mean '{like}'?" if like else "add it there, or take the row out"
+    if same and same.casefold() != label.casefold():
+        advice = f"'{same}' there has other code points (another Unicode form, or invisible ones); write both alike"
     return f"{source}, row {row}: the label '{label[:100]}' is not in {classes_file}; {advice}"
 
 

@@ -16,6 +16,7 @@ import pyarrow
 import pyarrow.parquet as parquet
 from PIL import Image
 
+from roclip.core.errors import one_line
 from roclip.data.image_paths import member_path
 
 COLUMNS = ["key", "row", "url", "caption", "status", "error_message"]
@@ -53,6 +54,13 @@ class Shard:
         """What became of each URL, a dict of COLUMNS, in the order of the list."""
         table = parquet.read_table(self.table, columns=COLUMNS)
         return sorted(table.to_pylist(), key=lambda outcome: outcome["key"])
+
+    def failed(self) -> Iterator[tuple[int, str, str]]:
+        """Row, URL and reason of those that gave no image, in the order of the list."""
+        for outcome in self.outcomes():
+            if outcome["status"] != "success":
+                message = outcome["error_message"] or "no reason given"  # such as of Python's MemoryError
+                yield outcome["row"], outcome["url"], one_line(message.splitlines()[0])
 
     def failures(self) -> int:
         """How many of its URLs gave no image."""

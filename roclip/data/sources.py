@@ -80,7 +80,7 @@ def _text(begins: Callable[[str], object]) -> Callable[[Path], bool]:
 
 
 def _is_captions(source: Path) -> bool:
-    return source.suffix == ".txt" and _text(flickr.CAPTIONS_HEADER.__eq__)(source)
+    return source.suffix == ".txt" and _text(lambda line: line.strip() == flickr.CAPTIONS_HEADER)(source)
 
 
 def _of_source(read: Callable[[Path], Rows]) -> Callable[[Split], Rows]:
@@ -125,7 +125,11 @@ CAPTIONED = (
     Form("Visual Genome's regions", _json("["), _of_source(annotations.genome_captions), _keys("phrase")),
     Form("Flickr8k's captions.txt", _is_captions, _of_source(flickr.comma_captions)),
     Form("Flickr's tokens", _text(flickr.TOKENS.fullmatch), _of_source(flickr.token_captions)),
-    Form("Flickr30k's results.csv", _text(flickr.BARS_HEADER.fullmatch), _of_source(flickr.bar_captions)),
+    Form(
+        "Flickr30k's results.csv",
+        _text(lambda line: flickr.BARS_HEADER.fullmatch(line.strip())),
+        _of_source(flickr.bar_captions),
+    ),
 )
 PARQUET = Form("parquet files with images", parquet_images.fits, _unpacked, parquet_images.count_rows)
 FORMS = {  # by what is read; the first that fits

@@ -16,6 +16,7 @@ import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
+from roclip.core.columns import QUARANTINE
 from roclip.core.errors import UserError
 from roclip.core.files import read_table, write_table
 from roclip.core.options import flags
@@ -51,6 +52,9 @@ def test_good_images_come_in_the_order_of_the_list_and_bad_ones_are_counted(tmp_
     options = DownloadOptions(**settings(tmp_path, max_bad_fraction=share, output_format="webdataset"))
     download.run(options)
     assert "urls.tsv, row 4: no image from" in caplog.text
+    listed = read_table(tmp_path / "data/quarantine.csv", QUARANTINE)
+    assert sorted(row["path"] for row in listed) == sorted(bad)
+    assert all(rows[int(row["number"]) - 1]["url"] == row["path"] and row["reason"] for row in listed)
     for message, count in {
         "HTTP status 404": 2, "more than 20 MB": 2, "neither http nor https": 1, "not a public address": 2,
         "more than 5 redirects": 1, "file outside the folder of its list": 2, "unknown url type: '...'": 2,

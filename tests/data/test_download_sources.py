@@ -7,6 +7,7 @@ import tarfile
 import pyarrow.parquet as parquet
 import pytest
 
+from roclip.core.columns import QUARANTINE
 from roclip.core.errors import UserError
 from roclip.core.files import read_table, write_table
 from roclip.data import download
@@ -65,6 +66,8 @@ def made_before(tmp_path, error: str, url: str = "u") -> DownloadOptions:
 def test_an_error_without_text_is_counted_too(tmp_path, caplog, error, message):
     download.run(made_before(tmp_path, error))
     assert f"      4  50.0%  {message}" in caplog.text
+    listed = read_table(tmp_path / "data/quarantine.csv", QUARANTINE)
+    assert [(row["path"], row["reason"]) for row in listed] == [("u", message)] * 4
     assert [row["caption"] for row in read_table(tmp_path / "data/train.csv", ("path", "caption"))] == ["c"]
 
 
@@ -95,7 +98,7 @@ def test_what_a_kill_left_when_all_was_done_does_not_stop_the_next_run(tmp_path)
     (tmp_path / "data/download.done/00000.tar").touch()
     download.run(options)
     assert {path.name for path in (tmp_path / "data").iterdir()} - {".download.lock"} == {
-        "images", *(f"{split}.csv" for split in SPLITS),
+        "images", "quarantine.csv", *(f"{split}.csv" for split in SPLITS),
     }  # fmt: skip
 
 

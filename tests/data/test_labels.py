@@ -6,6 +6,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import write_table
 from roclip.data import download
 from roclip.data.download import DownloadOptions
+from roclip.data.labels import unknown
 from roclip.data.settings import DataSettings
 from roclip.data.url_list import SPLITS
 from tests.fixtures.downloads import COLUMNS, settings
@@ -36,6 +37,14 @@ def test_a_table_with_another_label_is_refused_and_nothing_is_written(tmp_path):
     (tmp_path / "test.csv").write_text("path,label\nb.png,xyz\n")
     with pytest.raises(UserError, match=r"the label 'xyz' is not in .*; add it there, or take the row out"):
         download.run(chosen)
+
+
+@pytest.mark.parametrize("label", ["cafe\u0301", "caf\u00e9\u200b", "Caf\u00e9\u00a0"])
+def test_a_label_that_only_looks_like_a_class_is_refused_with_the_reason(tmp_path, label):
+    said = unknown(tmp_path / "test.csv", 3, label, tmp_path / "classes.txt", ["cat", "caf\u00e9"])
+    assert "'caf\u00e9' there has other code points (another Unicode form, or invisible ones)" in said
+    said = unknown(tmp_path / "test.csv", 3, "Caf\u00e9", tmp_path / "classes.txt", ["cat", "caf\u00e9"])
+    assert said.endswith("did you mean 'caf\u00e9'?")
 
 
 def test_so_is_a_list_before_anything_is_downloaded(tmp_path):

@@ -270,3 +270,30 @@ def test_what_is_not_there_is_named(tmp_path):
     for count in (count_pairs, rows):
         with pytest.raises(UserError, match="absent: no such file or directory"):
             count(tmp_path / "absent")
+
+
+def test_coco_names_with_their_folder(tmp_path):
+    source = published.coco(tmp_path, "train2017", FIVE)
+    whole = json.loads(source.read_text())
+    for entry in whole["images"]:
+        entry["file_name"] = f"train2017/{entry['file_name']}"
+    source.write_text(json.dumps(whole))
+    assert rows(source) == rounds(FIVE)
+
+
+@pytest.mark.parametrize("begin", ["\n", "\n  \n\n", "\ufeff\n"])
+@pytest.mark.parametrize(
+    ("make", "captions"),
+    [(published.flickr8k_tokens, FLICKR), (published.flickr8k_captions, FLICKR), (published.flickr30k, NAMED)],
+)
+def test_blank_lines_before_captions(tmp_path, begin, make, captions):
+    source = make(tmp_path, captions)
+    expected = rows(source)
+    source.write_text(begin + source.read_text(), encoding="utf-8")
+    assert rows(source) == expected
+
+
+def test_an_empty_caption_in_the_first_row(tmp_path):
+    names = list(FLICKR)
+    source = published.flickr8k_tokens(tmp_path, {names[0]: ["", "A dog."], names[1]: ["A cat.", "Two cats."]})
+    assert rows(source) == [(0, ""), (1, "A cat."), (0, "A dog."), (1, "Two cats.")]
