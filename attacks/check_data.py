@@ -15,14 +15,24 @@ from pathlib import Path
 from typing import Any
 
 from attacks import ATTACKS
-from attacks.data_findings import mentions, of_attack, of_captions, of_classes, of_overlap, sample, verdict
+from attacks.data_findings import (
+    mentions,
+    of_attack,
+    of_broken,
+    of_captions,
+    of_classes,
+    of_missing,
+    of_overlap,
+    sample,
+    verdict,
+)  # fmt: skip
 from attacks.findings import FAULT, FINE, Finding, rows_of
 from attacks.token_lengths import token_lengths
 from roclip.core.columns import CHECK, CLASS_MENTIONS, COPIES, VERDICTS
 from roclip.core.deferred import Deferred
 from roclip.core.errors import UserError, log_lines, one_line
 from roclip.core.files import read_columns, read_lines, write_table
-from roclip.data.image_paths import Roots
+from roclip.data.image_paths import Roots, is_looked_for, is_there
 from roclip.data.near_duplicates import Hashed, copies, hashed
 from roclip.data.pairs import for_training
 from roclip.data.sources import Split, is_packed, read_split, sharing
@@ -79,6 +89,15 @@ def overlaps(data: Data) -> Iterator[Finding]:
         yield of_overlap(split, "files", len(both), len(set(data[split][0])), both[0] if both else "")
 
 
+def of_places(data: Data, limit: float) -> Iterator[Finding]:
+    """Whether the images are there, of some rows; limit: the share that may be missing."""
+    for split, (places, _) in data.items():
+        if not USUAL.fullmatch(places[0]):  # what is not downloaded yet
+            looked_for = [path for row, path in enumerate(places, 1) if is_looked_for(row)]
+            missing = [path for path in looked_for if not is_there(path)]
+            yield of_missing(split, missing, len(looked_for), limit)
+
+
 def of_images(data: Data, config: Mapping[str, Any], threads: int) -> tuple[list[Finding], list[dict[str, str]]]:
     """Findings of all images, and a row of COPIES for each that is broken or a copy."""
     seen: dict[str, Hashed] = {}
@@ -88,7 +107,7 @@ def of_images(data: Data, config: Mapping[str, Any], threads: int) -> tuple[list
         seen[split] = hashed(unique, config["data"]["roots"], threads)
         broken = [(path, fault) for path, fault in zip(unique, seen[split].faults, strict=True) if fault]
         rows += [{"split": split, "path": path, "what": "broken", "of": fault} for path, fault in broken]
-        findings.append(_broken(split, broken, len(unique), config["data"]["max_bad_fraction"]))
+        findings.append(of_broken(split, broken, len(unique), config["data"]["max_bad_fraction"]))
         if split != "train" and "train" in seen:
             first = list(dict.fromkeys(data["train"][0]))
             found = {unique[row]: first[of] for row, of in copies(seen[split], seen["train"]).items()}
@@ -96,16 +115,6 @@ def of_images(data: Data, config: Mapping[str, Any], threads: int) -> tuple[list
             example = next((f"{path} of {of}" for path, of in found.items()), "")
             findings.append(of_overlap(split, "copies", len(found), len(unique), example))
     return findings, rows
-
-
-def _broken(split: str, broken: Sequence[tuple[str, str]], n: int, limit: float) -> Finding:
-    share = len(broken) / n
-    meaning = f"{len(broken)} of {n} images of the split {split} are missing or broken"
-    if not broken:
-        return Finding(f"{split}_broken", FINE, 0, limit, f"{meaning}.")
-    meaning = f"{meaning}, such as {broken[0][0]} ({broken[0][1]})."
-    change = "" if share <= limit else "mend them, or raise data.max_bad_fraction; images lie in data.roots only"
-    return Finding(f"{split}_broken", FAULT if share > limit else FINE, share, limit, meaning, change)
 
 
 def verdicts(
@@ -133,15 +142,15 @@ def look(config: Mapping[str, Any], plan: Plan, results: Path, images: bool, thr
     data = read_data(config, results)
     if "train" not in data:
         raise UserError("no training pairs are there yet: name them in data.tables, or run `snakemake --cores all data` first")
-    captions = data["train"][1]
+    captions, limit = data["train"][1], config["data"]["max_bad_fraction"]
     lengths, context = token_lengths(config["train"]["model"], sample(captions))
     counts = mentions(captions, read_lines(Path(config["data"]["classes"])))
     findings = [
-        *of_captions(captions, lengths, context, config["data"]["max_bad_fraction"]),
+        *of_captions(captions, lengths, context, limit),
         of_classes(counts),
         *overlaps(data),
     ]
-    seen, rows = of_images(data, config, threads) if images else ([], None)
+    seen, rows = of_images(data, config, threads) if images else (of_places(data, limit), None)
     return {
         "pairs": {split: len(columns[0]) for split, columns in data.items()}, "findings": [*findings, *seen],
         "verdicts": list(verdicts(config, plan, data["train"], counts)), "classes": counts, "copies": rows,

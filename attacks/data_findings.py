@@ -92,6 +92,27 @@ def of_classes(counts: Mapping[str, tuple[int, int]]) -> Finding:
 TRAINED_ON = {"files": "are trained on", "copies": "are copies of training images"}
 
 
+def of_broken(split: str, broken: Sequence[tuple[str, str]], n: int, limit: float) -> Finding:
+    """Images that cannot be read, each with the reason; limit: the share that may be."""
+    meaning = f"{len(broken)} of {n} images of the split {split} are missing or broken"
+    example = f", such as {broken[0][0]} ({broken[0][1]})" if broken else ""
+    change = "mend them, or raise data.max_bad_fraction; images lie in data.roots only"
+    return _lost(f"{split}_broken", len(broken) / n, limit, f"{meaning}{example}.", change)
+
+
+def of_missing(split: str, missing: Sequence[str], n: int, limit: float) -> Finding:
+    """Images that are not there, of those that were looked for; limit: the share that may be."""
+    meaning = f"{len(missing)} of {n} images of the split {split} that were looked for are not there"
+    example = f", such as {missing[0]}" if missing else ""
+    change = "mend the paths, which begin in the folder in which snakemake runs, or raise data.max_bad_fraction"
+    return _lost(f"{split}_missing", len(missing) / n, limit, f"{meaning}{example}.", change)
+
+
+def _lost(name: str, share: float, limit: float, meaning: str, change: str) -> Finding:
+    is_fault = share > limit
+    return Finding(name, FAULT if is_fault else FINE, share, limit, meaning, change if is_fault else "")
+
+
 def of_overlap(split: str, kind: str, found: int, n: int, example: str) -> Finding:
     """Images of an evaluation split that are trained on; kind: of TRAINED_ON."""
     name, meaning = f"{split}_{kind}", f"{found} of {n} images of the split {split} {TRAINED_ON[kind]}"

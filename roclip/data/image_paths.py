@@ -9,8 +9,20 @@ from tarfile import TarInfo
 
 from roclip.data.image_bounds import BadImage
 
+LOOKED_FOR = 1000  # images of the first rows that are looked for, and every so many of the others
 MEMBER = re.compile(r"(.+\.tar)/.+@(\d+)\+(\d+)")
 BYTES = 64_000_000  # of the largest file
+
+
+def is_looked_for(row: int) -> bool:
+    """Whether the image of a row, counted from 1, is among those that are looked for: of millions, all would take too long."""
+    return row <= LOOKED_FOR or row % LOOKED_FOR == 0
+
+
+def is_there(path: str) -> bool:
+    """Whether an image's file, or the tar in which it lies, is there."""
+    member = MEMBER.fullmatch(path)
+    return os.path.isfile(member[1] if member else path)  # noqa: PTH113 (as in Roots)
 
 
 def member_path(tar: Path, member: TarInfo) -> str:

@@ -11,11 +11,9 @@ from pathlib import Path
 from roclip.core.errors import UserError
 from roclip.core.files import CELL, read_lines, write_rows
 from roclip.data.image_bounds import BadImage
-from roclip.data.image_paths import MEMBER, Roots
+from roclip.data.image_paths import MEMBER, Roots, is_looked_for, is_there
 from roclip.data.samples import LeftOut
 from roclip.data.sources import Rows, Split, read_split, sharing
-
-LOOKED_FOR = 1000  # images of the first rows that are looked for, and every so many of the others
 
 
 def splits_of(tables: Mapping[str, Path], store: Path, templates: Path | None, classes: Path | None) -> Iterator[Split]:
@@ -52,9 +50,9 @@ def _in_their_places(rows: Rows, split: Split, roots: Roots, max_bad_fraction: f
         if not _is_inside(path, roots):
             outside += 1
             first = first or f"first in row {count} ({path}); {_advice(path)}"
-        elif count <= LOOKED_FOR or count % LOOKED_FOR == 0:
+        elif is_looked_for(count):
             looked_for += 1
-            missing += [] if _is_there(path) else [f"first in row {count} ({path})"]
+            missing += [] if is_there(path) else [f"first in row {count} ({path})"]
         yield path, text
     if outside > max_bad_fraction * count:
         said = f"{outside} of {count} images lie outside data.roots ({roots.names})"
@@ -62,12 +60,6 @@ def _in_their_places(rows: Rows, split: Split, roots: Roots, max_bad_fraction: f
     if len(missing) > max_bad_fraction * looked_for:
         said = f"{len(missing)} of {looked_for} images that were looked for are not there, {missing[0]}"
         raise UserError(f"{split.source}: {said}; relative paths begin in the folder in which snakemake runs")
-
-
-def _is_there(path: str) -> bool:
-    """Whether its file, or the tar in which it lies, is there."""
-    member = MEMBER.fullmatch(path)
-    return os.path.isfile(member[1] if member else path)  # noqa: PTH113 (as in Roots)
 
 
 def _is_utf8(cell: str) -> bool:

@@ -60,10 +60,20 @@ def test_images_that_are_broken_or_copies_are_found(mine, monkeypatch, capsys):
     assert "data:image/png;base64," in (out / "index.html").read_text()
 
 
-def test_captions_alone_are_looked_at_without_images(mine, monkeypatch):
+def test_images_that_are_not_there_are_found_without_opening_any(mine, monkeypatch, capsys):
+    monkeypatch.chdir(mine)
+    for number in (11, 14):
+        (mine / f"{number}.jpg").unlink()
+    assert check_data.main(["--configfile", "mine.yaml"]) == 1
+    said = capsys.readouterr().out
+    assert f"fault: 2 of 90 images of the split train that were looked for are not there, such as {mine}/11.jpg." in said
+    assert said.count("fault:") == 1
+
+
+def test_captions_are_looked_at_without_opening_images(mine, monkeypatch):
     monkeypatch.chdir(mine)
     for path in mine.glob("*.jpg"):
-        path.unlink()
+        path.write_bytes(b"")
     assert check_data.main(["--configfile", "mine.yaml"]) == 0
     out = mine / "results/mine/data_check"
     assert {row["severity"] for row in read_table(out / "findings.csv", tuple(CHECK))} == {"fine"}
@@ -90,6 +100,7 @@ def command(folder: Path, file: str, **environment: str) -> subprocess.Completed
 
 def test_from_a_notebook_with_names_that_a_terminal_would_act_on_it_says_whole_lines(mine):
     odd = f"{mine}/\x1b[31m\rfault: forged.jpg"
+    (mine / "\x1b[31m\rfault: forged.jpg").touch()
     for split in ("train", "test"):
         table = (mine / f"{split}.csv").read_text().replace(f"{mine}/{3 if split == 'train' else 91}.jpg", f'"{odd}"')
         (mine / f"{split}.csv").write_text(table)
