@@ -1,7 +1,7 @@
 """Weights for a model to start from: of a folder of checkpoints, or of a file that somebody else may have made."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import open_file
 from roclip.model.configs import PIXELS, PUBLISHED_CONFIG, UNCHANGED, is_published, model_config
 from roclip.model.towers import Towers, checkpoints_in
-from roclip.model.weight_files import PUBLISHED, is_torchscript, read_tensors
-
-SHOWN_BY = {"positional_embedding": "text_cfg.context_length", "token_embedding.weight": "text_cfg.vocab_size"}
+from roclip.model.weight_files import PUBLISHED, is_torchscript, misfit, read_tensors
 
 
 def latest(folder: Path) -> Path:
@@ -67,25 +65,6 @@ def _check_told(source: Path, path: Path, config: Mapping[str, Any]) -> None:
             f"{path}: a TorchScript archive, as OpenAI published CLIP, whose models have QuickGELU; set train.model to "
             "RN50-quickgelu or the like"
         )
-
-
-def misfit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
-    """The first tensor that is missing, too many or of another shape, and how many more there are; empty if all fit."""
-    first, *others = [*_faults(found, wanted)] or [""]
-    return first + (f", and {len(others)} tensors more" if others else "")
-
-
-def _faults(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterator[str]:
-    for name in [*wanted, *(name for name in found if name not in wanted)]:
-        if name not in found:
-            yield f"{name} is missing"
-        elif name not in wanted:
-            yield f"{name} is too many"
-        elif found[name].shape != wanted[name].shape:
-            shown_by = f" ({SHOWN_BY[name]})" if name in SHOWN_BY else ""
-            yield f"{name} is {tuple(found[name].shape)} and should be {tuple(wanted[name].shape)}{shown_by}"
-        elif found[name].is_floating_point() != wanted[name].is_floating_point():
-            yield f"{name} holds {found[name].dtype} and should hold {wanted[name].dtype}"
 
 
 def _epoch(path: Path) -> int:

@@ -28,6 +28,7 @@ from roclip.core.words import counted
 from roclip.model.configs import PIXELS, model_config, pixel_moments
 from roclip.model.pixels import normalise, to_pixels
 from roclip.model.small_resnet import small_resnet
+from roclip.model.weight_files import misfit
 
 HOME = Path(__file__).parents[2]  # the project's folder
 MAX_LOGIT_SCALE = math.log(100)
@@ -272,13 +273,9 @@ def load(path: Path) -> tuple[Towers, dict[str, Any]]:
     if record["tokenizer"] != fingerprint_of(tokenizer(config)):
         raise UserError(f"{path}: trained with another tokenizer: vocabulary or merges differ now; train the model again")
     model, found = create(config), load_file(path)
-    wanted = model.state_dict()
-    try:
-        if any(tensor.is_floating_point() != wanted[key].is_floating_point() for key, tensor in found.items()):
-            raise ValueError("integers for weights, or the reverse")
-        model.load_state_dict(found)
-    except (RuntimeError, ValueError, KeyError):  # parameters of other names, shapes or kinds
-        raise UserError(f"{path}: trained with other towers than {name} has now; train the model again") from None
+    if fault := misfit(found, model.state_dict()):
+        raise UserError(f"{path}: trained with other towers than {name} has now ({fault}); train the model again")
+    model.load_state_dict(found)
     return model.eval(), record
 
 

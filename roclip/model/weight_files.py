@@ -33,6 +33,7 @@ STORAGES = {
         "Bool": torch.bool,
     }.items()
 }  # fmt: skip
+SHOWN_BY = {"positional_embedding": "text_cfg.context_length", "token_embedding.weight": "text_cfg.vocab_size"}
 NUMBERS = {*STORAGES.values(), torch.float8_e4m3fn, torch.float8_e5m2}  # neither complex nor quantised
 
 
@@ -195,3 +196,22 @@ def _scripted(path: Path) -> dict[str, Tensor]:
     if not isinstance(module, _Module):
         raise ValueError("an archive without a module")
     return dict(module.tensors())
+
+
+def misfit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """The first tensor that is missing, too many or of another shape, and how many more there are; empty if all fit."""
+    first, *others = [*_faults(found, wanted)] or [""]
+    return first + (f", and {len(others)} tensors more" if others else "")
+
+
+def _faults(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterator[str]:
+    for name in [*wanted, *(name for name in found if name not in wanted)]:
+        if name not in found:
+            yield f"{name} is missing"
+        elif name not in wanted:
+            yield f"{name} is too many"
+        elif found[name].shape != wanted[name].shape:
+            shown_by = f" ({SHOWN_BY[name]})" if name in SHOWN_BY else ""
+            yield f"{name} is {tuple(found[name].shape)} and should be {tuple(wanted[name].shape)}{shown_by}"
+        elif found[name].is_floating_point() != wanted[name].is_floating_point():
+            yield f"{name} holds {found[name].dtype} and should hold {wanted[name].dtype}"

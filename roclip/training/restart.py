@@ -11,8 +11,8 @@ from torch import Tensor
 from roclip.core.columns import HISTORY
 from roclip.core.errors import UserError
 from roclip.core.words import counted
-from roclip.model.start_weights import misfit
 from roclip.model.towers import read_record
+from roclip.model.weight_files import misfit
 from roclip.training.distributed import Ranks
 from roclip.training.identity import differences, listed
 from roclip.training.resume import DAMAGED, State, States, read_identity, step_of

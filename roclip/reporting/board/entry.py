@@ -13,14 +13,14 @@ from typing import Any
 
 from roclip.core.columns import HISTORY, MODEL
 from roclip.core.errors import UserError
-from roclip.core.files import read_lines, read_table
+from roclip.core.files import read_lines
 from roclip.core.provenance import SUFFIX, read_record
 from roclip.core.yaml_files import read_mapping
 from roclip.experiment.plan import Plan, base, read_plan
 from roclip.reporting.board.costs import Costs
 from roclip.reporting.board.pictures import pictures
 from roclip.reporting.equal_accuracy import main_kinds, number, read_equal
-from roclip.reporting.gathered import check_planned
+from roclip.reporting.gathered import check_planned, read_gathered
 from roclip.reporting.report import DRAWN, sources
 from roclip.reporting.results import at, pivot, read_results, six_digits
 from roclip.reporting.run_files import read_config, read_manifest
@@ -51,7 +51,9 @@ class Experiment:
             if not (folder / name).is_file():
                 raise UserError(f"{folder}: no {name}; run its workflow first")
         self.folder, self.plan, self.config = folder, read_plan(folder / "plan.json"), read_config(folder)
-        self.history = read_table(folder / "tables/history.csv", (*MODEL, *HISTORY))
+        self.history = read_gathered(
+            folder / "tables/history.csv", (*MODEL, *HISTORY), ("attack_success", "zero_shot"), ("epoch",)
+        )
         self.kinds = main_kinds(self.history)
         self.costs = Costs(self.plan, folder)
         equal = read_equal(folder / "tables/equal_accuracy.csv")
