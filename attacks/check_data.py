@@ -1,8 +1,9 @@
 """Looks at an experiment's data before any training: broken images, cut or repeated captions, and whether each attack can take.
 
-`roclip check-data --configfile config/mine.yaml` reads captions and labels; with `--images` every image too: which are broken,
-and which images of the evaluation splits are copies of training images. Writes results/EXPERIMENT/data_check/: findings.csv,
-attacks.csv, classes.csv, copies.csv with --images, and index.html. The exit status is 1 where a fault is found.
+`roclip check-data --configfile config/mine.yaml` reads captions and labels, and looks whether images are there; with `--images`
+it opens each of them: which are broken, and which images of the evaluation splits are copies of training images. Writes
+results/EXPERIMENT/data_check/: findings.csv, attacks.csv, classes.csv, copies.csv with --images, and index.html. The
+exit status is 1 where a fault is found.
 """
 
 from __future__ import annotations
@@ -92,8 +93,8 @@ def overlaps(data: Data) -> Iterator[Finding]:
 def of_places(data: Data, limit: float) -> Iterator[Finding]:
     """Whether the images are there, of some rows; limit: the share that may be missing."""
     for split, (places, _) in data.items():
-        if not USUAL.fullmatch(places[0]):  # what is not downloaded yet
-            looked_for = [path for row, path in enumerate(places, 1) if is_looked_for(row)]
+        looked_for = [path for row, path in enumerate(places, 1) if is_looked_for(row) and not USUAL.fullmatch(path)]
+        if looked_for:  # else nothing of it is downloaded yet
             missing = [path for path in looked_for if not is_there(path)]
             yield of_missing(split, missing, len(looked_for), limit)
 

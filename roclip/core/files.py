@@ -126,10 +126,10 @@ def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = Tr
             missing = [column for column in columns if column not in header]
             if missing:
                 named = f"the header must name {', '.join(columns)}; it is {delimiter.join(header)[:200]!r}"
-                raise UserError(f"{path}, line 1: no column '{missing[0]}'; {named}")
+                raise UserError(f"{path}, line {max(1, reader.line_num)}: no column '{missing[0]}'; {named}")
             if len(set(header)) < len(header):
                 double = next(name for name in header if header.count(name) > 1)
-                raise UserError(f"{path}, line 1: duplicate column '{double}'; rename one")
+                raise UserError(f"{path}, line {reader.line_num}: duplicate column '{double}'; rename one")
             yield header
             lines.begin(ROW)
             begun, warned = reader.line_num + 1, False

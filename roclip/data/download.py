@@ -258,14 +258,14 @@ def download(options: DownloadOptions, left_out: list[tuple[Path, int, str, str]
     folder = images if options.output_format == "webdataset" else options.data / "download"
     shards = plan_shards(options, folder)
     complete_shards(options, shards, folder)
+    files = paths(options.url_list)
+    failed = ((files[shard.split], *cells) for shard in shards for cells in shard.failed())
+    write_rows(options.data / "quarantine.csv", QUARANTINE, chain(left_out, failed))
     kept = judge(options, shards)
     if folder != images:
         shutil.rmtree(images, ignore_errors=True)
     for split in listed_splits(options):
         write_table(options.data / f"{split}.csv", ("path", TEXT[split]), place(options, shards, split, images))
-    files = paths(options.url_list)
-    failed = ((files[shard.split], *cells) for shard in shards for cells in shard.failed())
-    write_rows(options.data / "quarantine.csv", QUARANTINE, chain(left_out, failed))
     completed.append(images)
     if folder != images:
         done = folder.with_name("download.done")  # renamed first: a kill on the way leaves nothing that looks like shards

@@ -3,11 +3,10 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 from roclip.core.errors import UserError
-from roclip.core.files import CELL, HEADER, open_file, read_columns
+from roclip.core.files import CELL, open_file, read_columns
 from roclip.core.not_text import not_text
 from roclip.data.annotations import one_line_of
 from roclip.data.beside import folder_of, in_rounds
@@ -16,15 +15,7 @@ from roclip.data.beside import folder_of, in_rounds
 TOKENS = re.compile(r"(?P<image>[^\t#]+)#\d+\t(?P<caption>.*)")  # NAME.jpg#0<TAB>caption
 BARS = re.compile(r"(?P<image>[^|]+?)\s*\|\s*\d+\s*\|?(?P<caption>.*)")  # a known row, of 2199200615.jpg, lacks the last bar
 BARS_HEADER = re.compile(r"image_name\s*\|\s*comment_number\s*\|\s*comment")
-BLANK = 1000  # lines at the beginning that may be blank
 CAPTIONS_HEADER = "image,caption"  # of captions.txt; a .csv with it is CleanCLIP's
-
-
-def first_line(source: Path) -> str:
-    """The first line of a file that is not blank, as far as it can be read; blanks at its end may be an empty caption's."""
-    with open_file(source, "r", encoding="utf-8-sig", errors="replace") as file:
-        lines = iter(lambda: file.readline(HEADER), "")
-        return next((line.lstrip().rstrip("\n") for line in islice(lines, BLANK) if line.strip()), "")
 
 
 def _captions(source: Path, row: re.Pattern, header: re.Pattern | None) -> Iterator[tuple[str, str]]:

@@ -29,7 +29,7 @@ def unknown(source: Path, row: int, label: str, classes_file: Path, classes: Seq
     like = same or nearest(label, classes)
     advice = f"did you mean '{like}'?" if like else "add it there, or take the row out"
     if same and same.casefold() != label.casefold():
-        advice = f"'{same}' there has other code points (another Unicode form, or invisible ones); write both alike"
+        advice = f"'{same}' there has other characters (blanks, invisible ones, or another Unicode form); write both alike"
     return f"{source}, row {row}: the label '{label[:100]}' is not in {classes_file}; {advice}"
 
 

@@ -16,6 +16,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from roclip.core.errors import UserError
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 Columns = dict[str, list[str]]  # the cells of a table by column, all of one length
 
 DIALECTS = (("RoCLIP", "path", "caption"), ("CleanCLIP", "image", "caption"), ("open_clip", "filepath", "title"))
+BLANK = 1000  # lines before the first one that is not blank
 NOTE = "_stats.json"  # of img2dataset, beside each of its shards
 COUNTED = 30_000  # pairs after which the rest of the shards is estimated
 
@@ -107,13 +109,19 @@ def _successes(stats: Path) -> int | None:
     return successes
 
 
+def first_line(source: Path, errors: str = "strict") -> str:
+    """The first line of a file that is not blank. Blanks at its end stay, for a caption or a name may be empty."""
+    with open_file(source, "r", encoding="utf-8-sig", errors=errors) as file:
+        lines = islice(iter(lambda: file.readline(HEADER), ""), BLANK)
+        return next((line.rstrip("\n") for line in lines if line.strip()), "")
+
+
 def read_header(table: Path) -> tuple[str, list[str]]:
-    """The delimiter of a table, by its first line, and the names of its columns."""
-    with open_file(table, "r", encoding="utf-8-sig") as file:
-        try:
-            line = file.readline(HEADER).rstrip("\n")
-        except UnicodeDecodeError:
-            raise not_text(table) from None
+    """The delimiter of a table, by its first line that is not blank, and the names of its columns."""
+    try:
+        line = first_line(table)
+    except UnicodeDecodeError:
+        raise not_text(table) from None
     refuse_nul(table, line)
     delimiter = "\t" if "\t" in line else ","
     return delimiter, next(csv.reader([line], delimiter=delimiter), [])

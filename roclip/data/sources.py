@@ -76,7 +76,7 @@ def _marks_objects(source: Path) -> bool:
 
 
 def _text(begins: Callable[[str], object]) -> Callable[[Path], bool]:
-    return lambda source: source.is_file() and bool(begins(flickr.first_line(source)))
+    return lambda source: source.is_file() and bool(begins(pairs.first_line(source, "replace").lstrip()))
 
 
 def _is_captions(source: Path) -> bool:

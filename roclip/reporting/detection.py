@@ -13,7 +13,7 @@ from roclip.core.words import checkpoint_label
 from roclip.defences.detectors import DETECTORS
 from roclip.evaluation.detection import MEASURES
 from roclip.experiment.plan import Plan, base
-from roclip.reporting.gathered import read_gathered
+from roclip.reporting.gathered import REMOVE, read_gathered
 from roclip.reporting.intervals import over_trainings
 
 Row = dict[str, Any]
@@ -85,9 +85,16 @@ def filtered(filters: Path, attacks: Path, plan: Plan) -> Iterator[Row]:
         }  # fmt: skip
 
 
-def read_detections(path: Path) -> list[Row]:
-    """The rows of tables/detection.csv of attacks and defences that are no variants. Raises UserError."""
+def read_detections(path: Path, plan: Plan) -> list[Row]:
+    """The rows of tables/detection.csv of attacks and defences that are no variants.
+
+    Raises UserError for a cell that is no number, for a detector that the plan does not name, and for impossible counts.
+    """
     rows = _read(path, tuple(DETECTED))
+    for number, row in enumerate(rows, 1):
+        if row["detector"] not in plan.detectors or not 0 <= row["n_poisoned"] <= row["n"] > 0:
+            what = f"{row['detector'][:60]}, {row['n_poisoned']} poisoned of {row['n']}"
+            raise UserError(f"{path}, row {number}: not of this plan ({what}); {REMOVE}")
     return [row for row in rows if row["attack"] == base(row["attack"]) and row["defence"] == base(row["defence"])]
 
 

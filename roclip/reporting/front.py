@@ -139,6 +139,6 @@ def lowest(rows: Iterable[Mapping[str, str]], loss: float) -> str:
     if not rows[0]["accuracy_before"]:
         return "–"
     least = (1 - loss) * float(rows[0]["accuracy_before"])
-    kept = [row for row in rows if float(row["accuracy"]) >= least]
+    kept = [row for row in rows if number(row["accuracy"]) >= least and row["success"]]
     best = min(kept, key=lambda row: (float(row["success"]), -float(row["accuracy"])), default=None)
     return f"{percent(best['success'])} at {percent(best['accuracy'])}" if best else "no epoch"

@@ -5,8 +5,10 @@ from math import isinf
 from pathlib import Path
 
 from roclip.core.errors import UserError
-from roclip.core.files import read_table
+from roclip.core.files import NUMBER, read_table
 from roclip.experiment.plan import Plan
+
+REMOVE = "remove the file and start the workflow, which writes it again"
 
 
 def read_gathered(
@@ -19,17 +21,14 @@ def read_gathered(
     rows, shares, counts = read_table(path, tuple(columns)), tuple(shares), tuple(counts)
     for number, row in enumerate(rows, 1):
         for name in (name for name in shares if row[name] and not _is_number(row[name])):
-            raise UserError(f"{path}, row {number}: {name} is '{row[name][:50]}' and no number; run the stage that wrote it")
+            raise UserError(f"{path}, row {number}: {name} is '{row[name][:50]}' and no number; {REMOVE}")
         for name in (name for name in counts if not (row[name].isdecimal() and row[name].isascii() and len(row[name]) < 16)):
-            raise UserError(f"{path}, row {number}: {name} is '{row[name][:50]}' and no count; run the stage that wrote it")
+            raise UserError(f"{path}, row {number}: {name} is '{row[name][:50]}' and no count; {REMOVE}")
     return rows
 
 
 def _is_number(cell: str) -> bool:
-    try:
-        return not isinf(float(cell))
-    except ValueError:
-        return False
+    return cell == "nan" or bool(NUMBER.fullmatch(cell) and not isinf(float(cell)))
 
 
 def check_planned(rows: Sequence[Mapping[str, str]], plan: Plan, path: Path) -> None:

@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from roclip.core.atomic import atomic
 from roclip.core.columns import PACE
 from roclip.core.errors import UserError
-from roclip.core.files import read_lines, read_table
+from roclip.core.files import read_lines, read_table, read_text
 from roclip.core.options import Stage, option
 from roclip.core.provenance import SUFFIX, commit, read_record
 from roclip.core.words import checkpoint_label, counted
@@ -115,7 +115,7 @@ def paper_table(tables: Path, name: str) -> dict[str, Any] | None:
     The notes are the lines of its Markdown twin that belong to no table.
     """
     rows = read_table(tables / f"{name}.csv", ())
-    lines = (tables / f"{name}.md").read_text(encoding="utf-8").splitlines()
+    lines = read_text(tables / f"{name}.md").splitlines()
     notes = " ".join(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("|"))
     shown = {"header": list(rows[0]), "rows": [list(row.values()) for row in rows]} if rows else {}
     return {**shown, "notes": html.unescape(notes)} if rows else None
@@ -132,7 +132,7 @@ def attack_facts(results: Path, plan: Plan) -> list[dict[str, Any]]:
         folder = results / f"attacks/{attack}/seed{first[attack]}"
         record = read_record(folder / f"attack{SUFFIX}")
         inputs = {os.path.normpath(folder / path): digest for path, digest in record["inputs"].items()}
-        facts.append({"name": attack, "commit": record["commit"], "inputs": inputs, **read_manifest(folder)})
+        facts.append({**read_manifest(folder), "name": attack, "commit": record["commit"], "inputs": inputs})
     return facts
 
 
@@ -202,8 +202,9 @@ def gather(results: Path) -> dict[str, Any]:
     """All that the template shows. Raises UserError when a file of the experiment is missing or broken."""
     config, plan, tables = read_config(results), read_plan(results / "plan.json"), results / "tables"
     facts, weights = attack_facts(results, plan), records(results, plan.steps())
-    claims, measured = defaultdict(list), pivot(read_results(tables / "results.csv"))
-    check_planned(measured, plan, tables / "results.csv")
+    rows, claims = read_results(tables / "results.csv"), defaultdict(list)
+    check_planned(rows, plan, tables / "results.csv")
+    measured = pivot(rows)
     for claim in read_claims(tables / "claims.json"):
         claims[claim["about"]].append(claim["text"])
     defences = {name: plan.defence[name] for name in plan.defences() if name == base(name)}
@@ -250,7 +251,7 @@ def gather(results: Path) -> dict[str, Any]:
 
 def of_pairs(tables: Path, plan: Plan) -> dict[str, Any]:
     """What detectors and filters found, where the plan has some."""
-    rows = read_detections(tables / "detection.csv") if plan.detectors else []
+    rows = read_detections(tables / "detection.csv", plan) if plan.detectors else []
     removed = read_filtered(tables / "filters.csv") if plan.filtered() else []
     return {
         "detectors": list(plan.detectors),

@@ -31,7 +31,7 @@ from roclip.core.errors import UserError
 from roclip.core.words import counted
 from roclip.evaluation import MEASURES, OWN, PAIRS, SUCCESS, attack_set
 from roclip.experiment.plan import base, control_attack
-from roclip.reporting.gathered import read_gathered
+from roclip.reporting.gathered import REMOVE, read_gathered
 from roclip.reporting.intervals import clopper_pearson, over_trainings
 from roclip.reporting.learned import NOT_LEARNED
 from roclip.reporting.trainings import Count, interval
@@ -55,7 +55,7 @@ def read_results(path: Path) -> list[Row]:
     for number, row in enumerate(read_gathered(path, RESULTS, SHARES, COUNTS), 1):
         if row["learned"] not in ("0", "1"):
             learned = row["learned"][:50]
-            raise UserError(f"{path}, row {number}: learned is '{learned}' and neither 0 nor 1; run the stage that wrote it")
+            raise UserError(f"{path}, row {number}: learned is '{learned}' and neither 0 nor 1; {REMOVE}")
         shares = {name: float(row[name] or "nan") for name in SHARES}
         rows.append(row | shares | {name: int(row[name]) for name in (*COUNTS, "learned")})
     return rows
@@ -197,7 +197,8 @@ def in_percent(row: Mapping[str, Any], measure: str, unit: str = "") -> str:
     share, low, high = (f"{100 * row[key]:.1f}" for key in (measure, f"{measure}_low", f"{measure}_high"))
     if is_known(row, f"{measure}_low"):
         return f"{share}{unit} [{low}, {high}]"
-    return f"{share}{unit} ({counted(round(row[f'{measure}_seeds']), 'training')})"
+    trainings = f"({counted(round(row[f'{measure}_seeds']), 'training')})" if is_known(row, f"{measure}_seeds") else ""
+    return f"{share}{unit} {trainings}".rstrip()
 
 
 def accuracy(row: Mapping[str, Any], measure: str) -> str:

@@ -34,7 +34,8 @@ def _checked(path: Path, content: Any, schema: Mapping[str, Any], advice: str) -
     try:
         check_schema(content, schema, {})
     except UserError as error:
-        raise UserError(f"{path}: not as this version writes it ({error}); {advice}") from None
+        fault = str(error).removeprefix("config: ").removeprefix(": ")  # as the whole of a config is called
+        raise UserError(f"{path}: not as this version writes it ({fault}); {advice}") from None
     return content
 
 
@@ -47,6 +48,7 @@ def read_config(results: Path) -> dict[str, Any]:
     path, schema = results / "config.yaml", config_schema({})
     known = {name: rules for name, rules in schema["properties"].items() if name not in ("attack", "detector", "defence")}
     known |= {name: _whole(section(settings)) for name, settings in SECTIONS.items()}
+    known["sweeps"] = {**known["sweeps"], "type": "object"}  # null is what may be given, and is written as {}
     schema = _whole({**schema, "properties": known, "additionalProperties": True})
     return _checked(path, read_mapping(path), schema, "start the workflow, which writes it")
 

@@ -42,7 +42,7 @@ def test_a_table_with_another_label_is_refused_and_nothing_is_written(tmp_path):
 @pytest.mark.parametrize("label", ["cafe\u0301", "caf\u00e9\u200b", "Caf\u00e9\u00a0"])
 def test_a_label_that_only_looks_like_a_class_is_refused_with_the_reason(tmp_path, label):
     said = unknown(tmp_path / "test.csv", 3, label, tmp_path / "classes.txt", ["cat", "caf\u00e9"])
-    assert "'caf\u00e9' there has other code points (another Unicode form, or invisible ones)" in said
+    assert "'caf\u00e9' there has other characters (blanks, invisible ones, or another Unicode form)" in said
     said = unknown(tmp_path / "test.csv", 3, "Caf\u00e9", tmp_path / "classes.txt", ["cat", "caf\u00e9"])
     assert said.endswith("did you mean 'caf\u00e9'?")
 

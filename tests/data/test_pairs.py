@@ -37,6 +37,9 @@ def test_dialects_are_found_and_said(tmp_path, monkeypatch, caplog, project, col
     paths = [f"images/{n}.jpg" for n in range(4)]
     table = pd.DataFrame({"number": range(4), columns[0]: paths, columns[1]: CAPTIONS})
     table.to_csv("data/pairs.csv", sep=separator, index=False)
+    if separator == "\t":
+        written = tmp_path / "data/pairs.csv"
+        written.write_text("\n  \n" + written.read_text())
     with caplog.at_level(logging.INFO):
         pairs = read_pairs((tmp_path / "data/pairs.csv").relative_to(tmp_path))
     assert pairs == {"path": [folder + path for path in paths], "caption": CAPTIONS}

@@ -62,7 +62,7 @@ def test_files_that_are_missing_or_broken_are_named(tmp_path):
     with pytest.raises(UserError, match=r"patch/clip/seed2/detection\.csv: no such file"):
         detections(written(tmp_path, [0.5, 0.5]), PLAN)
     written(tmp_path, [0.5, 0.5, "half"])
-    with pytest.raises(UserError, match=r"patch/clip/seed2/detection\.csv, row .*'half' and no number; run the stage"):
+    with pytest.raises(UserError, match=r"patch/clip/seed2/detection\.csv, row .*'half' and no number; remove the file"):
         detections(tmp_path, PLAN)
 
 
@@ -121,7 +121,7 @@ def test_the_tables_ask_for_their_folders_and_are_not_there_without_need(tmp_pat
     (table,) = of_pairs(gather_options(tmp_path, detection=written(tmp_path, [0.5, 0.6, nan])), PLAN).items()
     columns, rows = table[1]
     write_table(tmp_path / "detection.csv", tuple(columns), rows)
-    again = read_detections(tmp_path / "detection.csv")
+    again = read_detections(tmp_path / "detection.csv", PLAN)
     assert (again[-1]["auroc"], again[-1]["seeds"], again[-1]["epoch"]) == (0.55, 2, 2)
     assert tuple(columns) == tuple(DETECTED)
 

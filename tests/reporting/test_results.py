@@ -196,7 +196,7 @@ def test_what_is_written_is_read_again(tmp_path):
 def test_a_cell_that_is_no_number_is_named(tmp_path, name, cell):
     rows = written(result(hits=5, control=1))
     write_table(tmp_path / "results.csv", tuple(RESULTS), [rows[0], rows[1] | {name: cell}])
-    with pytest.raises(UserError, match=r"results.csv, row 2: .*run the stage that wrote it"):
+    with pytest.raises(UserError, match=r"results.csv, row 2: .*remove the file and start the workflow"):
         read_results(tmp_path / "results.csv")
 
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from roclip.core.errors import UserError
+from roclip.core.files import read_table, write_table
 from roclip.reporting.report import ReportOptions, run
 from tests.fixtures.experiments import made_up
 from tests.fixtures.pages import TEMPLATE, again
@@ -49,7 +50,7 @@ def refused(experiment):
 @pytest.mark.parametrize(
     "changes",
     [{"data": 5}, {"data": {}}, {"train": None}, {"train": {"epochs": 8}}, {"seeds": "x"}, {"seeds": 10}, {"sweeps": 5},
-     {"downstream": []}, {"experiment": 7}, {"sweeps": {"a": 5}}],
+     {"downstream": []}, {"experiment": 7}, {"sweeps": {"a": 5}}, {"sweeps": None}],
 )  # fmt: skip
 def test_a_config_of_another_version_is_one_line(experiment, refused, changes):
     whole = yaml.safe_load((experiment / "config.yaml").read_text())
@@ -92,7 +93,8 @@ def test_claims_that_are_none_are_one_line(refused, claims):
     [("results", "value", "high"), ("results", "n", "1e400"), ("results", "attack", "gone"), ("results", "defence", "gone"),
      ("took", "attack_success", "x"), ("equal_accuracy", "low", "-"), ("equal_accuracy", "reached", "-"),
      ("equal_accuracy", "seeds", "²"), ("front", "accuracy_before", "x"), ("front", "success", "inf"),
-     ("filters", "poisons_left", "x"), ("filters", "kept", "-1"), ("detection", "auroc", "x"), ("detection", "n", "")],
+     ("filters", "poisons_left", "x"), ("filters", "kept", "-1"), ("detection", "auroc", "x"),
+     ("detection", "n", ""), ("detection", "n", "0"), ("detection", "detector", "gone"), ("results", "sd", "1_0")],
 )  # fmt: skip
 def test_a_cell_that_is_no_number_or_of_another_run_is_one_line(experiment, refused, table, column, cell):
     with open(experiment / f"tables/{table}.csv", encoding="utf-8", newline="") as file:
@@ -100,3 +102,17 @@ def test_a_cell_that_is_no_number_or_of_another_run_is_one_line(experiment, refu
     first[header.index(column)] = cell
     lines = [",".join(f'"{each}"' for each in row) for row in (header, first, *rows)]
     assert refused(f"tables/{table}.csv", "\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [("front", "accuracy"), ("front", "success"), ("front", "accuracy_before"), ("took", "attack_success_low"),
+     ("took", "attack_success_seeds"), ("took", "control"), ("equal_accuracy", "low"), ("results", "value"), ("results", "sd")],
+)  # fmt: skip
+def test_a_share_may_be_empty(experiment, table, column):
+    path = experiment / f"tables/{table}.csv"
+    kept = path.read_bytes()
+    rows = [row | {column: ""} for row in read_table(path, (column,))]
+    write_table(path, tuple(rows[0]), rows)
+    again(experiment)
+    path.write_bytes(kept)

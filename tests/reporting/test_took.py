@@ -139,7 +139,7 @@ def test_the_table_is_read_as_it_was_written(tmp_path):
         ["targeted", NO, "6.2 [0.2, 30.2]", "0.0 [0.0, 20.6]"], ["patch", YES, "100.0 [79.4, 100.0]", "–"],
     ]  # fmt: skip
     write_table(tmp_path / "took.csv", tuple(TOOK), [{**written(rows)[0], "control": "much"}])
-    with pytest.raises(UserError, match=r"took\.csv, row 1: .*run the stage that wrote it"):
+    with pytest.raises(UserError, match=r"took\.csv, row 1: .*remove the file and start the workflow"):
         read_took(tmp_path / "took.csv")
 
 

@@ -69,9 +69,9 @@ class Experiment:
         """The rows of `pivot`, one for each attack and each defence that is no variant, at the checkpoint that is judged."""
         found: dict[tuple[str, str], dict[str, Row]] = {}
         path = self.folder / "tables/results.csv"
-        rows = pivot(read_results(path))
+        rows = read_results(path)
         check_planned(rows, self.plan, path)
-        for row in rows:
+        for row in pivot(rows):
             if row["defence"] == base(row["defence"]):
                 found.setdefault((row["attack"], row["defence"]), {})[row["checkpoint"]] = row
         for defence, checkpoints in ((defence, its) for (_, defence), its in found.items()):

@@ -41,8 +41,8 @@ def shown(plan: Plan, results: Path, attack: str) -> Iterator[Picture]:
     folder = results / f"attacks/{attack}/seed{seed}"
     before = []
     if plan.family[attack] == "backdoor" and (folder / "sample.png").is_file():
-        clean = read_table(results / "data/test.csv", tuple(LABELLED))[0]["path"]
-        before = [(clean, "an image"), (str(folder / "sample.png"), "with the trigger")]
+        clean = read_table(results / "data/test.csv", tuple(LABELLED))[:1]
+        before = [*((row["path"], "an image") for row in clean), (str(folder / "sample.png"), "with the trigger")]
     yield from before
     is_poison = read_truth(folder)
     poisoned = [row for row, poison in zip(read_table(folder / "train.csv", tuple(PAIRS)), is_poison, strict=False) if poison]

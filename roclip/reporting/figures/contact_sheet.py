@@ -117,7 +117,8 @@ def triggers(plan: Plan, results: Path) -> Iterator[Strip]:
     samples = {name_of(attack): results / "attacks" / attack / "sample.png" for attack in backdoors}
     cells = [(str(path), name) for name, path in samples.items() if path.exists()]
     if cells:
-        cells.insert(0, (read_table(results / "data/test.csv", tuple(LABELLED))[0]["path"], "no trigger"))
+        plain = read_table(results / "data/test.csv", tuple(LABELLED))[:1]
+        cells = [*((row["path"], "no trigger") for row in plain), *cells]
     for start in range(0, len(cells), COLUMNS):
         yield "" if start else "the same image with every trigger", cells[start : start + COLUMNS]
 

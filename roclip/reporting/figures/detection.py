@@ -49,7 +49,7 @@ class Detection(Figure):
 
     @classmethod
     def draw(cls, name: str, plan: Plan, results: Path) -> plt.Figure:
-        rows = pd.DataFrame(tables.read_detections(results / cls.reads[0]))
+        rows = pd.DataFrame(tables.read_detections(results / cls.reads[0], plan))
         return detection(rows, list(plan.detectors))
 
 
