@@ -107,9 +107,9 @@ def _csv_fault(error: csv.Error) -> str:
 
 
 def _swallowed(row: Sequence[str], delimiter: str) -> bool:
-    """Whether a cell of several lines holds other rows, each with as many delimiters as this one."""
+    """Whether a cell of several lines holds other rows: lines with as many delimiters as this one, or more."""
     lines = (cell.splitlines()[1:] for cell in row)
-    return any(rest and all(line.count(delimiter) == len(row) - 1 > 0 for line in rest) for rest in lines)
+    return any(line.count(delimiter) >= len(row) - 1 > 0 for rest in lines for line in rest)
 
 
 def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = True) -> Iterator[list[str]]:

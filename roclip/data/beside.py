@@ -1,10 +1,14 @@
 """Where the images lie that a list of captions names: in a folder beside the list, whatever it is called."""
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from roclip.core.errors import UserError
+
+log = logging.getLogger(__name__)
 
 LOOKED_FOR = 20  # images, for some may be missing
 
@@ -22,21 +26,36 @@ def folders_in(folder: Path | str) -> list[str]:
         return sorted(each.name for each in found if is_folder(each))
 
 
-def _folders(source: Path) -> Iterator[str]:
-    """The list's own folder and those in it, the one above and those in that, each in the order of their names."""
+def _folders(source: Path) -> Iterator[list[str]]:
+    """The list's own folder, those in it, the one above, and those in that, the nearest first."""
     parent = str(source.parent)
     for above in (parent, os.path.normpath(os.path.join(parent, ".."))):  # noqa: PTH118 (Path keeps the ..)
-        yield above  # names may hold a folder, such as train2014/
-        yield from (os.path.join(above, name) for name in folders_in(above))  # noqa: PTH118
+        yield [above]  # names may hold a folder, such as train2014/
+        with suppress(PermissionError):  # of a folder that nobody may list
+            inside = [os.path.join(above, name) for name in folders_in(above) if name[0] != "."]  # noqa: PTH118
+            yield [folder for folder in inside if folder != parent]
 
 
 def folder_of(source: Path, names: Sequence[str]) -> str:
-    """The folder that holds images of these names. Raises UserError where none does."""
-    some = names[:LOOKED_FOR]
-    for folder in _folders(source):
-        if any(os.path.isfile(os.path.join(folder, name)) for name in some):  # noqa: PTH113, PTH118
-            return folder
-    raise UserError(f"{source}: its images, such as {some[0]}, lie neither beside it nor in a folder there; put them there")
+    """The folder that holds most of the images of these names, by some of them; of several the nearest.
+
+    Raises UserError where none holds any, or two that are equally near hold as many.
+    """
+    some = names[:: max(1, len(names) // LOOKED_FOR)]
+    most, best = 0, []
+    for folders in _folders(source):
+        for folder in folders:
+            there = sum(os.path.isfile(os.path.join(folder, name)) for name in some)  # noqa: PTH113, PTH118
+            if there > most:
+                most, best = there, [folder]
+            elif there == most > 0 and best[0] in folders:
+                best.append(folder)
+    if not best:
+        raise UserError(f"{source}: its images, such as {some[0]}, lie neither beside it nor in a folder there; put them there")
+    if len(best) > 1:
+        raise UserError(f"{source}: its images lie in {best[0]} and in {best[1]} too; move one of both elsewhere")
+    log.info("%s: its images lie in %s", source, best[0])
+    return best[0]
 
 
 def in_rounds(captions: dict[str, list[str]]) -> Iterator[tuple[str, str]]:

@@ -40,7 +40,10 @@ def _files(folder: str, left_out: LeftOut) -> Iterator[str]:
     def leave_out(number: int, path: str, reason: str) -> None:
         left_out.append((Path(folder), number, one_line(path), reason))
 
-    for parent, folders, names in os.walk(folder):
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename}: {error.strerror.lower()}; its images would be lost")
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if name[0] != ".")
         for number, name in enumerate(folders, 1):
             if os.path.islink(path := os.path.join(parent, name)):  # noqa: PTH114, PTH118 (a million Paths take long)

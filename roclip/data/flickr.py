@@ -1,5 +1,6 @@
 """Flickr8k's and Flickr30k's captions in the forms in which they are passed on."""
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ def _placed(source: Path, rows: Iterator[tuple[str, str]]) -> Iterator[tuple[str
     """The rows in rounds, with the images' paths. Raises UserError where the images are not there."""
     captions = defaultdict(list)
     for image, caption in rows:
-        captions[image].append(caption)
+        captions[os.path.normpath(image)].append(caption)  # ./a.jpg is a.jpg
     folder = Path(folder_of(source, list(captions))) if captions else source.parent
     return in_rounds({str(folder / image): texts for image, texts in captions.items()})
 

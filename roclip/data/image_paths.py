@@ -10,7 +10,7 @@ from tarfile import TarInfo
 from roclip.data.image_bounds import BadImage
 
 LOOKED_FOR = 1000  # images of the first rows that are looked for, and every so many of the others
-MEMBER = re.compile(r"(.+\.tar)/.+@(\d+)\+(\d+)")
+MEMBER = re.compile(r"(.+\.tar)/.+@(\d+)\+(\d+)", re.DOTALL)
 BYTES = 64_000_000  # of the largest file
 
 

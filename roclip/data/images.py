@@ -226,8 +226,9 @@ class Intake:
 
         def look(row: int) -> None:
             with _opened(content_of(paths[row])) as image:
+                orientation = _orientation(image)  # before all else, as `decode` does: it may change what is known of the image
                 image.draft("RGB", (1, 1))
-                _upright(image, 1).load()
+                _upright(image, orientation).load()
 
         return self._good_places(table, paths, look, threads, rows)
 

@@ -33,8 +33,8 @@ IMAGES = ("image", "jpg", "jpeg", "png", "webp", "img")
 TEXTS = {"caption": ("caption", "captions", "sentences", "text", "txt", "title"), "label": ("label", "fine_label", "class")}
 BATCH = 4  # rows in memory: a file of a few kilobytes may hold the same 60 MB in each of them
 WORDS = {  # in the names of files, and which split they mean
-    "train": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
-    "test": "test", "probe": "probe",
+    "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
+    "dev": "validation", "eval": "validation", "evaluation": "validation", "test": "test", "testing": "test", "probe": "probe",
 }  # fmt: skip
 MOST = 1000  # captions of an image
 KINDS = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"RIFF", "webp"))  # how a file begins, and what it is called
@@ -55,7 +55,7 @@ def _of_splits(source: Path) -> dict[str, list[Path]]:
     """The files of a folder by the split that they are called after, as train-00000-of-00003.parquet is; "" for no split."""
     found: dict[str, list[Path]] = {}
     for path in sorted(source.glob("[!.]*.parquet")):
-        words = (WORDS.get(word, "") for word in re.split(r"[-_.]", path.stem.lower()))
+        words = (WORDS.get(word, "") for word in reversed(re.split(r"[-_.\d]", path.stem.lower())))  # NAME-SPLIT-NUMBER
         found.setdefault(next(filter(None, words), ""), []).append(path)
     return found
 
@@ -67,13 +67,13 @@ def has_own(source: Path, split: str) -> bool:
 def _shards(source: Path, split: str) -> list[Path]:
     """The file itself, or those of a folder: where some are called after the split, those.
 
-    Raises UserError for files that are called after several other splits, and not after this one.
+    Raises UserError where some are called after another split and none after this one, unless all are of one other split.
     """
     if not source.is_dir():
         return [source]
     found = _of_splits(source)
     others = [paths[0].name for name, paths in found.items() if name]
-    if split not in found and len(others) > 1:
+    if split not in found and others and len(found) > 1:
         raise UserError(
             f"{source}: no file is called after the split '{split}', as {split}-00000.parquet is, and some are after others, "
             f"such as {' and '.join(others[:2])}; rename some, or name one file"
@@ -166,6 +166,8 @@ def _rows(path: Path, text: str, left_out: LeftOut) -> Iterator[tuple[bytes, lis
     """The image of each row, and its captions or label; rows without an image or a text are left out, which the log says."""
     file = _open(path)
     schema = file.schema_arrow
+    if not file.metadata.num_rows:
+        return
     image, column = _image_column(schema), next((name for name in TEXTS[text] if name in schema.names), None)
     if not image or not column:
         raise UserError(f"{path}: no column of {'images' if column else f'a {text}'}; it has {', '.join(schema.names)}")

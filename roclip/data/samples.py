@@ -172,8 +172,9 @@ def _caption(path: Path) -> str:
 
 
 def shards_of(folder: Path) -> list[Path]:
-    """The tars of a folder, or where it has none the folders in it, in their order."""
-    return sorted(folder.glob("*.tar")) or sorted(path for path in folder.iterdir() if path.is_dir())
+    """The tars of a folder, or where it has none the folders in it, in their order; hidden ones are none."""
+    folders = sorted(path for path in folder.iterdir() if path.name[0] != "." and path.is_dir())
+    return sorted(folder.glob("[!.]*.tar")) or folders
 
 
 def beside(folder: Path, shards: Iterable[Path]) -> LeftOut:

@@ -10,12 +10,14 @@ from typing import Any
 
 import yaml
 
-from roclip.core.errors import UserError
+from roclip.core.errors import UserError, first_line
 from roclip.core.files import read_json
 from roclip.core.yaml_files import read_mapping, read_tree
 from roclip.data.settings import DataSettings
+from roclip.experiment.validation import check_size
 from roclip.training.settings import TrainSettings
 
+PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "null")}  # what is no text
 # settings whose values may be files of the workflow's own
 OWN_FILES = {"data": (DataSettings, ("classes", "templates", "captions")), "train": (TrainSettings, ("model",))}
 
@@ -45,12 +47,27 @@ def _duplicates(node: yaml.MappingNode) -> Iterator[yaml.Node]:
             seen.add(key.value)
 
 
+def _all_duplicates(tree: yaml.Node | None) -> Iterator[yaml.Node]:
+    for node in _nodes(tree):
+        if isinstance(node, yaml.MappingNode):
+            yield from _duplicates(node)
+
+
+def _value(where: str, node: yaml.ScalarNode) -> Any:
+    """What YAML makes of a scalar. Raises UserError where it makes nothing of it, as of a number of thousands of digits."""
+    try:
+        return yaml.SafeLoader("").construct_document(node)
+    except Exception as error:  # of many kinds
+        raise UserError(f"{where}: not YAML that can be read: {first_line(error)}") from None
+
+
 def _check_number(where: str, node: yaml.ScalarNode) -> None:
     """Raises UserError for a number that YAML reads as another than stands there: 010 as 8, and 1:30 as 90."""
     number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
     if number and re.fullmatch(r"[-+]?0[0-7_]+|.*:.*", node.value):
-        value = yaml.safe_load(node.value)
-        raise UserError(f"{where}: YAML reads {node.value} as {value}; write the number without a leading 0 or a colon")
+        raise UserError(
+            f"{where}: YAML reads {node.value[:100]} as {_value(where, node)}; write the number without a leading 0 or a colon"
+        )
 
 
 def check_files(paths: Iterable[str | Path]) -> None:
@@ -76,7 +93,13 @@ def check_arguments(words: Sequence[str]) -> None:
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--configfile", "--configfiles", nargs="+", action="extend", default=[], type=Path, dest="files")
-    files = parser.parse_known_args(words)[0].files
+    parser.add_argument("--config", "-C", nargs="*", action="extend", default=[], dest="values")
+    given = parser.parse_known_args(words)[0]
+    files = given.files
+    for key, _, text in (word.partition("=") for word in given.values):
+        with suppress(yaml.YAMLError, RecursionError):  # of which Snakemake says what is wrong
+            for double in _all_duplicates(yaml.compose(text, Loader=yaml.SafeLoader)):
+                raise UserError(f"--config: duplicate key '{double.value}' in {key}; rename one")
     if absent := [path for path in files if not os.path.isfile(path)]:  # noqa: PTH113
         raise UserError(f"{absent[0]}: no such config file; if it is a target, name it before --configfile")
     together(files)
@@ -104,11 +127,12 @@ def _typed(value: Any, inside: bool = False) -> Any:
         return [_typed(inner, inside=True) for inner in value]
     if not (inside and isinstance(value, str)):
         return value
-    with suppress(yaml.YAMLError):  # text that is not YAML stays text
-        if isinstance(node := yaml.compose(value, Loader=yaml.SafeLoader), yaml.ScalarNode):
-            _check_number("--config", node)
-            return yaml.safe_load(value)
-    return value
+    tag = yaml.SafeLoader("").resolve(yaml.ScalarNode, value, (True, False))
+    if not value or tag not in PLAIN:  # a text may hold what means something in YAML
+        return value
+    node = yaml.ScalarNode(tag, value)
+    _check_number("--config", node)
+    return _value("--config", node)
 
 
 def read_config(
@@ -120,6 +144,7 @@ def read_config(
     `given` was read from. arguments: what of it Snakemake's `--config` gave. Raises UserError for files that YAML misreads, and
     for a folder whose name Snakemake would.
     """
+    check_size(arguments or {})
     given = merged(given, _typed(arguments or {}))
     if set("{}:") & set(str(home.resolve())):
         raise UserError(f"{home.resolve()}: the folder of this workflow may hold no braces and no colon; rename it")

@@ -145,7 +145,8 @@ def test_captions_of_a_parquet_are_bounded(tmp_path, captions):
         "except UserError as error: print(error)\n"
         "print(re.search(r'VmHWM: *(\\d+) kB', Path('/proc/self/status').read_text().replace('\\t', ' '))[1])"
     )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.parquet"], capture_output=True, text=True, check=True)
+    # one such process in fifty is aborted by pyarrow's threads after its last line, as it ends: the status is not looked at
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.parquet"], capture_output=True, text=True)
     said, kilobytes = done.stdout.splitlines()
     assert "a.parquet" in said
     assert int(kilobytes) < 400_000

@@ -213,13 +213,47 @@ GIVEN_BY_ARGUMENTS = [
     ("attacks=[patch, {a: [1]}]", {"attacks": ["patch", {"a": [1]}]}),
     ("experiment=20", {"experiment": 20}),
     ("train={model: '{'}", {"train": {"model": "{"}}),
-]
+    ("train={model: 'a #2', epochs: 3}", {"train": {"model": "a #2", "epochs": 3}}),
+    ("data={roots: ['/mnt/a #b', '&a dog', '--- 5', '!!str 5', '2026-13-45']}",
+     {"data": {"roots": ["/mnt/a #b", "&a dog", "--- 5", "!!str 5", "2026-13-45"]}}),
+    ("train={micro_batch: ~, resume_anyway: true}", {"train": {"micro_batch": None, "resume_anyway": True}}),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("argument", "given"), GIVEN_BY_ARGUMENTS)
 def test_numbers_in_lists_and_mappings_of_snakemakes_command_line_are_numbers(argument, given):
     parsed = parse_config([argument])
     assert read_config(ROOT, parsed, [], parsed) == merged(read_config(ROOT, {}, []), given)
+
+
+ALIASES = ", ".join(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}'] * 9)}]" for n in range(1, 9))
+ODD_ARGUMENTS = {
+    "seeds=[" + "1" * 5000 + "]": "--config: not YAML that can be read: ",
+    "seeds=[0b_]": "--config: not YAML that can be read: ",
+    "sweeps={b0: &b0 [1, 1], " + ALIASES + "}": "config: more than 100000 values; are there aliases of aliases in it",
+}
+
+
+@pytest.mark.parametrize("argument", ODD_ARGUMENTS)
+def test_an_odd_argument_is_one_line(argument):
+    with pytest.raises(UserError) as raised:
+        read_config(ROOT, {}, [], parse_config([argument]))
+    assert str(raised.value).startswith(ODD_ARGUMENTS[argument])
+
+
+@pytest.mark.parametrize("form", ["--config {}", "-C x=1 {}", "--config x=1 {} --configfile"])
+def test_a_duplicate_key_of_the_command_line_is_refused(form):
+    word = "data={tables:{train:\u00a0a,train:\u00a0b}}".replace("\u00a0", " ")
+    words = [word if each == "{}" else each for each in form.replace("--configfile", "").split()]
+    with pytest.raises(UserError, match=r"^--config: duplicate key 'train' in data; rename one$"):
+        check_arguments(words)
+
+
+@pytest.mark.parametrize("text", ["seeds: [!!int '{:']", "a: !!float '*a:'", "a: " + "1" * 4400 + ":30"])
+def test_a_number_of_a_file_that_is_none_is_one_line(tmp_path, text):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"mine\.yaml, line 1: "):
+        check_files([tmp_path / "mine.yaml"])
 
 
 @pytest.mark.parametrize("number", ["020", "1:30"])

@@ -1,0 +1,84 @@
+"""Which folder, which files and which rows are taken where several could be meant, and what is said of it."""
+
+from pathlib import Path
+
+import pyarrow.parquet as parquet
+import pytest
+
+from roclip.core.errors import UserError
+from roclip.data.samples import shards_of
+from roclip.data.sources import Split, read_split
+from tests.fixtures import published
+from tests.fixtures.published import flickr_images, image, put
+
+
+def parquets(folder: Path, *names: str) -> Path:
+    """A folder of parquet files, each with a pair whose caption is its name."""
+    for name in names:
+        published.hugging_face(folder / name, {"caption": [name]}, [image(1)])
+    return folder
+
+
+def test_images_lie_in_the_folder_that_has_most_of_them_and_not_in_a_hidden_one(tmp_path):
+    names = [f"{number}.jpg" for number in range(6)]
+    for folder, count in ((".thumbs", 6), ("Blurred", 2), ("Images", 6)):
+        flickr_images(tmp_path / "set" / folder, names[:count])
+    source = put(tmp_path / "set/captions.txt", ("image,caption\n" + "".join(f"{name},c\n" for name in names)).encode())
+
+    def read():
+        return [Path(path) for path, _ in read_split(Split("train", source, tmp_path / "store"))]
+
+    assert read() == [tmp_path / "set/Images" / name for name in names]
+    flickr_images(tmp_path / "copy", names)  # farther away
+    assert read() == [tmp_path / "set/Images" / name for name in names]
+    flickr_images(tmp_path / "set/Blurred", names)
+    with pytest.raises(UserError, match=r"captions\.txt: its images lie in .*Blurred and in .*Images too; move one"):
+        read()
+
+
+def test_an_image_under_two_spellings_keeps_all_of_its_captions(tmp_path):
+    flickr_images(tmp_path / "Images", ["a.jpg"])
+    source = put(tmp_path / "captions.txt", b"image,caption\na.jpg,x\n./a.jpg,y\n")
+    assert [text for _, text in read_split(Split("train", source, tmp_path / "store"))] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("names", "split", "found"),
+    [
+        (("coco_train2014.parquet", "coco_val2014.parquet"), "train", ["coco_train2014.parquet"]),
+        (("dev-set_test.parquet", "dev-set_train.parquet"), "train", ["dev-set_train.parquet"]),
+        (("eval-0.parquet", "train-0.parquet"), "validation", ["eval-0.parquet"]),
+        (("testing-0.parquet", "training-0.parquet"), "train", ["training-0.parquet"]),
+    ],
+)
+def test_parquet_files_are_of_the_last_split_in_their_names(tmp_path, names, split, found):
+    source = parquets(tmp_path / "p", *names)
+    assert [said for _, said in read_split(Split(split, source, tmp_path / "store"))] == found
+
+
+def test_a_parquet_file_without_rows_is_passed_over(tmp_path):
+    source = parquets(tmp_path / "p", "train-0.parquet")
+    table = parquet.read_table(source / "train-0.parquet")
+    parquet.write_table(table.slice(0, 0), source / "train-1.parquet")
+    assert [text for _, text in read_split(Split("train", source, tmp_path / "store"))] == ["train-0.parquet"]
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_rows_within_a_quote_are_warned_of_wherever_it_stands(tmp_path, caplog, delimiter, place):
+    cells = [["a.jpg", '"Hello', "web"], ["b.jpg", "x", "web"], ["c.jpg", 'said he"', "web"], ["d.jpg", "z", "web"]]
+    header = ["path", "caption", "source"]
+    order = [0, 1, 2] if place else [1, 0, 2]
+    lines = [delimiter.join(row[number] for number in order) for row in (header, *cells)]
+    source = put(tmp_path / "train.csv", ("\n".join(lines) + "\n").encode())
+    assert len(list(read_split(Split("train", source, tmp_path / "store")))) == 2
+    assert "is a quote not closed?" in caplog.text
+
+
+def test_hidden_folders_and_tars_are_no_shards(tmp_path):
+    for name in ("00000", "00001", ".trash"):
+        (tmp_path / name).mkdir()
+    assert [path.name for path in shards_of(tmp_path)] == ["00000", "00001"]
+    for name in ("00000.tar", "._00000.tar", ".x.tar"):
+        (tmp_path / name).touch()
+    assert [path.name for path in shards_of(tmp_path)] == ["00000.tar"]
