@@ -26,7 +26,7 @@ from attacks.data_findings import (
     of_overlap,
     sample,
     verdict,
-)  # fmt: skip
+)
 from attacks.findings import FAULT, FINE, Finding, rows_of
 from attacks.token_lengths import token_lengths
 from roclip.core.columns import CHECK, CLASS_MENTIONS, COPIES, VERDICTS

@@ -210,7 +210,7 @@ def judge(options: DownloadOptions, shards: list[Shard]) -> int:
     for shard in shards:
         bad = list(shard.failed())
         errors.update(re.sub(r"(?<=').*(?=')|(?<=\().*(?=\))", "...", reason) for _, _, reason in bad)
-        lost = shard.rows - len(shard.outcomes())
+        lost = shard.rows - parquet.read_metadata(shard.table).num_rows
         if lost:
             errors["lost by img2dataset"] += lost
         for row, url, _ in bad[: max(0, SHOWN - failed.total())]:
