@@ -72,6 +72,8 @@ def read_data(config: Mapping[str, Any], results: Path) -> Data:
             continue
         if columns := tuple(map(list, zip(*rows, strict=True))):
             found[split] = columns
+        elif source or there.exists():
+            raise UserError(f"{source or there}: no rows; the split '{split}' needs some")
     return found
 
 

@@ -26,7 +26,7 @@ from roclip.core.not_text import not_text, refuse_nul
 log = logging.getLogger(__name__)
 
 CELL, ROW, HEADER = 1 << 20, 1 << 22, 1 << 16  # characters of the longest cell, row and header that are read
-FILE = 1 << 26  # bytes of the longest list or JSON file
+FILE = 1 << 24  # bytes of the longest list or JSON file; JSON may take 25 times as much memory
 BLOCK = 1 << 20  # bytes that are read at a time
 csv.field_size_limit(CELL)
 
@@ -278,10 +278,10 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises UserError when it is missing or broken."""
+def read_json(path: Path, most: int = FILE) -> Any:
+    """The content of a JSON file. Raises UserError when it is missing, longer than so many bytes or broken."""
     try:
-        return parse_json(read_text(path))
+        return parse_json(read_text(path, most))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
     except ValueError as error:  # also of numbers of thousands of digits

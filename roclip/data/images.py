@@ -24,6 +24,7 @@ from roclip.core.files import write_rows
 from roclip.data.crops import FLIP_P, crop_box
 from roclip.data.image_bounds import BadImage, exif_orientation, look
 from roclip.data.image_paths import Roots, content_of
+from roclip.data.png_rows import lacks_rows
 
 log = logging.getLogger(__name__)
 warnings.filterwarnings("ignore", module=r"PIL\.")  # a broken file could fill the log with thousands of them
@@ -45,7 +46,10 @@ DEPTH = 24  # where in a PNG the bits of a channel stand
 
 @contextmanager
 def _opened(content: bytes) -> Iterator[Image.Image]:
-    """An image of which the header has been read. Raises BadImage, OSError or what else Pillow raises on a broken file."""
+    """An image of which the header has been read, or a PNG to its end.
+
+    Raises BadImage, OSError or what else Pillow raises on a broken file.
+    """
     look(content)
     try:
         image = Image.open(BytesIO(content), formats=FORMATS)
@@ -61,8 +65,12 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         many = pixels * len(content) // 10 > PIXELS * SCANS and image.format not in ("PNG", "WEBP")
         if many and pixels * content.count(b"\xff\xda") > PIXELS * SCANS:
             raise BadImage("a JPEG of too many scans")
-        if image.format == "PNG" and "transparency" in image.info:
-            _scale_key(image, content[DEPTH])
+        if image.format == "PNG":
+            if "transparency" in image.info:
+                _scale_key(image, content[DEPTH])
+            image.load()  # a PNG is decoded whole in any case, and what is said of it may stand behind the picture
+            if lacks_rows(image, content):
+                raise BadImage("a PNG whose picture lacks rows")
         yield image
 
 
@@ -76,8 +84,6 @@ def _scale_key(image: Image.Image, bits: int) -> None:
 
 def _orientation(image: Image.Image) -> int:
     """As in EXIF or XMP data, 1 to 8; 1, upright, where they are broken or say nothing of it."""
-    if image.format == "PNG":
-        image.load()  # the data may stand behind the picture
     info, found = image.info, None
     if isinstance(exif := info.get("exif"), bytes):
         found = exif_orientation(exif)

@@ -34,10 +34,11 @@ NOTE = "_stats.json"  # of img2dataset, beside each of its shards
 COUNTED = 30_000  # pairs after which the rest of the shards is estimated
 
 
-def read_pairs(source: Path, optional: tuple[str, ...] = (), left_out: LeftOut | None = None) -> Columns:
+def read_pairs(source: Path, optional: tuple[str, ...] = (), left_out: LeftOut | None = None, restore: bool = True) -> Columns:
     """The pairs of a table or a folder of shards, in its order: `path`, `caption`, and those `optional` columns that it has.
 
-    left_out: receives the files of shards that are not read, each with its reason.
+    left_out: receives the files of shards that are not read, each with its reason; restore: whether a table (path, caption) is
+    one that this project wrote, with apostrophes before formulas (roclip/core/files.py).
     Raises UserError for a missing or broken table, a header that is none of the above, and a folder without whole shards.
     """
     if os.path.isdir(source):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
@@ -49,7 +50,7 @@ def read_pairs(source: Path, optional: tuple[str, ...] = (), left_out: LeftOut |
         named = f"its header must name one of: {needed}; it is {delimiter.join(header)[:200]!r}"
         raise UserError(f"{source}: no columns of images and captions; {named}")
     project, image, caption = spoken[0]
-    cells = read_columns(source, (image, caption), optional, delimiter, restore=project == "RoCLIP")
+    cells = read_columns(source, (image, caption), optional, delimiter, restore=restore and project == "RoCLIP")
     paths = cells.pop(image)
     if project == "CleanCLIP":
         paths = [os.path.join(source.parent, path) for path in paths]  # noqa: PTH118 (a million Paths take long)

@@ -87,9 +87,14 @@ def _image_column(schema: pyarrow.Schema) -> str | None:
         kind = schema.types[schema.names.index(name)]
         if pyarrow.types.is_struct(kind) and (place := kind.get_field_index("bytes")) >= 0:
             kind = kind.field(place).type
-        if pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind):
+        if _is_bytes(kind.value_type if pyarrow.types.is_dictionary(kind) else kind):
             return name
     return None
+
+
+def _is_bytes(kind: pyarrow.DataType) -> bool:
+    types = pyarrow.types
+    return any(is_one(kind) for is_one in (types.is_binary, types.is_large_binary, types.is_binary_view))
 
 
 def fits(source: Path) -> bool:
@@ -122,7 +127,11 @@ def _texts(value: Any, names: Sequence[str]) -> list[str]:
         return _texts(value.get("raw") or value.get("sentence"), names)
     if type(value) is int:
         return [names[value] if 0 <= value < len(names) else str(value)]
-    return [one_line_of(value)] if isinstance(value, str) else []
+    if isinstance(value, bytes):
+        value = value.decode()
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__}, neither a text nor the number of a class")
+    return [one_line_of(value)] if value is not None else []
 
 
 class _Writer:
@@ -145,6 +154,8 @@ def _content(cell: pyarrow.Scalar) -> tuple[bytes, str]:
     """The bytes of an image, and what is wrong with it."""
     if cell.is_valid and pyarrow.types.is_struct(cell.type):
         cell = cell["bytes"]
+    if isinstance(cell, pyarrow.DictionaryScalar):
+        cell = cell.value
     content = cell.as_buffer() if cell.is_valid else pyarrow.py_buffer(b"")
     return (b"", f"with an image of more than {BYTES / 1e6:.0f} MB") if content.size > BYTES else (content.to_pybytes(), "")
 
@@ -189,14 +200,14 @@ def _rows(path: Path, text: str, left_out: LeftOut) -> Iterator[tuple[bytes, lis
             )
         try:
             texts = _texts(said.as_py(), names)
-        except (ValueError, OverflowError, LookupError) as error:  # bytes that are no UTF-8, a date that no calendar has
+        except (ValueError, TypeError, OverflowError, LookupError) as error:  # no UTF-8, a date that no calendar has
             raise UserError(f"{path}, row {number}: its {text} cannot be read: {first_line(error)}") from None
         if text == "label" and len(texts) > 1:
             raise UserError(f"{path}, row {number}: {len(texts)} labels; an image of an evaluation set has one")
         if content and texts:
             yield content, texts
         else:
-            reason = fault or f"without an image or a {text}"
+            reason = fault or f"without {'a ' + text if content else 'an image'}"
             unread[reason] += 1
             left_out.append((path, number, "", reason))
     for reason, count in unread.items():

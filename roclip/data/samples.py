@@ -9,7 +9,7 @@ import io
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -172,16 +172,22 @@ def _caption(path: Path) -> str:
 
 
 def shards_of(folder: Path) -> list[Path]:
-    """The tars of a folder, or where it has none the folders in it, in their order; hidden ones are none."""
+    """The tars of a folder, or where it has none the folders in it, in their order; hidden ones are none.
+
+    Of several that are one file or folder, for some are links to it, the first that is no link is one.
+    """
     folders = sorted(path for path in folder.iterdir() if path.name[0] != "." and path.is_dir())
-    return sorted(folder.glob("[!.]*.tar")) or folders
+    found = sorted(folder.glob("[!.]*.tar")) or folders
+    once = {os.path.realpath(path): path for path in sorted(found, key=os.path.islink, reverse=True)}
+    return [path for path in found if once[os.path.realpath(path)] == path]
 
 
-def beside(folder: Path, shards: Iterable[Path]) -> LeftOut:
+def beside(folder: Path, shards: Sequence[Path]) -> LeftOut:
     """What else lies in a folder of shards and may hold samples: folders, archives and images."""
-    known = {shard.name for shard in shards}
+    known, read = {shard.name for shard in shards}, set(map(os.path.realpath, shards))
+    usual, again = "beside the shards, which are all .tar or all folders", "a link to a shard that is read"
     return [
-        (folder, number, one_line(path.name), "beside the shards, which are all .tar or all folders")
+        (folder, number, one_line(path.name), again if os.path.realpath(path) in read else usual)
         for number, path in enumerate(sorted(folder.iterdir()), 1)
         if path.name not in known and path.name[0] not in "._" and (path.is_dir() or MAY_HOLD.search(path.name))
     ]

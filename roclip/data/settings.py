@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 from typing import Any
+from unicodedata import category
 
 import numpy as np
 
@@ -138,6 +139,9 @@ class DataSettings:
             if other := known.get(folded(name)):
                 yield "classes", f"{settings['classes']} lists a class twice, as '{other}' and as '{name}'; take one out"
             known[folded(name)] = name
+        for number, name in enumerate(classes, 1):
+            if not any(category(letter)[0] in "LNPS" for letter in name):
+                yield "classes", f"{settings['classes']}: class {number} has no visible character; take it out"
         for name in (name for name in classes if BETWEEN in name):
             yield "classes", f"{settings['classes']}: '{name}' holds {BETWEEN}, which stands between classes in truth.csv"
         if cls.drawn(settings):

@@ -250,7 +250,9 @@ def _problems(config: Mapping[str, Any], planned: Plan, attacks: Mapping[str, ty
         yield "train.micro_batch", f"{micro_batch} does not divide the {batch} pairs of train.batch_size"
     facts = _facts(config, planned.image_size)
     if facts.pairs < 1:
-        yield "data.held_out", f"{config['data']['held_out']} of the {pair_count(config)} training pairs leaves none"
+        pairs, held_out = pair_count(config), config["data"]["held_out"]
+        none = f"no pairs in {config['data']['tables'].get('train', 'the list of URLs')}"
+        yield "data.held_out" if pairs else "data", f"{held_out} of the {pairs} training pairs leaves none" if pairs else none
     for name in planned.attacks():
         settings = planned.attack[name]
         yield from _of_name(f"attack.{name}.kind", base(name), settings["kind"], attacks)

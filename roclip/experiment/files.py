@@ -12,7 +12,7 @@ import yaml
 
 from roclip.core.errors import UserError, first_line
 from roclip.core.files import read_json
-from roclip.core.yaml_files import read_mapping, read_tree
+from roclip.core.yaml_files import BYTES, read_mapping, read_tree
 from roclip.data.settings import DataSettings
 from roclip.experiment.validation import check_size
 from roclip.training.settings import TrainSettings
@@ -110,7 +110,7 @@ def together(paths: Iterable[str | Path]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for path in map(Path, paths):
         check_files([path])
-        content = read_json(path) if path.suffix == ".json" else read_mapping(path)
+        content = read_json(path, BYTES) if path.suffix == ".json" else read_mapping(path)
         if not isinstance(content, Mapping):
             raise UserError(f"{path}: holds no keys with values at its top level")
         if "__use_yte__" in content:

@@ -9,6 +9,7 @@ import yaml
 
 from attacks import check_data
 from roclip.core.columns import CHECK, CLASS_MENTIONS, COPIES, VERDICTS
+from roclip.core.errors import UserError
 from roclip.core.files import read_table, write_table
 from tests.conftest import ROOT
 from tests.fixtures.pictures import copies_of, landscape, stored
@@ -42,6 +43,20 @@ def mine(tmp_path):
     }  # fmt: skip
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
     return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("split", "column", "said"),
+    [
+        ("train", "caption", r"data: no pairs in .*train\.csv"),
+        ("test", "label", r"test\.csv: no rows; the split 'test' needs some"),
+    ],
+)
+def test_a_table_without_rows_is_named(mine, monkeypatch, split, column, said):
+    (mine / f"{split}.csv").write_text(f"path,{column}\n")
+    monkeypatch.chdir(mine)
+    with pytest.raises(UserError, match=said):
+        check_data.main(["--configfile", "mine.yaml"])
 
 
 def test_images_that_are_broken_or_copies_are_found(mine, monkeypatch, capsys):

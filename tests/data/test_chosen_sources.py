@@ -6,8 +6,13 @@ import pyarrow.parquet as parquet
 import pytest
 
 from roclip.core.errors import UserError
+from roclip.core.files import sha256
+from roclip.core.provenance import write_record
+from roclip.data.image_paths import Roots
+from roclip.data.pairs import read_pairs
 from roclip.data.samples import shards_of
 from roclip.data.sources import Split, read_split
+from roclip.data.take_over import take_over
 from tests.fixtures import published
 from tests.fixtures.published import flickr_images, image, put
 
@@ -82,3 +87,39 @@ def test_hidden_folders_and_tars_are_no_shards(tmp_path):
     for name in ("00000.tar", "._00000.tar", ".x.tar"):
         (tmp_path / name).touch()
     assert [path.name for path in shards_of(tmp_path)] == ["00000.tar"]
+
+
+def shard(folder: Path, name: str) -> Path:
+    put(folder / name / "0.jpg", image(1)), put(folder / name / "0.txt", b"a caption")
+    return folder / name
+
+
+def test_a_link_to_a_shard_that_is_read_too_is_left_out(tmp_path):
+    """A pair would count twice. A link to a shard elsewhere is a shard."""
+    folder = shard(tmp_path / "shards", "00001").parent
+    (folder / "00000").symlink_to("00001")
+    (folder / "00002").symlink_to(shard(tmp_path / "elsewhere", "00000"))
+    left_out = []
+    pairs = read_pairs(folder, left_out=left_out)
+    assert [Path(path).parent.name for path in pairs["path"]] == ["00001", "00002"]
+    assert left_out == [(folder, 1, "00000", "a link to a shard that is read")]
+
+
+def test_a_folder_of_shards_has_no_labels(tmp_path):
+    put(tmp_path / "shards/00000.tar", bytes(10240))
+    with pytest.raises(UserError, match="shards: no class folders in it; labelled images are in such folders, a table"):
+        list(read_split(Split("test", tmp_path / "shards", tmp_path / "store")))
+
+
+@pytest.mark.parametrize(("split", "column"), [("train", "caption"), ("test", "label")])
+def test_apostrophes_of_a_table_stay_but_where_a_stage_wrote_it(tmp_path, split, column):
+    """A stage puts one before what a spreadsheet would run as a formula; anybody else may have meant it."""
+    rows = [("a.jpg", "'=b"), ("b.jpg", "'tis")]
+    table = put(tmp_path / "t.csv", f"path,{column}\na.jpg,'=b\nb.jpg,'tis\n".encode())
+    assert list(read_split(Split(split, table, tmp_path / "store"))) == rows
+    take_over(Split(split, table, tmp_path / "store"), tmp_path / f"data/{split}.csv", Roots(["."]), 1)
+    record = {"stage": "download", "commit": "", "versions": {}, "options": {}, "inputs": {}}
+    taken = tmp_path / f"data/{split}.csv"
+    write_record(tmp_path / "data/download.record.json", record | {"outputs": {taken.name: sha256(taken)}})
+    assert "''=b" in taken.read_text()
+    assert list(read_split(Split(split, taken, tmp_path / "store"))) == rows

@@ -91,4 +91,40 @@ def test_images_that_no_stage_would_open_are_left_out(tmp_path, monkeypatch, cap
     found = list(read_split(split))
     assert (numbers_of([path for path, _ in found]), [text for _, text in found]) == ([1, 3], ["a", "e"])
     assert "left out 1 row with an image of more than 0 MB" in caplog.text
-    assert "left out 2 rows without an image or a caption" in caplog.text
+    assert "left out 2 rows without an image\n" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        ("label", [1.0], "float, neither a text nor the number of a class"), ("label", [True], "bool, neither"),
+        ("caption", [[0.5]], "float, neither"), ("caption", [b"\xff"], "'utf-8' codec"),
+    ],
+)  # fmt: skip
+def test_a_text_of_another_type_is_named_with_it(tmp_path, column, values, said):
+    put(tmp_path, image=IMAGE, **{column: values})
+    split = "test" if column == "label" else "train"
+    with pytest.raises(UserError, match=rf"x\.parquet, row 1: its {column} cannot be read: {said}"):
+        list(read_split(Split(split, tmp_path / "x.parquet", tmp_path / "store")))
+
+
+@pytest.mark.parametrize("kind", ["binary", "large_binary", "binary_view", "dictionary", "struct"])
+def test_images_are_bytes_of_any_type(tmp_path, kind):
+    kinds = {"dictionary": pa.dictionary(pa.int32(), pa.binary()), "struct": pa.struct({"bytes": pa.binary_view()})}
+    cell = {"bytes": image(1)} if kind == "struct" else image(1)
+    images = pa.array([cell], kinds.get(kind) or getattr(pa, kind)())
+    found = list(
+        read_split(
+            put(
+                tmp_path,
+                image=images,
+                caption=pa.array(
+                    [
+                        b"a",
+                    ],
+                    pa.binary(),
+                ),
+            )
+        )
+    )
+    assert (numbers_of([path for path, _ in found]), found[0][1]) == ([1], "a")

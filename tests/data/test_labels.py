@@ -55,6 +55,16 @@ def test_so_is_a_list_before_anything_is_downloaded(tmp_path):
         download.run(chosen)
 
 
+@pytest.mark.parametrize("name", ["\u200b", "\ufe0f\u200d", "\u0301", "\u00ad"])
+def test_a_class_that_nobody_can_see_is_one_line(tmp_path, name):
+    chosen = options(tmp_path)
+    for file, text in (("templates.txt", "a {}"), ("classes.txt", f"dog\n\U0001f344\n{name}\n")):
+        (tmp_path / file).write_text(text)
+    given = {"templates": tmp_path / "templates.txt", "classes": tmp_path / "classes.txt", "captions": "", "url_list": None}
+    found = list(DataSettings.problems({**given, "tables": dict.fromkeys(SPLITS, ""), "roots": chosen.roots}))
+    assert found == [("classes", f"{tmp_path}/classes.txt: class 3 has no visible character; take it out")]
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [

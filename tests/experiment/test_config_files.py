@@ -12,8 +12,9 @@ from snakemake.cli import parse_config
 
 from attacks import ATTACKS
 from roclip.core.errors import UserError
+from roclip.core.yaml_files import BYTES
 from roclip.experiment.config import check
-from roclip.experiment.files import check_arguments, check_files, merged, read_config
+from roclip.experiment.files import check_arguments, check_files, merged, read_config, together
 from roclip.experiment.plan import Plan
 from tests.conftest import ROOT
 from tests.fixtures.configs import COMPLETE, CONFIG, changed
@@ -53,6 +54,13 @@ def test_ordinary_numbers_merge_keys_and_the_project_s_own_configs_are_right(tmp
     (tmp_path / "numbers.yaml").write_text("a: [0, -0, 10, 0.5, 00.5, 0x10, 1_000, '010', 1:30x, 5.0e-4]\n")
     (tmp_path / "empty.yaml").write_bytes(b"\xef\xbb\xbf")
     check_files([*tmp_path.glob("*.yaml"), *map(str, ROOT.glob("config/*.yaml"))])
+
+
+@pytest.mark.parametrize("name", ["mine.yaml", "mine.json"])
+def test_a_config_of_any_form_has_a_limit(tmp_path, name):
+    (tmp_path / name).write_text('{"seeds": [%s 1]}' % ("1, " * (BYTES // 3)))
+    with pytest.raises(UserError, match=rf"{name}: more than {BYTES} bytes; is it the right file\?"):
+        together([tmp_path / name])
 
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
