@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from roclip.core.errors import UserError
+from roclip.core.files import sha256
 from roclip.core.options import flags
 from roclip.core.provenance import SUFFIX, read_record
 from roclip.core.verify import main
@@ -194,3 +195,13 @@ def test_a_folder_without_records_is_one_line(tmp_path):
             main(arguments)
     with pytest.raises(UserError, match="usage"):
         main([])
+
+
+def test_all_defences_are_trained_on_the_same_poisons(finished):
+    """There is one set of them, whose place names no defence."""
+    results = finished / "results/test"
+    for attack in ("targeted", "patch"):
+        (table,) = (results / "attacks" / attack).rglob("train.csv")
+        for defence in ("clip", "roclip"):
+            inputs = read_record(results / f"models/{attack}/{defence}/seed10/train.record.json")["inputs"]
+            assert inputs[f"../../../../{table.relative_to(results)}"] == sha256(table)

@@ -1,6 +1,7 @@
 """The workflow in other folders than its own, as a module of another workflow, and for accounts that lack what others have.
 
-Of the oddities all at once; `pytest --torture tests/workflow/test_places.py`: each alone too, and all of config/test.yaml.
+It writes the same bytes in all of them, on any number of cores, however Python hashes. Of the oddities all at once;
+`pytest --torture tests/workflow/test_places.py`: each alone too, and all of config/test.yaml.
 """
 
 import os
@@ -12,25 +13,26 @@ import pytest
 import yaml
 
 from roclip.core.columns import HISTORY
-from roclip.core.files import read_table
+from roclip.core.files import read_table, sha256
 from tests.conftest import ROOT, SNAKEMAKE, copy_of_the_project
 
 pytestmark = pytest.mark.slow
 MINE = {
     "experiment": "mine",
     "attacks": ["targeted"],
-    "defences": ["clip"],
+    "defences": ["clip", "roclip"],
     "data": {"train_scenes": 300, "validation_scenes": 20, "test_scenes": 40, "probe_scenes": 40},
     "attack": {"targeted": {"targets": 4, "captions_per_target": 3}},
-    "train": {"epochs": 1, "warmup_steps": 1, "validation_images": 20},
+    "train": {"epochs": 2, "warmup_steps": 1, "validation_images": 20},
+    "defence": {"roclip": {"train": {"pool_size": 50}}},
 }
-MODULE = f"""
+MODULE = """
 configfile: "mine.yaml"
 
 
 module roclip:
     snakefile:
-        "{ROOT}/Snakefile"
+        "PROJECT/Snakefile"
     config:
         config["poisoning"]
 
@@ -45,31 +47,55 @@ rule summary:
     output:
         "summary.md",
     shell:
-        "cp {{input}} {{output}}"
+        "cp {input} {output}"
 """
+TIMED = ("logs", "benchmarks", "report.html", "pace.csv")  # say when, or how long
+KINDS = {"csv", "json", "md", "npz", "pdf", "png", "safetensors", "tex", "tsv", "yaml"}  # of files that do not
 HISTORY_FILE = "results/mine/models/targeted/clip/seed10/history.csv"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    return copy_of_the_project(tmp_path_factory.mktemp("places") / "Größe mit Leerzeichen & Söhne/Projekt")
+
+
+@pytest.fixture(scope="module")
+def module(project) -> Path:
+    """A folder in which the project is a module of another workflow, which has run."""
+    folder = project.parent / "module"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text(yaml.safe_dump({"poisoning": MINE}))
+    (folder / "Snakefile").write_text(MODULE.replace("PROJECT", str(project)))
+    assert "poisoning_gather" in run(folder, "-n")
+    assert not (folder / "results").exists()
+    run(folder, "--cores", "1", "summary", "poisoning_report", "poisoning_figures")
+    return folder
+
+
+def digests(results: Path) -> dict[str, str]:
+    """The sha256 of each file by its path, without hidden ones and those that say how long something took."""
+    files = (path for path in results.rglob("[!.]*") if path.is_file())
+    return {
+        str(path.relative_to(results)): sha256(path)
+        for path in files
+        if not {*TIMED} & {path.name, path.relative_to(results).parts[0]}
+    }
 
 
 def run(folder: Path, *arguments: str) -> str:
     """What Snakemake prints, with nothing of this project in its environment."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PYTHONHASHSEED": "23"}
     done = subprocess.run([SNAKEMAKE, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     return done.stdout + done.stderr
 
 
-def test_it_is_a_module_of_another_workflow(tmp_path):
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"poisoning": MINE}))
-    (tmp_path / "Snakefile").write_text(MODULE)
-    assert "poisoning_gather" in run(tmp_path, "-n")
-    assert not (tmp_path / "results").exists()
-    before = {path.name for path in ROOT.iterdir()}
-    run(tmp_path, "--cores", "2")
-    assert "| targeted | clip |" in (tmp_path / "summary.md").read_text()
-    assert len(read_table(tmp_path / HISTORY_FILE, tuple(HISTORY))) == 1
-    assert (tmp_path / "results/mine/plan.json").exists()
-    assert {path.name for path in ROOT.iterdir()} == before
-    assert "Nothing to be done" in run(tmp_path, "--cores", "2")
+def test_it_is_a_module_of_another_workflow(project, module):
+    assert "| targeted | clip |" in (module / "summary.md").read_text()
+    assert len(read_table(module / HISTORY_FILE, tuple(HISTORY))) == 2
+    assert (module / "results/mine/plan.json").exists()
+    assert {path.name for path in project.iterdir()} <= {*(path.name for path in ROOT.iterdir()), ".snakemake"}
+    assert "Nothing to be done" in run(module, "--cores", "2")
 
 
 AS_NOBODY = ["unshare", "--user", "--map-user=4242", "--map-group=4242"]  # a number without a name, and without root's rights
@@ -98,9 +124,8 @@ def run_oddly(folder: Path, project: Path, configfile: Path, odd: tuple[str, ...
 
 
 @pytest.mark.skipif(not CAN_UNSHARE, reason="this system lets nobody make namespaces of users, by which an account is made odd")
-def test_it_runs_for_odd_accounts_in_a_path_with_umlauts_and_spaces(tmp_path, torture):
-    folder = tmp_path / "Größe mit Leerzeichen & Söhne"
-    project = copy_of_the_project(folder / "Projekt")
+def test_it_runs_for_odd_accounts_in_a_path_with_umlauts_and_spaces(project, module, torture):
+    folder = project.parent
     (folder / "mine.yaml").write_text(yaml.safe_dump(MINE))
     whole = project / "config/test.yaml" if torture else folder / "mine.yaml"
     cases = [(whole, ODDITIES), *((folder / "mine.yaml", (odd,)) for odd in (ODDITIES if torture else ()))]
@@ -110,6 +135,11 @@ def test_it_runs_for_odd_accounts_in_a_path_with_umlauts_and_spaces(tmp_path, to
         (results,) = folder.glob(f"{number}/results/*")
         assert "| targeted | clip |" in (results / "tables/measures.md").read_text(), odd
         assert (results / "report.html").exists(), odd
+        if results.name == "mine":
+            first, second = (digests(path) for path in (module / "results/mine", results))
+            assert {name.rpartition(".")[2] for name in first} == KINDS
+            assert first.keys() == second.keys()
+            assert [name for name in first if first[name] != second[name]] == []
 
 
 @pytest.mark.skipif(not CAN_UNSHARE, reason="this system lets nobody make namespaces of users, by which /dev/shm is hidden")
