@@ -19,8 +19,7 @@ KINDS = {
     ),
     "tars, shards, folders of others": (
         "tests/data/test_samples.py", "tests/data/test_shards.py", "tests/data/test_take_over.py", "tests/data/test_sources.py",
-        "tests/data/test_odd_sources.py",
-        "tests/data/test_hostile_parquet.py",
+        "tests/data/test_odd_sources.py", "tests/data/test_hostile_parquet.py", "tests/data/test_chosen_sources.py",
     ),
     "lists, JSON, YAML": (
         "tests/core/test_hostile_lists.py", "tests/core/test_yaml_files.py", "tests/data/test_json_stream.py",
