@@ -26,7 +26,7 @@ report: .venv/installed
 	snakemake --cores $(CORES) report
 
 test: .venv/installed lint
-	pytest -n 2 --dist loadfile --no-loadscope-reorder
+	pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # the long form of the tests that kill, fill disks and make files fail; 30 minutes at most
 torture: .venv/installed
@@ -71,14 +71,16 @@ bench: .venv/installed
 	python -m benchmarks.probe
 	python -m benchmarks.page
 
-# pip takes only files whose hashes are listed; connection-pool, which Snakemake needs, is given out as source alone
-INSTALL := pip install --quiet --disable-pip-version-check
+# pip takes only files whose hashes are listed; connection-pool, which Snakemake needs, is given out as source alone. What pip
+# compiles on one core is compiled on all; files for other versions of Python cannot be
+INSTALL := pip install --quiet --disable-pip-version-check --no-compile
 .venv/installed: pyproject.toml constraints.txt install/build.txt
 	@$(PYTHON) -c "$$PYTHONS"
 	$(PYTHON) -m venv .venv
 	$(INSTALL) --require-hashes --only-binary :all: --requirement install/build.txt
 	$(INSTALL) --require-hashes --only-binary :all: --no-binary connection-pool --no-build-isolation --requirement constraints.txt
 	$(INSTALL) --no-index --no-deps --no-build-isolation --editable .
+	python -m compileall -qq -j 0 .venv/lib >/dev/null 2>&1 || true
 	touch $@
 
 # pins what pyproject.toml names, and all that it needs, with hashes; UPGRADE=--upgrade takes the newest versions
