@@ -56,7 +56,8 @@ def _images(source: Path, listed: list[Any]) -> dict[int, str]:
     """The path of each image by its number."""
     names = _by_id(source, listed, "file_name")
     folder = folder_of(source, list(names.values()))
-    return {number: os.path.join(folder, name) for number, name in names.items()}  # noqa: PTH118 (many of them)
+    # ./a.jpg is a.jpg; Paths of many of them take long
+    return {number: os.path.normpath(os.path.join(folder, name)) for number, name in names.items()}  # noqa: PTH118
 
 
 def _image_of(source: Path, paths: dict[int, str], entry: Any) -> str:
@@ -97,7 +98,12 @@ def genome_captions(source: Path) -> Iterator[tuple[str, str]]:
             raise _twice(source, number)
         captions[f"{number}.jpg"] = [one_line_of(_cell(source, region, "phrase", str)) for region in regions]
     folders = [source.parent / name for name in GENOME if (source.parent / name).is_dir()]
-    there = {name: str(folder / name) for folder in folders for name in os.listdir(folder)}  # noqa: PTH208 (names alone)
+    there: dict[str, str] = {}
+    for folder in folders:
+        for name in os.listdir(folder):  # noqa: PTH208 (names alone)
+            if name in there and name in captions:
+                raise UserError(f"{source}: {there[name]} and {folder / name} are two images of one number; take one out")
+            there[name] = str(folder / name)
     if captions and not there.keys() & captions.keys():
         raise UserError(f"{source}: its images, such as {next(iter(captions))}, lie in none of {', '.join(GENOME)} beside it")
     return in_rounds({there.get(name, str(source.parent / GENOME[0] / name)): texts for name, texts in captions.items()})

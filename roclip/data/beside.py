@@ -39,17 +39,18 @@ def _folders(source: Path) -> Iterator[list[str]]:
 def folder_of(source: Path, names: Sequence[str]) -> str:
     """The folder that holds most of the images of these names, by some of them; of several the nearest.
 
-    Raises UserError where none holds any, or two that are equally near hold as many.
+    Raises UserError where none holds any, or one that is equally near holds half as many or more: of names that are numbers,
+    those may be other images.
     """
     some = names[:: max(1, len(names) // LOOKED_FOR)]
     most, best = 0, []
     for folders in _folders(source):
+        holds = {}
         for folder in folders:
-            there = sum(os.path.isfile(os.path.join(folder, name)) for name in some)  # noqa: PTH113, PTH118
-            if there > most:
-                most, best = there, [folder]
-            elif there == most > 0 and best[0] in folders:
-                best.append(folder)
+            holds[folder] = sum(os.path.isfile(os.path.join(folder, name)) for name in some)  # noqa: PTH113, PTH118
+        if (nearest := max(holds.values(), default=0)) > most:
+            most = nearest
+            best = [folder for folder, there in sorted(holds.items(), key=lambda held: -held[1]) if 2 * there >= most]
     if not best:
         raise UserError(f"{source}: its images, such as {some[0]}, lie neither beside it nor in a folder there; put them there")
     if len(best) > 1:

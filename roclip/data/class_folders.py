@@ -105,10 +105,19 @@ def class_captions(
 ) -> Iterator[tuple[str, str]]:
     """Image and a caption that names its class: each image of a class has the next prompt template.
 
-    Folders that are no class are said in the log. Raises UserError as `class_labels`, and where the classes lie one deeper.
+    Folders that are no class are said in the log. Raises UserError as `class_labels`, where the classes lie one deeper, where
+    none is called after a class, as the folder of images beside a list of captions, and without templates.
     """
+    if not templates:
+        raise UserError(f"{source}: captions of class folders are made of prompt templates; name a file of them (--templates)")
     _refuse_splits(source, classes)
-    strange = [name for name in _class_folders(source) if not {name, name.replace("_", " ")} & set(classes)]
+    names = _class_folders(source)
+    strange = [name for name in names if not {name, name.replace("_", " ")} & set(classes)]
+    if classes and len(strange) == len(names):
+        raise UserError(
+            f"{source}: none of its folders, such as {strange[0]}, is called after a class of data.classes; if captions lie "
+            "there in a list (captions.txt, a JSON file), name the list"
+        )
     if classes and strange:
         said = counted(len(strange), "folder")
         log.warning("%s: %s called after no class of data.classes, such as %s", source, said, strange[0])

@@ -14,12 +14,18 @@ from roclip.data.class_mentions import folded, named_by
 
 
 def checked(rows: Iterable[tuple[str, str]], source: Path, classes_file: Path) -> Iterator[tuple[str, str]]:
-    """The rows (path, label). Raises UserError for the first label that is no class, with its row, counted from 1."""
+    """The rows (path, label). Raises UserError for the first label that is no class, with its row, counted from 1.
+
+    And for an image that has two labels: whatever a model says, one of them is wrong.
+    """
     classes = read_lines(classes_file)
-    known = set(classes)
+    known, said = set(classes), {}
     for number, (path, label) in enumerate(rows, 1):
         if label not in known:
             raise UserError(unknown(source, number, label, classes_file, classes))
+        before, row = said.setdefault(path, (label, number))
+        if before != label:
+            raise UserError(f"{source}, row {number}: {path} is labelled '{label}', and '{before}' in row {row}; keep one")
         yield path, label
 
 

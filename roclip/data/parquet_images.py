@@ -17,7 +17,7 @@ from typing import Any
 
 from roclip.core.atomic import atomic
 from roclip.core.deferred import Deferred
-from roclip.core.errors import UserError, first_line
+from roclip.core.errors import UserError, first_line, one_line
 from roclip.core.files import CELL, ROW, open_file, parse_json
 from roclip.core.words import counted
 from roclip.data.annotations import one_line_of
@@ -36,13 +36,15 @@ WORDS = {  # in the names of files, and which split they mean
     "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
     "dev": "validation", "eval": "validation", "evaluation": "validation", "test": "test", "testing": "test", "probe": "probe",
 }  # fmt: skip
+OF = re.compile(r"(.*)-\d+-of-(\d{1,9})")  # the name of a file that says how many there are
 MOST = 1000  # captions of an image
 KINDS = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"RIFF", "webp"))  # how a file begins, and what it is called
 
 
 def _open(path: Path) -> parquet.ParquetFile:
     try:
-        return parquet.ParquetFile(open_file(path))
+        # read ahead, its threads would use the file while Python ends, which aborts the process
+        return parquet.ParquetFile(open_file(path), pre_buffer=False)
     except (OSError, pyarrow.ArrowException) as error:
         raise _broken(path, error) from None
 
@@ -51,10 +53,14 @@ def _broken(path: Path, error: Exception) -> UserError:
     return UserError(f"{path}: not a whole parquet file: {first_line(error)}")
 
 
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".parquet" and path.name[0] != ".")
+
+
 def _of_splits(source: Path) -> dict[str, list[Path]]:
     """The files of a folder by the split that they are called after, as train-00000-of-00003.parquet is; "" for no split."""
     found: dict[str, list[Path]] = {}
-    for path in sorted(source.glob("[!.]*.parquet")):
+    for path in _files(source):
         words = (WORDS.get(word, "") for word in reversed(re.split(r"[-_.\d]", path.stem.lower())))  # NAME-SPLIT-NUMBER
         found.setdefault(next(filter(None, words), ""), []).append(path)
     return found
@@ -81,6 +87,23 @@ def _shards(source: Path, split: str) -> list[Path]:
     return found.get(split) or list(chain.from_iterable(found.values()))
 
 
+def _look_beside(source: Path, shards: Sequence[Path], left_out: LeftOut) -> None:
+    """Note what lies in a folder beside the files that are read and belongs to no other split, and warn of files that lack."""
+    known = {*shards, *(path for split, paths in _of_splits(source).items() if split for path in paths)}
+    beside = [
+        (source, number, one_line(path.name), "beside the parquet files that are read")
+        for number, path in enumerate(sorted(source.iterdir()), 1)
+        if path.name[0] != "." and path not in known and (path.is_dir() or path.suffix.lower() in (".parquet", ".tar"))
+    ]
+    if beside:
+        log.warning("%s: left out what lies beside its parquet files, %d in all, first %s", source, len(beside), beside[0][2])
+    left_out += beside
+    there = Counter((found[1], int(found[2])) for path in shards if (found := OF.fullmatch(path.stem)))
+    for (name, whole), count in there.items():
+        if count < whole:
+            log.warning("%s: %d of the %d files %s... are there; is the download whole?", source, count, whole, name)
+
+
 def _image_column(schema: pyarrow.Schema) -> str | None:
     """The column with the bytes of an image, themselves or in a struct."""
     for name in (name for name in IMAGES if name in schema.names):
@@ -100,8 +123,8 @@ def _is_bytes(kind: pyarrow.DataType) -> bool:
 def fits(source: Path) -> bool:
     """Whether it is a parquet file with images inside, or a folder of such files."""
     if not source.is_dir():
-        return source.suffix == ".parquet"  # if it has no images inside, that will be said
-    found = sorted(source.glob("[!.]*.parquet"))
+        return source.suffix.lower() == ".parquet"  # if it has no images inside, that will be said
+    found = _files(source)
     return bool(found) and _image_column(_open(found[0]).schema_arrow) is not None
 
 
@@ -116,11 +139,14 @@ def _names(schema: pyarrow.Schema, column: str) -> list[str]:
         noted = parse_json((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"][column]["names"]
     except (ValueError, KeyError, TypeError):
         return []
-    return [str(name) for name in noted] if isinstance(noted, list) else []
+    return noted if isinstance(noted, list) and all(isinstance(name, str) for name in noted) else []
 
 
 def _texts(value: Any, names: Sequence[str]) -> list[str]:
-    """The captions of a row, of which there may be a list, or its label, which may be the number of a class."""
+    """The captions of a row, of which there may be a list, or its label, which may be the number of a class.
+
+    Raises TypeError for what is none.
+    """
     if isinstance(value, list):
         return [text for each in value for text in _texts(each, names)]
     if isinstance(value, dict):  # a struct of a sentence and what is known of it
@@ -131,7 +157,7 @@ def _texts(value: Any, names: Sequence[str]) -> list[str]:
         value = value.decode()
     if value is not None and not isinstance(value, str):
         raise TypeError(f"{type(value).__name__}, neither a text nor the number of a class")
-    return [one_line_of(value)] if value is not None else []
+    return [value] if value is not None else []
 
 
 class _Writer:
@@ -200,6 +226,8 @@ def _rows(path: Path, text: str, left_out: LeftOut) -> Iterator[tuple[bytes, lis
             )
         try:
             texts = _texts(said.as_py(), names)
+            if text == "caption":
+                texts = list(map(one_line_of, texts))
         except (ValueError, TypeError, OverflowError, LookupError) as error:  # no UTF-8, a date that no calendar has
             raise UserError(f"{path}, row {number}: its {text} cannot be read: {first_line(error)}") from None
         if text == "label" and len(texts) > 1:
@@ -232,7 +260,10 @@ def unpack(source: Path, split: str, text: str, store: Path, left_out: LeftOut) 
     Raises UserError for a file that is cut short or has no such columns.
     """
     texts: dict[str, list[str]] = {}
-    for number, path in enumerate(_shards(source, split)):
+    shards = _shards(source, split)
+    if source.is_dir():
+        _look_beside(source, shards, left_out)
+    for number, path in enumerate(shards):
         tar = store / f"{number:05d}.tar"
         with atomic(tar) as temporary, tarfile.open(temporary, "w") as archive:
             writer = _Writer(archive, tar)

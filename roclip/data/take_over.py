@@ -42,6 +42,8 @@ def _in_their_places(rows: Rows, split: Split, roots: Roots, max_bad_fraction: f
     count, outside, first, looked_for, missing = 0, 0, "", 0, []
     for path, text in rows:
         count += 1
+        if not path:
+            raise UserError(f"{split.source}, row {count}: its path is empty; take the row out")
         for what, cell, advice in (("path", path, "rename the file"), (split.text, text, "mend it")):
             if not _is_utf8(cell):
                 raise UserError(f"{split.source}, row {count}: its {what} '{cell[:500]}' is not UTF-8; {advice}")

@@ -1,5 +1,6 @@
 """Which folder, which files and which rows are taken where several could be meant, and what is said of it."""
 
+import json
 from pathlib import Path
 
 import pyarrow.parquet as parquet
@@ -123,3 +124,74 @@ def test_apostrophes_of_a_table_stay_but_where_a_stage_wrote_it(tmp_path, split,
     write_record(tmp_path / "data/download.record.json", record | {"outputs": {taken.name: sha256(taken)}})
     assert "''=b" in taken.read_text()
     assert list(read_split(Split(split, taken, tmp_path / "store"))) == rows
+
+
+def test_the_folder_of_a_captioned_set_is_no_folder_of_classes(tmp_path):
+    """Its captions would be thrown away: 'a photo of a Images.' in their place."""
+    published.flickr8k_captions(tmp_path / "flickr8k", {"a.jpg": ["one"], "b.jpg": ["two"]})
+    split = Split("train", tmp_path / "flickr8k", tmp_path / "store", ("a photo of a {}.",), ("cat", "dog"))
+    with pytest.raises(UserError, match=r"none of its folders, such as Images, is called after a class .*name the list"):
+        list(read_split(split))
+    with pytest.raises(UserError, match="captions of class folders are made of prompt templates; name a file of them"):
+        list(read_split(Split("train", tmp_path / "flickr8k", tmp_path / "store")))
+
+
+def test_a_folder_with_other_images_of_the_same_names_is_refused(tmp_path):
+    """The list is of the images in test/, of which one is missing; train/ has others that are called alike."""
+    flickr_images(tmp_path / "train", [f"{number}.jpg" for number in range(30)])
+    flickr_images(tmp_path / "test", [f"{number}.jpg" for number in range(1, 10)])
+    text = "image,caption\n" + "".join(f"{number}.jpg,caption {number}\n" for number in range(10))
+    source = put(tmp_path / "captions.txt", text.encode())
+    with pytest.raises(UserError, match=r"its images lie in .*train.* and in .*test.* too; move one of both elsewhere"):
+        list(read_split(Split("train", source, tmp_path / "store")))
+
+
+def test_what_lies_beside_parquet_files_is_listed_and_missing_files_are_warned_of(tmp_path, caplog):
+    source = parquets(tmp_path / "p", "train-00000-of-00003.parquet", "train-1.PARQUET", "part-1.parquet", "val-0.parquet")
+    (source / "data").mkdir()
+    put(source / "00000.tar", b"")
+    split = Split("train", source, tmp_path / "store")
+    assert [text for _, text in read_split(split)] == ["train-00000-of-00003.parquet", "train-1.PARQUET"]
+    assert {name for _, _, name, _ in split.left_out} == {"00000.tar", "data", "part-1.parquet"}
+    assert "1 of the 3 files train... are there; is the download whole?" in caplog.text
+
+
+def test_one_number_in_both_folders_of_visual_genome_is_refused(tmp_path):
+    published.visual_genome(tmp_path, {1: ["one"], 2: ["two"]})
+    put(tmp_path / "VG_100K/1.jpg", image(9)), put(tmp_path / "VG_100K_2/1.jpg", image(1))
+    with pytest.raises(UserError, match=r"VG_100K/1\.jpg and .*VG_100K_2/1\.jpg are two images of one number"):
+        list(read_split(Split("train", tmp_path / "region_descriptions.json", tmp_path / "store")))
+
+
+def test_two_spellings_of_a_file_in_coco_are_one_image(tmp_path):
+    published.coco(tmp_path, "train2014", {1: ["one"]}, {1: ["pizza"]})
+    listed = tmp_path / "annotations/captions_train2014.json"
+    found = json.loads(listed.read_text())
+    found["images"].append({"id": 2, "file_name": f"./{found['images'][0]['file_name']}"})
+    found["annotations"].append({"id": 9, "image_id": 2, "caption": "two"})
+    listed.write_text(json.dumps(found))
+    pairs = list(read_split(Split("train", listed, tmp_path / "store")))
+    assert [text for _, text in pairs] == ["one", "two"]
+    assert len({path for path, _ in pairs}) == 1
+
+
+def test_an_evaluation_image_has_one_label(tmp_path):
+    classes = put(tmp_path / "classes.txt", b"cat\ndog\n")
+    table = put(tmp_path / "t.csv", b"path,label\na.jpg,cat\nb.jpg,dog\na.jpg,cat\na.jpg,dog\n")
+    split = Split("test", table, tmp_path / "store", classes=("cat", "dog"), classes_file=classes)
+    with pytest.raises(UserError, match=r"t\.csv, row 4: a\.jpg is labelled 'dog', and 'cat' in row 1; keep one"):
+        list(read_split(split))
+
+
+def test_labels_in_parquet_stay_to_the_letter(tmp_path):
+    classes = put(tmp_path / "classes.txt", b"dog\n")
+    published.hugging_face(tmp_path / "t.parquet", {"label": ["dog "]}, [image(1)])
+    split = Split("test", tmp_path / "t.parquet", tmp_path / "store", classes=("dog",), classes_file=classes)
+    with pytest.raises(UserError, match="row 1: the label 'dog ' is not in"):
+        list(read_split(split))
+
+
+def test_an_empty_path_is_named_as_such(tmp_path):
+    table = put(tmp_path / "t.csv", b"path,caption\na.jpg,one\n,two\n")
+    with pytest.raises(UserError, match=r"t\.csv, row 2: its path is empty; take the row out"):
+        take_over(Split("train", table, tmp_path / "store"), tmp_path / "train.csv", Roots(["."]), 1)

@@ -54,7 +54,18 @@ BAD = {
     "no number": ({"zero_shot": "high"}, "zero_shot: 'high' is no number"),
     "percent in place of a share": ({"attack_success": "93.75"}, "attack_success: 93.75 is not from 0 to 1"),
     "negative": ({"control": "-0.1"}, "control: -0.1 is not from 0 to 1"),
-    "cost below 0": ({"cost": "-1"}, "cost: -1 is below 0"),
+    "cost below 0": ({"cost": "-1"}, "cost: -1 is not from 0 to 1000000"),
+    "cost of no end": ({"cost": "9" * 299}, "cost: 9{50} is not from 0 to 1000000"),
+    "cost from nowhere": ({"cost_from": ""}, "cost_from: is there if, and only if, cost is"),
+    "judged by nothing": ({"judged": "0"}, "judged: is 0, and there is attack_success"),
+    "more poisons than pairs": ({"poisons": "100000000000", "pairs": "1"}, "poisons: 100000000000 are more than the 1 pairs"),
+    "at an accuracy that is not said": ({"equal_accuracy": ""}, "equal_accuracy: is there if, and only if, equal_success is"),
+    "blanks at an end": ({"attack": "targeted "}, "attack: has blanks at an end, or characters"),
+    "another form of Unicode": ({"defence": "cafe\u0301"}, "defence: has blanks at an end, or characters"),
+    "at equal accuracy, with nothing learned": (
+        {"learned": "0"} | dict.fromkeys(("attack_success", "attack_success_low", "attack_success_high"), ""),
+        "equal_success: of a model that has learned nothing there is none",
+    ),
     "not in its interval": ({"zero_shot": "0.5"}, r"zero_shot: 0.5 is not in its interval, 0.88 to 0.92"),
     "half an interval": ({"attack_success_low": ""}, "attack_success: .* is not in its interval, nan to"),
     "an interval of nothing": ({"zero_shot": ""}, "zero_shot: nan is not in its interval"),
@@ -144,3 +155,9 @@ def test_the_files_of_this_repository_are_whole_and_each_is_of_a_config_that_is_
     assert rows
     assert all((ROOT / each["config"]).is_file() for each in rows)
     assert all("-dirty" not in each["commit"] for each in rows)
+
+
+def test_a_table_that_is_not_read_is_named(tmp_path, caplog):
+    write(tmp_path, row()).rename(tmp_path / "world.CSV")
+    assert read_entries(tmp_path) == []
+    assert "world.CSV: is not read; move it to" in caplog.text

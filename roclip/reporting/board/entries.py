@@ -3,11 +3,13 @@
 import base64
 import binascii
 import json
+import logging
 import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from roclip.core.columns import LEADERBOARD
 from roclip.core.errors import UserError, one_line
@@ -16,11 +18,14 @@ from roclip.experiment.schema import FAMILIES
 from roclip.reporting.board.costs import COUNTED, MEASURED
 from roclip.reporting.board.pictures import MOST, SIDE
 
+log = logging.getLogger(__name__)
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of an experiment, which is a file's
 LONGEST = 300  # characters of a text
 EPOCHS = 2000  # of a curve
 SEEDS = 10_000  # over which a row is a mean
 PICTURE = 65_536  # bytes
+DEAREST = 1_000_000  # CLIP epochs
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 WITH_INTERVALS = ("attack_success", "control", "zero_shot", "equal_success")
 SHARES = (
@@ -52,7 +57,10 @@ def read_entries(folder: Path) -> list[Row]:
     curve is a list of (kind, accuracy, success); `pictures` is a list of (data URL, text). All texts are one line.
     Raises UserError for the first fault.
     """
-    paths = (path for path in sorted(folder.glob("*.csv")) if path.name[0] != ".")  # those are half-written
+    paths = [path for path in sorted(folder.glob("*.csv")) if path.name[0] != "."]  # those are half-written
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".csv" and path.name[0] != "."):
+        if path not in paths:
+            log.warning("%s: is not read; move it to %s and let its name end in .csv", path, folder)
     return [row for path in paths for row in read_entry(path)]
 
 
@@ -88,12 +96,13 @@ def checked(cells: dict[str, str]) -> Row:
     for name, words in WORDS.items():
         if cells[name] not in words:
             raise Wrong(f"{name}: '{cells[name]}' is not among {', '.join(word or 'nothing' for word in words)}")
+    for name in (name for name in FILLED if normalize("NFC", cells[name].strip()) != cells[name]):
+        raise Wrong(f"{name}: has blanks at an end, or characters that are not in Unicode's form NFC")
     row = {name: one_line(cells[name]) for name in LEADERBOARD}
     row |= {name: share(name, cells[name]) for name in SHARES} | {name: count(name, cells[name]) for name in COUNTS}
     row |= {name: cells[name] == "1" for name in ("drawn", "learned")} | {"cost": cost(cells["cost"])}
     ordered(row)
-    if not row["learned"] and not math.isnan(row["attack_success"]):
-        raise Wrong("attack_success: of a model that has learned nothing there is none")
+    fitting(row)
     return row | {"curve": curve(cells), "pictures": pictures(cells)}
 
 
@@ -118,8 +127,8 @@ def share(name: str, cell: str) -> float:
 
 def cost(cell: str) -> float:
     value = real("cost", cell)
-    if value < 0:
-        raise Wrong(f"cost: {cell} is below 0")
+    if value < 0 or value > DEAREST:
+        raise Wrong(f"cost: {cell[:50]} is not from 0 to {DEAREST}")
     return value
 
 
@@ -142,6 +151,22 @@ def ordered(row: Row) -> None:
             continue
         if not low <= value <= high:
             raise Wrong(f"{name}: {value:g} is not in its interval, {low:g} to {high:g}")
+
+
+def fitting(row: Row) -> None:
+    """Raises Wrong for cells that contradict one another."""
+    said = {name: not math.isnan(row[name]) for name in ("attack_success", "equal_success", "equal_accuracy", "cost")}
+    for name in ("attack_success", "equal_success"):
+        if said[name] and not row["learned"]:
+            raise Wrong(f"{name}: of a model that has learned nothing there is none")
+        if said[name] and row["judged"] == 0:
+            raise Wrong(f"judged: is 0, and there is {name}")
+    if said["equal_success"] != said["equal_accuracy"]:
+        raise Wrong("equal_accuracy: is there if, and only if, equal_success is")
+    if said["cost"] != bool(row["cost_from"]):
+        raise Wrong("cost_from: is there if, and only if, cost is")
+    if row["poisons"] and row["pairs"] is not None and row["poisons"] > row["pairs"]:
+        raise Wrong(f"poisons: {row['poisons']} are more than the {row['pairs']} pairs")
 
 
 def curve(cells: dict[str, str]) -> list[tuple[str, float, float]]:
