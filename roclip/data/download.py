@@ -9,7 +9,6 @@ img2dataset works in a separate process (roclip.data.img2dataset_worker), throug
 shard that is whole stays when the stage is stopped or killed, and a later run with the same list and settings resumes after it.
 """
 
-import json
 import logging
 import os
 import re
@@ -38,7 +37,7 @@ from roclip.data.image_paths import Roots
 from roclip.data.img2dataset_worker import SHARD
 from roclip.data.labels import unknown
 from roclip.data.settings import QUALITY, DataSettings
-from roclip.data.shards import UNFINISHED, Shard
+from roclip.data.shards import MARK, UNFINISHED, Shard, are_whole
 from roclip.data.take_over import splits_of, take_over
 from roclip.data.url_list import SPLITS, TEXT, by_split, paths, read_entries
 from roclip.data.watchdog import run_watched
@@ -48,7 +47,7 @@ log = logging.getLogger(__name__)
 QUIET = 120.0  # seconds without a URL gained or lost after which img2dataset is taken to hang, on a machine with cores to spare
 START = 900.0  # seconds that it has until the first URL
 RUNS = 3  # of img2dataset in a row that finish no shard before the stage gives up
-BATCH = 100_000  # rows of a list held in memory
+BATCH = 40 * SHARD  # rows of a list held in memory
 TAKEN = "taken"  # folder of the images that lay in parquet files
 SHOWN = 20  # failed URLs, and kinds of errors, in the log
 
@@ -88,7 +87,7 @@ def listed_splits(options: DownloadOptions) -> list[str]:
 
 
 def write_lists(options: DownloadOptions, folder: Path) -> None:
-    """Write the list of each split as img2dataset takes it: `folder`/{split}.parquet (url, row, caption)."""
+    """Write the list of each split as img2dataset takes it: `folder`/{split}.parquet (url, row, caption), a group a shard."""
     schema = pyarrow.schema([("url", pyarrow.string()), ("row", pyarrow.int64()), ("caption", pyarrow.string())])
     splits = listed_splits(options)
     roots = {split: path.parent.resolve() for split, path in paths(options.url_list).items()}
@@ -99,7 +98,8 @@ def write_lists(options: DownloadOptions, folder: Path) -> None:
 
     def flush(split: str) -> None:
         columns = zip(*waiting.pop(split), strict=True)
-        writers[split].write_table(pyarrow.table(dict(zip(schema.names, columns, strict=True)), schema))
+        table = pyarrow.table(dict(zip(schema.names, columns, strict=True)), schema)
+        writers[split].write_table(table, row_group_size=SHARD)
 
     for split, row, url, text in read_entries(options.url_list, splits):
         if classes and TEXT[split] == "label" and text not in classes:
@@ -129,23 +129,22 @@ def identity(options: DownloadOptions) -> dict[str, str | int]:
     }
     splits = " ".join(listed_splits(options))
     allowed = " ".join(sorted(options.allow))
-    return {**settings, "rows_per_shard": SHARD, "lists": lists, "splits": splits, "allow": allowed}
+    return {**settings, "rows_per_group": SHARD, "lists": lists, "splits": splits, "allow": allowed}
 
 
 def plan_shards(options: DownloadOptions, folder: Path) -> list[Shard]:
     """The shards that img2dataset makes of the lists: it takes the files by name, and none of its shards holds two splits."""
-    lists, mark = folder / "list", folder / "list/fingerprint.json"
-    wanted = identity(options)
-    if not mark.exists() or json.loads(mark.read_text()) != wanted:
+    lists, wanted = folder / "list", identity(options)
+    if not are_whole(lists, listed_splits(options), wanted):
         shutil.rmtree(folder, ignore_errors=True)
         write_lists(options, lists)
-        write_json(mark, wanted)
+        write_json(lists / MARK, wanted)
     shards: list[Shard] = []
     for split in sorted(listed_splits(options)):
         rows = parquet.read_metadata(lists / f"{split}.parquet").num_rows
         if rows == 0:
             raise UserError(f"{paths(options.url_list)[split]}: no row of the split '{split}'")
-        shards += [Shard(folder, len(shards) + n, split, min(SHARD, rows - n * SHARD)) for n in range(-(-rows // SHARD))]
+        shards += [Shard(folder, len(shards) + n, split, min(SHARD, rows - n * SHARD), n) for n in range(-(-rows // SHARD))]
     return shards
 
 

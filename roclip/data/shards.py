@@ -8,9 +8,10 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet as parquet
@@ -21,17 +22,29 @@ from roclip.data.image_paths import member_path
 
 COLUMNS = ["key", "row", "url", "caption", "status", "error_message"]
 UNFINISHED = "not finished"
+MARK = "fingerprint.json"  # beside the lists, what they were made from
 TAR_END = bytes(1024)
+
+
+def are_whole(lists: Path, splits: Iterable[str], identity: Mapping[str, Any]) -> bool:
+    """Whether the lists that img2dataset was given are there, of these splits, and what they were made from is this."""
+    try:
+        for split in splits:
+            parquet.read_metadata(lists / f"{split}.parquet")
+        return json.loads((lists / MARK).read_text()) == identity
+    except (OSError, ValueError, RecursionError, pyarrow.ArrowException):  # a run that was stopped left half of one
+        return False
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard that img2dataset was asked for: `rows` URLs of one split."""
+    """A shard that img2dataset was asked for: `rows` URLs of one split, which are the group `group` of its list."""
 
     folder: Path
     number: int
     split: str
     rows: int
+    group: int = 0
 
     @property
     def tar(self) -> Path:
@@ -54,6 +67,13 @@ class Shard:
         """What became of each URL, a dict of COLUMNS, in the order of the list."""
         table = parquet.read_table(self.table, columns=COLUMNS)
         return sorted(table.to_pylist(), key=lambda outcome: outcome["key"])
+
+    def _are_of_its_list(self, outcomes: list[dict]) -> bool:
+        """Whether each outcome is of another row of the list, and has its URL and its text."""
+        columns = COLUMNS[1:4]  # row, url and caption
+        listed = parquet.ParquetFile(self.folder / f"list/{self.split}.parquet").read_row_group(self.group, columns)
+        wanted = {tuple(row[name] for name in columns) for row in listed.to_pylist()}
+        return len(wanted & {tuple(outcome[name] for name in columns) for outcome in outcomes}) == len(outcomes)
 
     def failed(self) -> Iterator[tuple[int, str, str]]:
         """Row, URL and reason of those that gave no image, in the order of the list."""
@@ -91,6 +111,8 @@ class Shard:
             keys = {outcome["key"] for outcome in outcomes}
             if len(keys) < len(outcomes):
                 return "duplicate keys in its table"
+            if not self._are_of_its_list(outcomes):
+                return "its table is of other URLs, rows or texts than the list"
             promised = {outcome["key"] for outcome in outcomes if outcome["status"] == "success"}
             for key, _, content in self.images():
                 if key not in promised:
@@ -104,5 +126,5 @@ class Shard:
             with open(self.tar, "rb") as tar:  # tarfile does not mind when the end is missing, and the last captions with it
                 tar.seek(-len(TAR_END), os.SEEK_END)
                 return None if tar.read() == TAR_END else "its tar has no end"
-        except (OSError, ValueError, KeyError, EOFError, tarfile.TarError, pyarrow.ArrowException, SyntaxError) as error:
+        except Exception as error:  # what others' files may raise is of many kinds, and each of them is a fault
             return f"{type(error).__name__}: {' '.join(str(error).split())}"

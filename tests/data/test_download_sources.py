@@ -4,6 +4,7 @@ import dataclasses
 import io
 import tarfile
 
+import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 
@@ -53,12 +54,45 @@ def test_another_list_or_setting_starts_anew_and_the_same_does_not(tmp_path):
     assert not stays(image_size=33, allow=())
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"xx", None])
+@pytest.mark.parametrize("name", ["fingerprint.json", "train.parquet"])
+def test_lists_of_a_run_that_was_stopped_are_written_again(tmp_path, name, content):
+    lists = four_lists(tmp_path, **{split: ["http://h/1"] for split in SPLITS})
+    options = DownloadOptions(**settings(tmp_path, url_list=lists))
+    shards = download.plan_shards(options, tmp_path / "work")
+    (tmp_path / "work/list" / name).unlink()
+    if content is not None:
+        (tmp_path / "work/list" / name).write_bytes(content)
+    assert download.plan_shards(options, tmp_path / "work") == shards
+    assert parquet.read_table(tmp_path / "work/list/train.parquet").num_rows == 1
+
+
+def test_a_shard_is_of_its_own_part_of_the_list(tmp_path):
+    """The second shard of a split is not the first one, though both have rows of its list."""
+    lists = four_lists(tmp_path, **{split: [f"http://h/{n}" for n in range(2502)] for split in SPLITS})
+    options = DownloadOptions(**settings(tmp_path, url_list=lists))
+    second = next(shard for shard in download.plan_shards(options, tmp_path / "work") if shard.rows == 2)
+    listed = parquet.read_table(tmp_path / f"work/list/{second.split}.parquet").to_pylist()
+
+    def fault(rows: list[dict]) -> str | None:
+        kept = (tmp_path / f"work/list/{second.split}.parquet").read_bytes()
+        write_shard(second.folder, {}, failed=2, number=second.number, split=second.split)
+        (tmp_path / f"work/list/{second.split}.parquet").write_bytes(kept)
+        cells = [{"key": str(n), "status": "failed_to_download", "error_message": "gone"} | row for n, row in enumerate(rows)]
+        parquet.write_table(pyarrow.Table.from_pylist(cells), second.table)
+        return second.fault()
+
+    assert fault(listed[2500:]) is None
+    assert fault(listed[:2]) == "its table is of other URLs, rows or texts than the list"
+
+
 def made_before(tmp_path, error: str, url: str = "u") -> DownloadOptions:
     """Options of a stage whose shards are there, each with an image and a URL that failed."""
     lists = four_lists(tmp_path, **{split: ["http://h/1", "http://h/2"] for split in SPLITS})
     options = DownloadOptions(**settings(tmp_path, url_list=lists, image_format="jpg", max_bad_fraction=0.5))
     for shard in download.plan_shards(options, tmp_path / "data/download"):
-        write_shard(shard.folder, {f"{shard.number}0001": picture(1, "jpeg")}, number=shard.number, error=error, url=url)
+        images = {f"{shard.number}0001": picture(1, "jpeg")}
+        write_shard(shard.folder, images, number=shard.number, error=error, url=url, split=shard.split)
     return options
 
 
@@ -85,7 +119,7 @@ def test_a_small_split_that_is_lost_is_not_outweighed_by_a_large_one(tmp_path):
     for shard in shards:
         bad = 2 if shard.split == "test" else 1  # of 52 images in all, 5 fail
         images = {f"{shard.number}{n:04d}": picture(1, "jpeg") for n in range(shard.rows - bad)}
-        write_shard(shard.folder, images, failed=bad, number=shard.number)
+        write_shard(shard.folder, images, failed=bad, number=shard.number, split=shard.split)
     match = r"2 of 4 images of the split 'test' could not be downloaded, first in .*test\.tsv, row 9; data\.max"
     with pytest.raises(UserError, match=match):
         download.judge(options, shards)

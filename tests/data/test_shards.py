@@ -1,5 +1,9 @@
 """A shard is whole or it is not: each way of being broken is found."""
 
+import tarfile
+
+import pyarrow
+import pyarrow.parquet as parquet
 import pytest
 
 from roclip.data.shards import Shard
@@ -39,15 +43,42 @@ def test_files_that_are_missing_or_broken_are_found(shard):
         assert shard.fault() is None
 
 
+@pytest.mark.parametrize("noted", ["[]", "null", "5", '"a"', "[" * 100_000])
+def test_notes_that_are_no_notes_are_found(shard, noted):
+    shard.stats.write_text(noted)
+    assert shard.fault()
+
+
+@pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.SYMTYPE])
+def test_a_member_that_is_no_file_is_found(shard, kind):
+    with tarfile.open(shard.tar, "a") as tar:
+        member = tarfile.TarInfo("0007.jpg")
+        member.type, member.linkname = kind, "0007.jpg"
+        tar.addfile(member)
+    assert shard.fault()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("caption", "another"), ("caption", None), ("url", "v"), ("row", 7), ("key", [1])]
+)
+def test_a_table_of_another_list_is_found(shard, column, value):
+    rows = parquet.read_table(shard.table).to_pylist()
+    changed = [row | {column: value} for row in rows] if column == "key" else [rows[0] | {column: value}, *rows[1:]]
+    parquet.write_table(pyarrow.Table.from_pylist(changed), shard.table)
+    assert shard.fault() if column == "key" else shard.fault() == "its table is of other URLs, rows or texts than the list"
+
+
 def test_images_that_table_and_tar_do_not_agree_on_are_found(tmp_path):
     images = {f"000{n}": picture(n, "jpeg") for n in range(3)}
     shard = write_shard(tmp_path, images)
-    table = shard.table.read_bytes()
+    table, listed = shard.table.read_bytes(), (tmp_path / "list/train.parquet").read_bytes()
     write_shard(tmp_path, images | {"0003": picture(3, "jpeg")}, failed=0)
     shard.table.write_bytes(table)
+    (tmp_path / "list/train.parquet").write_bytes(listed)
     assert "image 0003 is a duplicate, or not in its table" in shard.fault()
     write_shard(tmp_path, {"0000": images["0000"]}, failed=3)
     shard.table.write_bytes(table)
+    (tmp_path / "list/train.parquet").write_bytes(listed)
     assert "2 images are missing" in shard.fault()
     write_shard(tmp_path, images | {"0001": b"<html>"})
     assert "UnidentifiedImageError" in shard.fault()
@@ -59,5 +90,5 @@ def test_images_that_table_and_tar_do_not_agree_on_are_found(tmp_path):
 def test_removing_leaves_nothing(shard):
     shard.remove()
     assert shard.fault() == "not finished"
-    assert not list(shard.folder.iterdir())
+    assert [path.name for path in shard.folder.iterdir()] == ["list"]
     shard.remove()
