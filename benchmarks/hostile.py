@@ -20,6 +20,7 @@ KINDS = {
     "tars, shards, folders of others": (
         "tests/data/test_samples.py", "tests/data/test_shards.py", "tests/data/test_take_over.py", "tests/data/test_sources.py",
         "tests/data/test_odd_sources.py", "tests/data/test_hostile_parquet.py", "tests/data/test_chosen_sources.py",
+        "tests/data/test_odd_downstream.py",
     ),
     "lists, JSON, YAML": (
         "tests/core/test_hostile_lists.py", "tests/core/test_yaml_files.py", "tests/data/test_json_stream.py",
@@ -30,7 +31,7 @@ KINDS = {
     ),
     "models and weights": (
         "tests/experiment/test_hostile_models.py", "tests/model/test_any_weights.py", "tests/model/test_weight_files.py",
-        "tests/model/test_start_weights.py", "tests/model/test_configs.py",
+        "tests/model/test_start_weights.py", "tests/model/test_configs.py", "tests/model/test_odd_weights.py",
     ),
     "features, records, results": (
         "tests/evaluation/test_features.py", "tests/core/test_records.py", "tests/core/test_provenance.py",

@@ -22,6 +22,8 @@ each class are drawn: both as in CLIP's linear probes (Radford et al., 2021, app
 """
 
 import logging
+import os
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -35,9 +37,11 @@ from torchvision import datasets
 from roclip.core.atomic import atomic, completed
 from roclip.core.columns import LABELLED
 from roclip.core.errors import UserError
-from roclip.core.files import read_table, write_table
+from roclip.core.files import open_file, read_table, write_table
 from roclip.core.options import Stage, option, same_option
+from roclip.core.provenance import below
 from roclip.core.randomness import numpy_generator
+from roclip.data.annotations import one_line_of
 from roclip.data.downstream_sets import FOLDERS
 from roclip.data.settings import DataSettings, DownstreamSettings
 
@@ -95,7 +99,11 @@ def cifar(dataset_class: type[datasets.CIFAR10], root: Path, out: Path) -> Split
 
 def listed(dataset: datasets.VisionDataset) -> Labelled:
     """The images of a set whose `loader` gives back paths."""
-    return [(str(path), int(label)) for path, label in (dataset[row] for row in range(len(dataset)))]
+    found = [dataset[row] for row in range(len(dataset))]
+    for path, label in found:
+        if label != int(label):
+            raise ValueError(f"the class number of {path} is {label}")
+    return [(str(path), int(label)) for path, label in found]
 
 
 def food101(root: Path, out: Path) -> Split:
@@ -141,6 +149,16 @@ def pets(root: Path, out: Path) -> Split:
     probe, test = (datasets.OxfordIIITPet(root, split) for split in ("trainval", "test"))
     # it has no loader of paths to ask for
     images = [[(str(path), label) for path, label in zip(d._images, d._labels, strict=True)] for d in (probe, test)]
+    # torchvision numbers the names that it finds, so that one odd row moves those of all other images
+    named = {
+        (path.stem.rpartition("_")[0], label) for d in (probe, test) for path, label in zip(d._images, d._labels, strict=True)
+    }
+    for name, count in Counter(name for name, _ in named).items():
+        if count > 1:
+            raise ValueError(f"{name} has {count} class numbers")
+    for label, count in Counter(label for _, label in named).items():
+        if count > 1:
+            raise ValueError(f"class number {label + 1} is of {count} names")
     return Split(same_classes(probe, test), *images)
 
 
@@ -202,6 +220,7 @@ def read(options: DownstreamOptions) -> Split:
     folder = options.root / FOLDERS[options.set]
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; it must hold {LAYOUTS[options.set]}")
+    _check_files(folder)
     try:
         split = READERS[options.set](options.root, options.out)
     except UserError:
@@ -218,13 +237,41 @@ def read(options: DownstreamOptions) -> Split:
                 f"{folder}: {wrong[0]} is of class {wrong[1] + 1}, and there are {len(split.classes)}; it must hold "
                 f"{LAYOUTS[options.set]}"
             )
-        missing = [path for path, _ in images if not Path(path).is_file()]
+        missing = [path for path, _ in images if not os.path.isfile(path)]  # noqa: PTH113 (Path's raises for a long name)
         if len(missing) > options.max_bad_fraction * len(images):
             raise UserError(
                 f"{folder}: {len(missing)} of {len(images)} images for the {name} are not there, first {missing[0]}; "
                 f"it must hold {LAYOUTS[options.set]}"
             )
+    _check_labels(folder, split)
     return split
+
+
+def _check_files(folder: Path) -> None:
+    """Raises UserError for pipes and devices, of which reading would never end, and lists that begin with a byte-order mark."""
+    for path in below(folder):
+        if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):  # noqa: PTH110, PTH112, PTH113 (as below)
+            raise UserError(f"{path}: is a pipe or device, no file; take it out")
+        if path.suffix == ".txt":
+            with open_file(path) as file:
+                if file.read(3) == BOM_UTF8:
+                    raise UserError(f"{path}: begins with a byte-order mark, which would be part of a name; save it without")
+
+
+def _check_labels(folder: Path, split: Split) -> None:
+    """Raises UserError for an image of two classes, one that probe and test share, and a class name that is no plain line."""
+    seen: dict[str, tuple[str, int]] = {}
+    for name, images in (("probe", split.probe), ("test", split.test)):
+        for path, number in images:
+            before, other = seen.setdefault(os.path.normpath(path), (name, number))
+            if before != name:
+                raise UserError(f"{folder}: {path} is among the images for the probe and for the test; take it out of one list")
+            if other != number:
+                named = " and ".join(f"'{split.classes[each]}'" for each in (other, number))
+                raise UserError(f"{folder}: {path} is labelled {named}; an image has one class")
+    for number, name in enumerate(split.classes):
+        if one_line_of(name) != name or not name.isprintable() or not name:
+            raise UserError(f"{folder}: the name of class {number + 1}, {name[:100]!r}, is empty or no plain line; rename it")
 
 
 def run(options: DownstreamOptions) -> None:

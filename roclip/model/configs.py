@@ -28,6 +28,7 @@ SWITCHES = ("quick_gelu", "no_causal_mask", "embed_cls", "output_tokens", "no_ln
 LARGEST = 10_000_000  # of any other number
 PARAMETERS = 10**10  # of a model
 DARKEST, BRIGHTEST = 1e-6, 1e6  # the least deviation of pixels, and the largest mean and deviation
+TOKENIZER = ("bpe_path", "clean")  # what a model may say of its tokenizer
 MERGES = r"config/models/[\w-]+\.txt\.gz"  # files that a published folder's config may name
 # OpenAI's CLIP, per channel, of pixels in [0, 1]
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -103,9 +104,13 @@ def _faults(name: str, config: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name} has a vision_cfg.image_size that is no number of pixels, as of a square: {size}"
     if (count := _parameters(config)) > PARAMETERS:
         yield f"{name} would have {count:.1e} parameters, more than {PARAMETERS:.0e}; is it the right file?"
-    settings = text.get("tokenizer_kwargs")
-    merges = settings.get("bpe_path") if isinstance(settings, dict) else None
-    if is_published(name) and merges is not None and not re.fullmatch(MERGES, str(merges)):
+    settings = text.get("tokenizer_kwargs", {})
+    if not isinstance(settings, dict) or settings.keys() - set(TOKENIZER):  # others of open_clip's download
+        yield f"{name} has {str(settings)[:100]} as text_cfg.tokenizer_kwargs, which may hold {' and '.join(TOKENIZER)} alone"
+        return
+    merges = settings.get("bpe_path")
+    published = is_published(name) or os.path.basename(name) == PUBLISHED_CONFIG  # noqa: PTH119 (as above)
+    if published and merges is not None and not re.fullmatch(MERGES, str(merges)):
         yield f"{name} names a file of merges, {str(merges)[:100]}; it may name the project's own alone, in config/models"
 
 

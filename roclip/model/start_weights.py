@@ -17,8 +17,15 @@ from roclip.model.weight_files import PUBLISHED, is_torchscript, misfit, read_te
 
 
 def latest(folder: Path) -> Path:
-    """The checkpoint of a folder that is of the latest epoch. Raises UserError as `checkpoints_in` and `_epoch`."""
-    return max(checkpoints_in(folder), key=_epoch)
+    """The checkpoint of a folder that is of the latest epoch.
+
+    Raises UserError as `checkpoints_in` and `_record`, and where there are several of which none says of which epoch it is.
+    """
+    epochs = {path: _epoch(path) for path in checkpoints_in(folder)}
+    first, *others = epochs
+    if others and not any(epochs.values()):
+        raise UserError(f"{folder}: {first.name} and {others[0].name} do not say of which epoch they are; name the file")
+    return max(epochs, key=epochs.get)
 
 
 def weights_of(source: Path) -> Path:
@@ -60,6 +67,11 @@ def _check_told(source: Path, path: Path, config: Mapping[str, Any]) -> None:
         keys = {*said, *config} - ({PIXELS} if config.get(PIXELS) == UNCHANGED else set())
         if differing := sorted(key for key in keys if said.get(key) != config.get(key)):
             raise UserError(f"{source}: its {PUBLISHED_CONFIG} has another {differing[0]}; set train.model to this folder")
+    elif isinstance(said := _record(path).get("model_config"), dict):
+        if differing := sorted(key for key in {*said, *config} if said.get(key) != config.get(key)):
+            raise UserError(
+                f"{path}: its record has another {differing[0]}; set train.model and train.pixels as it was trained with"
+            )
     elif is_torchscript(path) and not config.get("quick_gelu"):
         raise UserError(
             f"{path}: a TorchScript archive, as OpenAI published CLIP, whose models have QuickGELU; set train.model to "
@@ -67,13 +79,17 @@ def _check_told(source: Path, path: Path, config: Mapping[str, Any]) -> None:
         )
 
 
-def _epoch(path: Path) -> int:
-    """Of which epoch a checkpoint says it is; 0 for one that says nothing, or nonsense. UserError for what is no file."""
+def _record(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself; nothing for one that says nothing, or nonsense. UserError for what is no file."""
     open_file(path).close()
     try:
         with safe_open(path, "pt") as file:
             record = json.loads((file.metadata() or {}).get("record", "{}"))
     except (SafetensorError, OSError, ValueError, RecursionError):
-        return 0
-    epoch = record.get("epoch") if isinstance(record, dict) else None
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _epoch(path: Path) -> int:
+    epoch = _record(path).get("epoch")
     return epoch if isinstance(epoch, int) else 0

@@ -131,6 +131,8 @@ def tokenizer(config: dict[str, Any]) -> SimpleTokenizer:
         settings = dict(text.get("tokenizer_kwargs", {}))
         if (merges := settings.get("bpe_path")) and not Path(merges).exists():  # the project's own file, from another folder
             settings["bpe_path"] = str(HOME / merges)
+        if merges:
+            open_file(Path(settings["bpe_path"])).close()  # a pipe would hang
         return SimpleTokenizer(context_length=text.get("context_length", 77), **settings)
     except Exception as error:  # of settings that are not its own, or a file that holds no merges
         raise UserError(f"train.model: no tokenizer can be made of its text_cfg: {first_line(error)}") from None

@@ -1,14 +1,16 @@
 """Files of weights that somebody else may have made, as tensors by name. Nothing in them is ever run or downloaded.
 
-Read are safetensors; files of torch.save, also dictionaries that hold weights beside an optimiser, as trainers write them; and
-TorchScript archives, as OpenAI published CLIP.
+Read are safetensors; files of torch.save since PyTorch 1.6, also dictionaries that hold weights beside an optimiser, as
+trainers write them; and TorchScript archives, as OpenAI published CLIP.
 """
 
 import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
+from pickletools import genops
 from typing import Any
 
 import torch
@@ -22,7 +24,7 @@ PUBLISHED = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in
 HOLDERS = ("state_dict", "model")  # keys under which trainers put weights
 PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 DESCRIPTIONS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's archives, beside the weights
-MOST = 64 << 20  # bytes of the description of an archive's modules
+MOST = 4 << 20  # bytes of what an archive holds beside the numbers; of a thousand tensors 100 kB
 MODULES, LONGEST = 100_000, 10_000  # of an archive, and characters of a module's name
 SHARED = 4  # so many times its own bytes a file's tensors may be, where they share their numbers, as tied weights do
 STORAGES = {
@@ -42,13 +44,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         with open_file(path) as file:
             start = file.read(9)
-        if start[:2] == b"PK":
-            found = _scripted(path) if is_torchscript(path) else _archived(path)
-        elif start[8:9] == b"{":
+        if start[8:9] == b"{":  # first, for the length before it may be any two letters
             with safe_open(path, "pt") as file:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-        else:
-            found = _saved(path)
+        elif start[:2] == b"PK":
+            found = _scripted(path) if is_torchscript(path) else _archived(path)
+        else:  # before PyTorch 1.6 torch.save wrote files whose numbers may be missing without a word, and take any time
+            raise ValueError("neither safetensors nor of torch.save since PyTorch 1.6; load it with PyTorch and save it again")
         return _plain(found, path.stat().st_size)
     except UserError:
         raise
@@ -64,13 +66,10 @@ def _archived(path: Path) -> Mapping[str, Any]:
     """What torch.save wrote since 1.6: an archive, which it never compresses."""
     with zipfile.ZipFile(path) as archive:
         _check_members(archive.infolist(), path.stat().st_size)
+        for entry in (entry for entry in archive.infolist() if entry.filename.endswith(".pkl")):
+            _check_description(entry)
         if bad := archive.testzip():
             raise ValueError(f"its part {bad} is damaged")
-    return _saved(path)
-
-
-def _saved(path: Path) -> Mapping[str, Any]:
-    """What torch.save wrote, read as weights alone."""
     found = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(found, Mapping):
         raise ValueError(f"it holds a {type(found).__name__} and no weights by name")
@@ -85,19 +84,23 @@ def _check_members(members: Sequence[zipfile.ZipInfo], length: int) -> None:
         raise ValueError("its tensors are longer than the file")
 
 
+def _check_description(entry: zipfile.ZipInfo) -> None:
+    """Raises ValueError for a pickle so long that it may take minutes and gigabytes to read."""
+    if entry.file_size > MOST:
+        raise ValueError(f"its {entry.filename} is larger than {MOST >> 20} MB")
+
+
 def _plain(found: Mapping[str, Any], length: int) -> dict[str, Tensor]:
     """The weights alone, out of what a trainer put around them, by the names of the model; length: bytes of the file.
 
     Raises ValueError for tensors that would take far more memory than the file is long.
     """
-    for holder in HOLDERS:
-        if isinstance(found.get(holder), Mapping):
-            found = found[holder]
+    while holder := next((name for name in HOLDERS if isinstance(found.get(name), Mapping)), None):
+        found = found[holder]
     found = {name: value for name, value in found.items() if isinstance(name, str) and _is_plain(value)}
     found = {name: tensor for name, tensor in found.items() if name not in DESCRIPTIONS}
-    for prefix in PREFIXES:
-        if found and all(name.startswith(prefix) for name in found):
-            found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+    while prefix := next((start for start in PREFIXES if found and all(name.startswith(start) for name in found)), None):
+        found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
     for name, tensor in found.items():
         stored = tensor.untyped_storage().nbytes() // tensor.element_size()
         if tensor.numel() > stored:  # one number stands for many, as `expand` makes it
@@ -189,10 +192,12 @@ def _scripted(path: Path) -> dict[str, Tensor]:
                 held[key] = bytearray(archive.read(entry))
             return torch.frombuffer(held[key], dtype=dtype)
 
-        if archive.getinfo(f"{folder}data.pkl").file_size > MOST:
-            raise ValueError(f"its data.pkl is larger than {MOST >> 20} MB")
-        with archive.open(f"{folder}data.pkl") as file:
-            module = _Attributes(file, storage).load()
+        _check_description(archive.getinfo(f"{folder}data.pkl"))
+        content = archive.read(f"{folder}data.pkl")
+        # pickle makes room for as many remembered values as the largest number of one says
+        if any(code.name.endswith("PUT") and number > len(content) for code, number, _ in genops(content)):
+            raise ValueError("its data.pkl numbers more values than it has bytes")
+        module = _Attributes(BytesIO(content), storage).load()
     if not isinstance(module, _Module):
         raise ValueError("an archive without a module")
     return dict(module.tensors())

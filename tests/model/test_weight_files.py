@@ -84,10 +84,6 @@ def trainers(clip, path):
     torch.save({"epoch": 3, "name": "poisoned", "state_dict": state, "optimizer": optimizer.state_dict()}, path)
 
 
-def legacy(clip, path):
-    torch.save(clip.state_dict(), path, _use_new_zipfile_serialization=False)
-
-
 def halves(clip, path):
     torch.save(
         {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in clip.state_dict().items()}, path
@@ -97,7 +93,6 @@ def halves(clip, path):
 WRITERS = {
     "safetensors": lambda clip, path: save_file(clip.state_dict(), path),
     "torch.save": lambda clip, path: torch.save(clip.state_dict(), path),
-    "before 1.6": legacy,
     "a trainer's": trainers,
     "TorchScript": scripted,
 }

@@ -1,0 +1,117 @@
+"""Downstream sets with one odd row, file or name in them: refused in one line, and never read in another way without a word."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from scipy.io import loadmat, savemat
+
+from roclip.core.errors import UserError
+from roclip.core.files import read_table
+from roclip.data.downstream import DownstreamOptions, run
+from roclip.data.downstream_sets import FOLDERS
+from tests.fixtures.downstream_sets import MINIATURES
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """Makes the miniature of a set, has a function change it, and runs the stage; the folder that the stage wrote."""
+
+    def make(name: str, change) -> Path:
+        MINIATURES[name](tmp_path, monkeypatch)
+        change(tmp_path / FOLDERS[name])
+        run(DownstreamOptions(root=tmp_path, set=name, out=tmp_path / "out", max_bad_fraction=0.4))
+        return tmp_path / "out"
+
+    return make
+
+
+def appended(path: str, text: str):
+    def change(folder: Path) -> None:
+        with open(folder / path, "a") as file:
+            file.write(text)
+
+    return change
+
+
+@pytest.mark.parametrize(("name", "path"), [("pets", "annotations/test.txt"), ("dtd", "dtd/labels/test1.txt")])
+def test_a_byte_order_mark_is_no_part_of_a_name(made, name, path):
+    def change(folder: Path) -> None:
+        (folder / path).write_bytes(b"\xef\xbb\xbf" + (folder / path).read_bytes())
+
+    with pytest.raises(UserError, match=r"\.txt: begins with a byte-order mark, .*; save it without"):
+        made(name, change)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"), [("Persian_1 1 1 1", "class number 1 is of 2 names"), ("Abyssinian_9 7 1 1", "has 2")]
+)
+def test_a_pet_of_two_numbers_moves_no_other(made, row, said):
+    with pytest.raises(UserError, match=rf"oxford-iiit-pet: not pets as expected \(.*{said}"):
+        made("pets", appended("annotations/trainval.txt", f"{row}\n"))
+
+
+def test_a_class_number_is_a_whole_number(made):
+    def change(folder: Path) -> None:
+        path = folder / "cars_test_annos_withlabels.mat"
+        content = loadmat(path)
+        content["annotations"] = content["annotations"].copy()
+        content["annotations"]["class"].flat[0] = 1.9
+        savemat(path, {"annotations": content["annotations"]})
+
+    with pytest.raises(UserError, match=r"not cars as expected \(the class number of .* is 0\.89"):
+        made("cars", change)
+
+
+def test_what_the_probe_is_trained_on_is_not_in_the_test(made):
+    with pytest.raises(UserError, match="is among the images for the probe and for the test; take it out of one list"):
+        made("food101", lambda folder: shutil.copy(folder / "meta/train.json", folder / "meta/test.json"))
+
+
+def test_an_image_has_one_class(made):
+    def change(folder: Path) -> None:
+        table = folder / "validation/labels.csv"
+        image = read_table(table, ("image", "label"))[0]
+        appended("validation/labels.csv", f"./{image['image']},{int(image['label']) + 5}\n")(folder)
+
+    with pytest.raises(UserError, match=r"imagenet1k: .* is labelled '.*' and '.*'; an image has one class"):
+        made("imagenet1k", change)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [("dtd", "dtd/labels/test1.txt"), ("food101", "meta/test.json"), ("cars", "devkit/cars_meta.mat")]
+)
+def test_a_list_that_is_a_pipe_is_one_line(made, name, path):
+    def change(folder: Path) -> None:
+        (folder / path).unlink()
+        os.mkfifo(folder / path)
+
+    with pytest.raises(UserError, match="is a pipe or device, no file; take it out"):
+        made(name, change)
+
+
+def test_a_name_that_no_file_has_is_missing(made):
+    with pytest.raises(UserError, match=r"1 of \d images for the test are not there, first .*xxx"):
+        made("dtd", lambda folder: (folder / "dtd/labels/test1.txt").write_text(f"banded/{'x' * 300}.jpg\n"))
+
+
+@pytest.mark.parametrize("name", ["\ud800", "two\nlines", " blank", ""])
+def test_a_class_that_no_list_of_names_can_hold_is_one_line(made, tmp_path, name):
+    def change(folder: Path) -> None:
+        for split in ("train", "test"):
+            path = folder / f"meta/{split}.json"
+            path.write_text(json.dumps({**json.loads(path.read_text()), name: []}))
+
+    with pytest.raises(UserError, match=r"food-101: the name of class \d, .*, is empty or no plain line; rename it"):
+        made("food101", change)
+    assert not list(tmp_path.glob("out/*.csv"))
+
+
+def test_the_folder_of_images_may_be_a_link(made, tmp_path):
+    def change(folder: Path) -> None:
+        (folder / "images").rename(tmp_path / "disk")
+        (folder / "images").symlink_to(tmp_path / "disk")
+
+    assert (made("food101", change) / "test.csv").exists()
