@@ -150,9 +150,7 @@ def pets(root: Path, out: Path) -> Split:
     # it has no loader of paths to ask for
     images = [[(str(path), label) for path, label in zip(d._images, d._labels, strict=True)] for d in (probe, test)]
     # torchvision numbers the names that it finds, so that one odd row moves those of all other images
-    named = {
-        (path.stem.rpartition("_")[0], label) for d in (probe, test) for path, label in zip(d._images, d._labels, strict=True)
-    }
+    named = {(Path(path).stem.rpartition("_")[0], label) for path, label in (*images[0], *images[1])}
     for name, count in Counter(name for name, _ in named).items():
         if count > 1:
             raise ValueError(f"{name} has {count} class numbers")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from roclip.core.errors import UserError
+from roclip.core.files import read_json
 
 if TYPE_CHECKING:
     from roclip.evaluation.features import Features
@@ -39,3 +43,17 @@ class Measure:
     def metrics(cls, features: Features, checkpoint: str, rows: list[dict[str, Any]]) -> dict[str, float]:
         """What CLIP_benchmark notes of its `task`, by name; rows: those of the checkpoint, as measured."""
         raise NotImplementedError
+
+
+def read_measured(path: Path) -> list[dict[str, Any]]:
+    """The rows of a measure, as the stage `measure` wrote them. Raises UserError for any other file."""
+    rows = read_json(path)
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and _is_measured(row) for row in rows):
+        raise UserError(f"{path}: no rows of a measure; remove it and run the workflow, which measures again")
+    return rows
+
+
+def _is_measured(row: dict[str, Any]) -> bool:
+    texts, counts = ("checkpoint", "evaluation_set", "measure"), (row.get("hits"), row.get("n"))
+    whole = all(type(count) is int for count in counts)
+    return whole and 0 <= counts[0] <= counts[1] > 0 and all(isinstance(row.get(name), str) for name in texts)

@@ -16,11 +16,13 @@ import torch
 from safetensors.torch import save_file
 
 from roclip.core.atomic import atomic
+from roclip.core.errors import UserError
 from roclip.core.escapes import markdown
-from roclip.core.files import read_json, write_json, write_table
+from roclip.core.files import write_json, write_table
 from roclip.core.options import Stage, option
 from roclip.core.words import checkpoint_label
 from roclip.evaluation import MEASURES, OWN
+from roclip.evaluation.base import read_measured
 from roclip.evaluation.features import Features
 from roclip.model import towers
 from roclip.model.configs import PIXELS, PUBLISHED_CONFIG, own_file, pixel_moments
@@ -50,7 +52,10 @@ def benchmark_rows(options: ExportOptions, checkpoint: str, model: str) -> list[
         for path in sorted(options.measures.glob(f"*/{name}.json")) if measure.task else []:
             if path.parent.name not in options.sets:
                 continue  # of a set that left the config
-            measured = [row for row in read_json(path) if row["checkpoint"] == checkpoint]
+            measured = [row for row in read_measured(path) if row["checkpoint"] == checkpoint]
+            features = Features(path.with_name("features.npz"))
+            if not measured or checkpoint not in features.checkpoints:
+                raise UserError(f"{path.parent}: nothing was measured of {checkpoint}; run the workflow, which measures again")
             dataset = path.parent.name
             rows.append(
                 {
@@ -58,7 +63,7 @@ def benchmark_rows(options: ExportOptions, checkpoint: str, model: str) -> list[
                     "model": model,
                     "pretrained": f"{options.experiment}/{options.name}/{checkpoint}",
                     "task": measure.task,
-                    "metrics": measure.metrics(Features(path.with_name("features.npz")), checkpoint, measured),
+                    "metrics": measure.metrics(features, checkpoint, measured),
                     "language": "en",
                 }
             )

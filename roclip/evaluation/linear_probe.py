@@ -101,5 +101,4 @@ class LinearProbe(Measure):
 
     @classmethod
     def metrics(cls, features: Features, checkpoint: str, rows: list[dict[str, Any]]) -> dict[str, float]:
-        (row,) = rows
-        return {"lp_acc1": row["hits"] / row["n"]}
+        return {"lp_acc1": rows[0]["hits"] / rows[0]["n"]}

@@ -35,9 +35,10 @@ from roclip.core.columns import (
     TOOK,
 )
 from roclip.core.errors import UserError
-from roclip.core.files import read_json, read_lines, read_table, write_table
+from roclip.core.files import read_lines, read_table, write_table
 from roclip.core.options import Stage, option
 from roclip.evaluation import attack_set, measures_of
+from roclip.evaluation.base import read_measured
 from roclip.experiment.plan import Plan, evaluation_sets, read_plan
 from roclip.reporting import took
 from roclip.reporting.detection import detections, filtered
@@ -103,8 +104,8 @@ def read_measures(folder: Path, plan: Plan) -> list[Row]:
         for name in evaluation_sets(plan, attack, defence, seed):
             for measure in measures_of(name, plan.of_captions):
                 path = folder / attack / defence / f"seed{seed}" / name / f"{measure}.json"
-                found = read_json(path)
-                if not found or any(row["evaluation_set"] != name for row in found):
+                found = read_measured(path)
+                if any(row["evaluation_set"] != name for row in found):
                     raise UserError(f"{path}: no measures of the evaluation set {name}; remove it and measure again")
                 rows += [{"attack": attack, "defence": defence, "seed": str(seed)} | row for row in found]
     return rows

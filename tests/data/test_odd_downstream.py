@@ -19,10 +19,10 @@ from tests.fixtures.downstream_sets import MINIATURES
 def made(tmp_path, monkeypatch):
     """Makes the miniature of a set, has a function change it, and runs the stage; the folder that the stage wrote."""
 
-    def make(name: str, change) -> Path:
+    def make(name: str, change, bad: float = 0.4) -> Path:
         MINIATURES[name](tmp_path, monkeypatch)
         change(tmp_path / FOLDERS[name])
-        run(DownstreamOptions(root=tmp_path, set=name, out=tmp_path / "out", max_bad_fraction=0.4))
+        run(DownstreamOptions(root=tmp_path, set=name, out=tmp_path / "out", max_bad_fraction=bad))
         return tmp_path / "out"
 
     return make
@@ -94,7 +94,7 @@ def test_a_list_that_is_a_pipe_is_one_line(made, name, path):
 
 def test_a_name_that_no_file_has_is_missing(made):
     with pytest.raises(UserError, match=r"1 of \d images for the test are not there, first .*xxx"):
-        made("dtd", lambda folder: (folder / "dtd/labels/test1.txt").write_text(f"banded/{'x' * 300}.jpg\n"))
+        made("dtd", appended("dtd/labels/test1.txt", f"banded/{'x' * 300}.jpg\n"), bad=0)
 
 
 @pytest.mark.parametrize("name", ["\ud800", "two\nlines", " blank", ""])

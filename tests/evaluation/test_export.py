@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -134,6 +135,14 @@ def test_measures_of_sets_that_left_the_config_are_left_out(small, tmp_path):
     run(replace(options(folder, tmp_path), sets=("own", "aircraft")))
     written = {path.name.rpartition("_")[0] for path in (tmp_path / "last_clip/results").glob("*.json")}
     assert written == {f"{name}_{task}" for name in ("embedded", "fgvc_aircraft") for task in ("zeroshot", "linear")}
+
+
+def test_a_checkpoint_that_was_not_measured_is_one_line(small, tmp_path):
+    folder = small[0].parent
+    shutil.copytree(folder / "measures", tmp_path / "measures")
+    write_json(tmp_path / "measures/own/linear_probe.json", read_json(folder / "measures/own/linear_probe.json")[1:])
+    with pytest.raises(UserError, match="measures/own: nothing was measured of last_clip; run the workflow, which measures"):
+        run(replace(options(folder, tmp_path / "out"), measures=tmp_path / "measures"))
 
 
 def test_every_file_of_weights_holds_the_model_and_nothing_else(small):

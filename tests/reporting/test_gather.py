@@ -174,12 +174,32 @@ def test_a_measure_of_the_plan_that_is_missing_is_named(experiment, gone):
     assert not experiment.out.exists()
 
 
-def test_measures_that_are_empty_or_of_another_set_are_refused(experiment):
+def test_measures_of_another_set_are_refused(experiment):
     path = experiment.measures / "targeted/clip/seed7/own/zero_shot.json"
-    for rows in ([], [read_json(path)[0] | {"evaluation_set": "dtd"}]):
-        write_json(path, rows)
-        with pytest.raises(UserError, match=r"own/zero_shot\.json: no measures of the evaluation set own"):
-            gather.run(experiment)
+    write_json(path, [read_json(path)[0] | {"evaluation_set": "dtd"}])
+    with pytest.raises(UserError, match=r"own/zero_shot\.json: no measures of the evaluation set own"):
+        gather.run(experiment)
+
+
+NO_ROWS = [[], {}, None, "x", [1], [{}]]
+NO_COUNTS = [
+    {"hits": 9, "n": 6},
+    {"n": 0, "hits": 0},
+    {"hits": "3"},
+    {"hits": -1},
+    {"n": True},
+    {"hits": 0.5},
+    {"checkpoint": 3},
+]
+
+
+@pytest.mark.parametrize("said", [*NO_ROWS, *NO_COUNTS])
+def test_what_is_no_measure_is_one_line(experiment, said):
+    path = experiment.measures / "targeted/clip/seed7/own/zero_shot.json"
+    write_json(path, [read_json(path)[0] | said] if said in NO_COUNTS else said)
+    with pytest.raises(UserError, match=r"own/zero_shot\.json: no rows of a measure; remove it and run the workflow"):
+        gather.run(experiment)
+    assert not experiment.out.exists()
 
 
 def test_the_record_holds_what_was_read(experiment):
