@@ -248,7 +248,7 @@ def read(options: DownstreamOptions) -> Split:
 def _check_files(folder: Path) -> None:
     """Raises UserError for pipes and devices, of which reading would never end, and lists that begin with a byte-order mark."""
     for path in below(folder):
-        if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):  # noqa: PTH110, PTH112, PTH113 (as below)
+        if not os.path.isfile(path) and os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112, PTH113 (as below)
             raise UserError(f"{path}: is a pipe or device, no file; take it out")
         if path.suffix == ".txt":
             with open_file(path) as file:

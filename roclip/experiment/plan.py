@@ -25,6 +25,7 @@ VARIANT = r"[a-z0-9_.~-]+"  # of which the names of attacks, defences, variants 
 SET = "|".join([OWN, PAIRS, *FOLDERS, attack_set(VARIANT)])  # the names of evaluation sets
 
 
+LONGEST = 1 << 26  # bytes of plan.json, which may name 100,000 runs
 DIGEST = "sha256"  # of what plan.json holds beside it
 
 
@@ -199,7 +200,7 @@ def _points(written: Sequence[Mapping[str, Any]]) -> list[Point]:
 
 def read_plan(path: Path) -> Plan:
     """The plan that `write_plan` wrote. Raises UserError for a file that is none, or was changed."""
-    written = read_json(path)
+    written = read_json(path, LONGEST)
     try:
         if written.pop(DIGEST) != _digest(written):
             raise ValueError("changed by hand")
