@@ -43,6 +43,7 @@ from roclip.core.provenance import below
 from roclip.core.randomness import numpy_generator
 from roclip.data.annotations import one_line_of
 from roclip.data.downstream_sets import FOLDERS
+from roclip.data.mat_bounds import check_mat
 from roclip.data.settings import DataSettings, DownstreamSettings
 
 log = logging.getLogger(__name__)
@@ -246,10 +247,13 @@ def read(options: DownstreamOptions) -> Split:
 
 
 def _check_files(folder: Path) -> None:
-    """Raises UserError for pipes and devices, of which reading would never end, and lists that begin with a byte-order mark."""
+    """Raises UserError for pipes and devices, of which reading would never end, lists that begin with a byte-order mark, and
+    MATLAB files out of bounds."""
     for path in below(folder):
         if not os.path.isfile(path) and os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112, PTH113 (as below)
             raise UserError(f"{path}: is a pipe or device, no file; take it out")
+        if path.suffix == ".mat":
+            check_mat(path)
         if path.suffix == ".txt":
             with open_file(path) as file:
                 if file.read(3) == BOM_UTF8:

@@ -3,8 +3,11 @@
 import json
 import os
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
@@ -78,6 +81,60 @@ def test_an_image_has_one_class(made):
 
     with pytest.raises(UserError, match=r"imagenet1k: .* is labelled '.*' and '.*'; an image has one class"):
         made("imagenet1k", change)
+
+
+def tagged(kind: int, data: bytes) -> bytes:
+    """An element of a level 5 MATLAB file."""
+    return struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8)
+
+
+def cell(rows: int, inside: bytes) -> bytes:
+    """A column of cells."""
+    return tagged(14, tagged(6, struct.pack("<II", 1, 0)) + tagged(5, struct.pack("<II", rows, 1)) + tagged(1, b"x") + inside)
+
+
+def nested(depth: int) -> bytes:
+    """Cells in cells, made from the inside without copying each."""
+    level = len(cell(1, b""))
+    heads = [cell(1, b"")[8:]] * depth
+    sizes = [level - 8 + level * inner for inner in range(depth)]
+    return b"".join(struct.pack("<II", 14, size) + head for size, head in zip(reversed(sizes), heads, strict=True))
+
+
+PACKED_BOMB = struct.pack("<II", 15, len(zlib.compress(bytes(200 * 2**20)))) + zlib.compress(bytes(200 * 2**20))
+CUT_OFF = struct.pack("<II", 14, 5000)
+
+
+@pytest.mark.parametrize(
+    ("elements", "said"),
+    [
+        (nested(200_000), "nested more than 20 deep"),
+        (cell(2**30, b""), r"a matrix of 1073741824 x 1 in \d+ bytes"),
+        (PACKED_BOMB, "unpacks to more than 64 MB"),
+        (CUT_OFF, "names 5000 bytes that are not there"),
+        (struct.pack("<II", 15, 8) + bytes(8), "is damaged"),
+    ],
+    ids=["nested", "large", "bomb", "cut off", "damaged"],
+)
+def test_a_matlab_file_has_bounds(made, elements, said):
+    def change(folder: Path) -> None:
+        (folder / "devkit/cars_meta.mat").write_bytes(b"MATLAB 5.0".ljust(124) + b"\x00\x01IM" + elements)
+
+    with pytest.raises(UserError, match=rf"devkit/cars_meta\.mat: .*{said}"):
+        made("cars", change)
+
+
+def test_a_matlab_file_of_the_depth_of_real_ones_is_read(made, tmp_path):
+    def change(folder: Path) -> None:
+        path = folder / "devkit/cars_meta.mat"
+        names = loadmat(path)["class_names"]
+        deep = np.array([[1]])
+        for _ in range(18):
+            around = np.empty((1, 1), dtype=object)
+            around[0, 0], deep = deep, around
+        savemat(path, {"class_names": names, "more": deep}, do_compression=True)
+
+    assert (made("cars", change) / "test.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -89,23 +88,29 @@ def test_the_small_config_is_the_large_one_with_other_numbers():
         assert config["defence"]["roclip"]["train"]["pool_size"] / pairs == pytest.approx(0.0218, abs=1e-4)
 
 
-@pytest.fixture
-def project(tmp_path) -> Path:
-    """A copy of the project with the data that cc3m.yaml asks for, but few of them."""
-    folder = copy_of_the_project(tmp_path / "project")
+@pytest.fixture(scope="module")
+def downloaded(tmp_path_factory) -> tuple[Path, str]:
+    """A copy of the project that has downloaded what cc3m.yaml asks for, but few of it; what the download printed."""
+    folder = copy_of_the_project(tmp_path_factory.mktemp("paper_scale") / "project")
     write_imagenet(folder / "data/imagenet")
     for name, model in MODELS.items():
         (folder / f"{name}.json").write_text(json.dumps(model))
-    return folder
+    train, validation = lists_of("cc3m")
+    with serving() as server:
+        write_list(folder / train, 300, server.url)
+        with open(folder / train, "a") as file:
+            file.writelines(f"dead link {n}\t{server.url}/status/404?{n}\n" for n in range(100))
+        write_list(folder / validation, 40, server.url)
+        return folder, run(folder, few("targeted"), "data")
 
 
-def few(**train) -> dict:
-    """What makes cc3m.yaml small; all else stays as it is."""
+def few(attack: str, **train) -> dict:
+    """What makes cc3m.yaml small, with one of its attacks; all else stays as it is."""
     backdoor = {"clean_pairs": 200, "poisons": 6, "evaluation_images": 10}
     return {
         "data": {"allow": ["loopback"]},
         "downstream": {"sets": []},
-        "attacks": ["targeted", "warped"],
+        "attacks": [attack],
         "defences": ["roclip"],
         "baseline": "roclip",
         "attack": {
@@ -128,15 +133,10 @@ def run(project: Path, changes: dict, *arguments: str, **environment) -> str:
     return done.stdout + done.stderr
 
 
-def test_the_paper_s_experiment_runs_from_urls_to_tables_on_few_pairs(project):
-    train, validation = lists_of("cc3m")
-    with serving() as server:
-        write_list(project / train, 300, server.url)
-        with open(project / train, "a") as file:
-            file.writelines(f"dead link {n}\t{server.url}/status/404?{n}\n" for n in range(100))
-        write_list(project / validation, 40, server.url)
-        output = run(project, few(), "tables")
+def test_the_paper_s_experiment_runs_from_urls_to_tables_on_few_pairs(downloaded):
+    project, output = downloaded
     assert " 100  22.7%  HTTP status 404" in output
+    run(project, few("targeted"), "tables")
     results = project / "results/cc3m"
     pairs = read_table(results / "attacks/targeted/seed10/train.csv", tuple(PAIRS))
     truth = read_table(results / "attacks/targeted/seed10/truth.csv", tuple(TRUTH))
@@ -144,22 +144,17 @@ def test_the_paper_s_experiment_runs_from_urls_to_tables_on_few_pairs(project):
     assert all(re.fullmatch(r"results/cc3m/data/images/\d{5}\.tar/\d+\.jpg@\d+\+\d+", row["path"]) for row in pairs)
     success = read_table(results / "tables/results.csv", tuple(RESULTS))
     assert {(row["attack"], row["defence"], row["checkpoint"]) for row in success} == {
-        (attack, "roclip", checkpoint) for attack in ("targeted", "warped") for checkpoint in ("last_clip", "last_matching")
+        ("targeted", "roclip", checkpoint) for checkpoint in ("last_clip", "last_matching")
     }
 
 
-def test_two_gpus_share_a_training(project, tmp_path):
+def test_two_gpus_share_a_training(downloaded, tmp_path):
     """On pretended GPUs: two processes train on the CPU, from files, and stop and resume as one does."""
-    train, validation = lists_of("cc3m")
-    with serving() as server:
-        write_list(project / train, 300, server.url)
-        write_list(project / validation, 40, server.url)
-        run(project, few(), "attacks")
-    shutil.rmtree(project / "results/cc3m/models", ignore_errors=True)
-    model = "results/cc3m/models/targeted/roclip/seed10/history.csv"
+    project, _ = downloaded
+    model = "results/cc3m/models/warped/roclip/seed10/history.csv"
     gpus = two_gpus(tmp_path)
     arguments = (model, "--profile", "profiles/gpu", "--resources", "gpu=2", "--set-resources", "train:gpu=2")
-    output = run(project, few(model="small_vit.json"), *arguments, env=next(gpus).environment)
+    output = run(project, few("warped", model="small_vit.json"), *arguments, env=next(gpus).environment)
     next(gpus, None)
     assert "torchrun --standalone --nproc_per_node 2 -m roclip_command train" in output
     assert [row["kind"] for row in read_table(project / model, ("kind",))] == ["clip", "matching"]
