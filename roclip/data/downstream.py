@@ -42,7 +42,7 @@ from roclip.core.options import Stage, option, same_option
 from roclip.core.provenance import below
 from roclip.core.randomness import numpy_generator
 from roclip.data.annotations import one_line_of
-from roclip.data.downstream_sets import FOLDERS
+from roclip.data.downstream_sets import CLASSES, FOLDERS
 from roclip.data.mat_bounds import check_mat
 from roclip.data.settings import DataSettings, DownstreamSettings
 
@@ -290,6 +290,8 @@ def run(options: DownstreamOptions) -> None:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     counts = len(split.probe), len(split.test), len(split.classes)
     log.info("%s: %d probe images, %d test images, %d classes", options.set, *counts)
+    if len(split.classes) != CLASSES[options.set]:
+        log.warning("%s: the published set has %d classes; accuracies are not comparable", options.set, CLASSES[options.set])
 
 
 STAGE = Stage(DownstreamOptions, run)

@@ -21,6 +21,12 @@ FOLDERS = {
     "imagenet1k": "imagenet1k",
 }
 
+# how many classes each has as it was published
+CLASSES = {
+    "cifar10": 10, "cifar100": 100, "food101": 101, "dtd": 47, "aircraft": 100, "flowers102": 102, "caltech101": 101,
+    "pets": 37, "cars": 196, "imagenet1k": 1000,
+}  # fmt: skip
+
 
 def present_sets(downstream: Mapping[str, Any]) -> list[str]:
     """The sets of the config's `downstream` whose folders are there.

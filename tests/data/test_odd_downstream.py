@@ -14,7 +14,7 @@ from scipy.io import loadmat, savemat
 from roclip.core.errors import UserError
 from roclip.core.files import read_table
 from roclip.data.downstream import DownstreamOptions, run
-from roclip.data.downstream_sets import FOLDERS
+from roclip.data.downstream_sets import CLASSES, FOLDERS
 from tests.fixtures.downstream_sets import MINIATURES
 
 
@@ -172,3 +172,10 @@ def test_the_folder_of_images_may_be_a_link(made, tmp_path):
         (folder / "images").symlink_to(tmp_path / "disk")
 
     assert (made("food101", change) / "test.csv").exists()
+
+
+@pytest.mark.parametrize(("classes", "warned"), [(2, False), (3, True)])
+def test_a_set_that_lacks_a_class_is_named(made, monkeypatch, caplog, classes, warned):
+    monkeypatch.setitem(CLASSES, "food101", classes)
+    made("food101", lambda folder: None)
+    assert (f"food101: the published set has {classes} classes; accuracies are not comparable" in caplog.text) == warned

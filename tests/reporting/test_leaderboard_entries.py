@@ -58,6 +58,15 @@ BAD = {
     "cost of no end": ({"cost": "9" * 299}, "cost: 9{50} is not from 0 to 1000000"),
     "cost from nowhere": ({"cost_from": ""}, "cost_from: is there if, and only if, cost is"),
     "judged by nothing": ({"judged": "0"}, "judged: is 0, and there is attack_success"),
+    "success without an attack": ({"family": "clean"}, "attack_success: of the family clean there is none"),
+    "poisons without an attack": (
+        {"family": "clean"}
+        | dict.fromkeys(
+            (*(f"attack_success{part}" for part in ("", "_low", "_high")), "equal_success", "equal_success_low"), ""
+        )
+        | dict.fromkeys(("equal_success_high", "equal_accuracy"), ""),
+        r"poisons: \d+, and the family is clean",
+    ),
     "more poisons than pairs": ({"poisons": "100000000000", "pairs": "1"}, "poisons: 100000000000 are more than the 1 pairs"),
     "at an accuracy that is not said": ({"equal_accuracy": ""}, "equal_accuracy: is there if, and only if, equal_success is"),
     "blanks at an end": ({"attack": "targeted "}, "attack: has blanks at an end, or characters"),

@@ -159,12 +159,16 @@ def fitting(row: Row) -> None:
     for name in ("attack_success", "equal_success"):
         if said[name] and not row["learned"]:
             raise Wrong(f"{name}: of a model that has learned nothing there is none")
+        if said[name] and row["family"] == "clean":
+            raise Wrong(f"{name}: of the family clean there is none, as nothing was attacked")
         if said[name] and row["judged"] == 0:
             raise Wrong(f"judged: is 0, and there is {name}")
     if said["equal_success"] != said["equal_accuracy"]:
         raise Wrong("equal_accuracy: is there if, and only if, equal_success is")
     if said["cost"] != bool(row["cost_from"]):
         raise Wrong("cost_from: is there if, and only if, cost is")
+    if row["poisons"] and row["family"] == "clean":
+        raise Wrong(f"poisons: {row['poisons']}, and the family is clean")
     if row["poisons"] and row["pairs"] is not None and row["poisons"] > row["pairs"]:
         raise Wrong(f"poisons: {row['poisons']} are more than the {row['pairs']} pairs")
 
