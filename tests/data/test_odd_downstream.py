@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import read_table
 from roclip.data.downstream import DownstreamOptions, run
 from roclip.data.downstream_sets import CLASSES, FOLDERS
+from roclip.data.mat_bounds import check_mat
 from tests.fixtures.downstream_sets import MINIATURES
 
 
@@ -108,13 +110,14 @@ CUT_OFF = struct.pack("<II", 14, 5000)
 @pytest.mark.parametrize(
     ("elements", "said"),
     [
+        (nested(21), "nested more than 20 deep"),
         (nested(200_000), "nested more than 20 deep"),
         (cell(2**30, b""), r"a matrix of 1073741824 x 1 in \d+ bytes"),
         (PACKED_BOMB, "unpacks to more than 64 MB"),
         (CUT_OFF, "names 5000 bytes that are not there"),
         (struct.pack("<II", 15, 8) + bytes(8), "is damaged"),
     ],
-    ids=["nested", "large", "bomb", "cut off", "damaged"],
+    ids=["nested", "nested far", "large", "bomb", "cut off", "damaged"],
 )
 def test_a_matlab_file_has_bounds(made, elements, said):
     def change(folder: Path) -> None:
@@ -122,6 +125,17 @@ def test_a_matlab_file_has_bounds(made, elements, said):
 
     with pytest.raises(UserError, match=rf"devkit/cars_meta\.mat: .*{said}"):
         made("cars", change)
+
+
+def test_what_unpacks_to_more_is_not_unpacked(tmp_path):
+    (tmp_path / "bomb.mat").write_bytes(b"MATLAB 5.0".ljust(124) + b"\x00\x01IM" + PACKED_BOMB)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match="unpacks to more than 64 MB"):
+            check_mat(tmp_path / "bomb.mat")
+        assert tracemalloc.get_traced_memory()[1] < 150 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_matlab_file_of_the_depth_of_real_ones_is_read(made, tmp_path):
