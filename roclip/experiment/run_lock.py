@@ -17,6 +17,7 @@ import yaml
 from roclip.core.atomic import atomic, remove_unfinished
 from roclip.core.errors import UserError
 from roclip.core.locks import lock, open_lock
+from roclip.core.yaml_files import read_mapping
 from roclip.experiment.plan import Plan, write_plan
 from roclip.experiment.terminal import outlive_terminal
 
@@ -24,11 +25,12 @@ FOLDERS = ("data", "attacks", "filters", "models", "measures", "detection", "exp
 # folders of up to millions of files, none of them written by roclip.core.atomic, and the states of a training that may still
 # write: it cleans up there when it resumes
 LEFT_ALONE = ("data/scenes", "data/images", "data/download", "attacks/*/*/images", "models/*/*/*/state")
+CONFIG = "config.yaml"  # the complete config of a run, beside its results
 OWNER = re.compile(r"process \d+ on .*")
 
 
 def folder_of(experiment: str) -> str:
-    """The folder of an experiment. Raises UserError where something else than a folder is in its place."""
+    """The folder of an experiment. Raises UserError where something else is in its place, or that of another."""
     results = Path("results", experiment)
     for path in (results.parent, results):
         if path.is_symlink() and not path.exists():
@@ -38,7 +40,20 @@ def folder_of(experiment: str) -> str:
     for path in (results / name for name in (*FOLDERS, "logs", "benchmarks")):
         if (path.exists() or path.is_symlink()) and not path.is_dir():
             raise UserError(f"{path}: is no folder; remove it")
+    made = _experiment_in(results / CONFIG)
+    if made not in (experiment, None):  # its tables name images by the folder that they were made in
+        raise UserError(
+            f"{results}: was copied or renamed: its {CONFIG} is of the experiment {made}; rename it so, or remove it"
+        )
     return str(results)
+
+
+def _experiment_in(path: Path) -> str | None:
+    """The experiment of a config that a run wrote down; None where there is none that can be read."""
+    try:
+        return read_mapping(path).get("experiment") if path.is_file() else None
+    except UserError:  # it is written anew
+        return None
 
 
 def begin(results: Path, config: Mapping[str, Any], plan: Plan, logger: logging.Logger) -> None:
@@ -57,7 +72,7 @@ def write_down(results: Path, config: Mapping[str, Any], plan: Plan) -> None:
     Raises UserError where they cannot be written.
     """
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-    path = results / "config.yaml"
+    path = results / CONFIG
     try:
         if not path.is_file() or path.read_bytes() != text.encode():
             with atomic(path) as temporary:

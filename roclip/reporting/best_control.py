@@ -29,6 +29,9 @@ from roclip.reporting.results import at, is_known
 from roclip.reporting.significance import holm
 
 ERRORS = 2.0  # standard errors by which accuracies may differ that count as no lower
+# standard deviation of zero-shot accuracy between trainings that is taken for granted where there is one; measured in this
+# project's tables: 1 to 6 points
+SPREAD = 0.03
 MARGIN = 0.03  # by which a control may be more accurate than a defence that is said to defend
 # steps of a recipe, each of which needs a control with such a step, and such a control of the default config
 STEPS = {"filter": "random_removal", "repair": "finetuned"}
@@ -129,8 +132,14 @@ def _ahead(first: Row, second: Row) -> float:
 
 
 def _error(row: Row) -> float:
-    share, spread = row["zero_shot"], row["zero_shot_sd"] if is_known(row, "zero_shot_sd") else 0.0
+    share, spread = row["zero_shot"], row["zero_shot_sd"] if is_known(row, "zero_shot_sd") else SPREAD
     return max(spread / sqrt(row["zero_shot_seeds"]), sqrt(share * (1 - share) / row["zero_shot_n"]))
+
+
+def unlike_seeds(*rows: Row) -> str:
+    """`, over 5 and 2 seeds; tested on those that both have`, where the numbers differ."""
+    seeds = [f"{row['attack_success_seeds']:.0f}" for row in rows]
+    return "" if len({*seeds}) == 1 else f", over {' and '.join(seeds)} seeds; tested on those that both have"
 
 
 def in_words(each: Trial, p: float, m: int) -> str:
@@ -158,7 +167,7 @@ def in_words(each: Trial, p: float, m: int) -> str:
     )
     numbers = (
         f"{what} is {shown(best)} with {name}{earlier} and {shown(row)} with {defence}{later}, zero-shot accuracy "
-        f"{mean(best, 'zero_shot')} and {mean(row, 'zero_shot')}"
+        f"{mean(best, 'zero_shot')} and {mean(row, 'zero_shot')}{unlike_seeds(best, row)}"
     )
     beyond = f"beyond the best control, {name}{others}"
     if isnan(p):

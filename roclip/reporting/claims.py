@@ -60,10 +60,12 @@ def not_learned(rows: Iterable[Row], classes: int) -> Iterator[str]:
     """The models that see hardly more than chance would, on all attacks, variants included."""
     for row in rows:
         if not has_learned(row, classes):
+            least = useful_above(classes, row["zero_shot_n"])
+            which = "" if row["zero_shot"] <= least else ", of one training or more"
             yield (
                 f"With {defence_label(row['defence'])}, trained on {row['attack']}, too little was learned {moment(row)}: "
-                f"zero-shot accuracy, {mean(row, 'zero_shot')}, is not above "
-                f"{100 * useful_above(classes, row['zero_shot_n']):.1f}%, and chance is {100 / classes:.1f}%. "
+                f"zero-shot accuracy, {mean(row, 'zero_shot')}, is{which} not above "
+                f"{100 * least:.1f}%, and chance is {100 / classes:.1f}%. "
                 f"No attack success (ASR) and no defence is claimed of this model."
             )
 
@@ -75,7 +77,8 @@ def price(first: Row, second: Row, family: Mapping[str, str]) -> Iterator[str]:
     attack = first["attack"]
     setting = "Without an attack" if family[attack] == "clean" else f"Under the {attack.replace('_', '-')} attack"
     for name, measure in (("zero_shot", "zero-shot accuracy"), ("linear_probe", "linear probe accuracy")):
-        if is_known(first, name) and is_known(second, name):
+        alike = first[f"{name}_seeds"] == second[f"{name}_seeds"]  # or the means were of other attacks and trainings
+        if is_known(first, name) and is_known(second, name) and alike:
             yield (
                 f"{setting}, mean {measure} is {mean(first, name)} with {before}{earlier} and {mean(second, name)} with "
                 f"{after}{later}, {points(second[name] - first[name], '+')} points ({seeds(first, second)})."

@@ -14,10 +14,10 @@ from roclip.reporting.phrases import (
     evidence,
     moment,
     moments,
+    over_shared,
     points,
-    shown,
     tested,
-    trials,
+    trials_of,
 )
 from roclip.reporting.results import at, is_known
 
@@ -85,10 +85,11 @@ def others(models: Models, baseline: str, differences: Differences) -> Iterator[
 def compared_in_words(first: Row, second: Row, differences: Differences) -> str:
     """What the second defence does to the success of an attack on the first."""
     before, after = (defence_label(row["defence"]) for row in (first, second))
-    what, n = attack_success(first["attack"]), trials(first, second)
-    earlier, later = moments(first, second)
     difference = differences.get(key(first, second))
-    both = f"between {before}, {shown(first)}{earlier}, and {after}, {shown(second)}{later}"
+    what, n = attack_success(first["attack"]), trials_of(difference, first, second)
+    earlier, later = moments(first, second)
+    one, two = over_shared(first, difference, "baseline_success"), over_shared(second, difference, "success")
+    both = f"between {before}, {one}{earlier}, and {after}, {two}{later}"
     if not tested(difference):
         return f"On {what} {FEW} {both} ({n})."
     n += f"; difference {interval(difference)}; {evidence(difference)}"
@@ -96,7 +97,7 @@ def compared_in_words(first: Row, second: Row, differences: Differences) -> str:
     if direction == 0:
         return f"The data do not show a difference in {what} {both} ({n})."
     verb = "lowered" if direction < 0 else "raised"
-    return f"{after} {verb} {what} from {shown(first)} with {before}{earlier} to {shown(second)}{later} ({n})."
+    return f"{after} {verb} {what} from {one} with {before}{earlier} to {two}{later} ({n})."
 
 
 def interval(difference: Row) -> str:
@@ -116,11 +117,12 @@ def against_chance(models: Models, differences: Differences) -> Iterator[str]:
 
 def against_control(row: Row, difference: Row | None) -> str:
     """Whether an attack succeeds more often than models see its classes by chance."""
-    what, when, n = attack_success(row["attack"]), moment(row), trials(row, row, "control")
-    beginning, control = f"With {defence_label(row['defence'])},", f"its control, {shown(row, 'control')}, {when}"
+    what, when, n = attack_success(row["attack"]), moment(row), trials_of(difference, row, row, "control")
+    share, of_control = over_shared(row, difference, "success"), over_shared(row, difference, "baseline_success", "control")
+    beginning, control = f"With {defence_label(row['defence'])},", f"its control, {of_control}, {when}"
     if not tested(difference):
-        return f"{beginning} {FEW} between {what}, {shown(row)}, and {control} ({n})."
+        return f"{beginning} {FEW} between {what}, {share}, and {control} ({n})."
     direction, n = change(difference), f"{n}; {evidence(difference)}"
     if direction == 0:
-        return f"{beginning} the data do not show a difference between {what}, {shown(row)}, and {control} ({n})."
-    return f"{beginning} {what}, {shown(row)}, is {'above' if direction > 0 else 'below'} {control} ({n})."
+        return f"{beginning} the data do not show a difference between {what}, {share}, and {control} ({n})."
+    return f"{beginning} {what}, {share}, is {'above' if direction > 0 else 'below'} {control} ({n})."

@@ -78,8 +78,15 @@ def compared(pair: Row, common: Sequence[Row], p: float, m: int) -> str:
     return (
         f"At the zero-shot accuracy that all defences which learned reach, {mean_over(pair)}, "
         f"{attack_success(pair['attack'])} is {sized(mine)} with {name} and {sized(other)} with {second}; "
-        f"difference {points(float(pair['difference']))} points{interval(pair)}: {verdict(pair, name, p, m)}."
+        f"difference {points(float(pair['difference']))} points{interval(pair)}{over_pairs(pair, mine, other)}: "
+        f"{verdict(pair, name, p, m)}."
     )
+
+
+def over_pairs(pair: Row, *ends: Row) -> str:
+    """` on 2 seeds that both have`, where one has more."""
+    most = max(int(row["reached"]) for row in ends)
+    return f" on {counted(int(pair['reached']), 'seed')} that both have" if int(pair["reached"]) < most else ""
 
 
 def mean_over(pair: Row) -> str:

@@ -222,7 +222,7 @@ def run(options: GatherOptions) -> None:
     plan, classes = read_plan(options.plan), len(read_lines(options.classes))
     rows, history = read_measures(options.measures, plan), read_histories(options.models, plan)
     images = min(options.validation_images, len(read_table(options.validation, tuple(LABELLED))))
-    gathered = with_learned(results(rows, plan.family), classes)
+    gathered = with_learned(results(rows, plan.family), rows, classes)
     judged = took.verdicts(pivot(gathered), plan, classes, read_checks(options.attacks, plan))
     for sentence in took.in_words(judged):
         log.warning(sentence)

@@ -67,6 +67,24 @@ def trials(first: Row, second: Row, second_name: str = "attack_success") -> str:
     return f"n = {n}, {trained} {'seed' if trained == '1' else 'seeds'}"
 
 
+def over_shared(row: Row, difference: Row | None, end: str, name: str = "attack_success") -> str:
+    """A share as `shown`; where the other one of a difference has fewer seeds, that on the seeds that both have.
+
+    end: the column of differences.csv that has it then.
+    """
+    fewer = difference is not None and int(difference["seeds"]) < row[f"{name}_seeds"]
+    return f"{points(float(difference[end]))}%" if fewer else shown(row, name)
+
+
+def trials_of(difference: Row | None, first: Row, second: Row, second_name: str = "attack_success") -> str:
+    """As `trials`, of the seeds that both have."""
+    fewest = min(first["attack_success_seeds"], second[f"{second_name}_seeds"])
+    most = max(first["attack_success_seeds"], second[f"{second_name}_seeds"])
+    if difference is None or int(difference["seeds"]) == fewest == most:
+        return trials(first, second, second_name)
+    return f"n = {difference['n']}, {counted(int(difference['seeds']), 'seed')} that both have"
+
+
 def moments(first: Row, second: Row) -> tuple[str, str]:
     """When both were measured: said once, after the second, where it is the same."""
     earlier, later = (f" {moment(row)}" for row in (first, second))

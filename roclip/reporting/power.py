@@ -120,8 +120,8 @@ def what_seeds_show(plan: Plan) -> str:
     else:
         start = f"{fewest} seeds: the sizes of the numbers below are as sure as their intervals are short."
     parts = [start]
-    if targeted:
-        n = counted(targeted * targets_of(plan), "target")
+    if targeted and (targets := targets_of(plan)):
+        n = counted(targeted * targets, "target")
         also = "; they say nothing of how trainings differ" if targeted == 1 else ""
         parts.append(f"Differences of targeted attacks are tested on {n}{also}.")
     if backdoor == 1:

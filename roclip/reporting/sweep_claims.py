@@ -14,10 +14,10 @@ from roclip.reporting.phrases import (
     evidence,
     mean,
     moments,
+    over_shared,
     seeds,
-    shown,
     tested,
-    trials,
+    trials_of,
 )
 from roclip.reporting.planned import series
 from roclip.reporting.results import at, is_known
@@ -64,7 +64,8 @@ def along(name: str, start: Point, end: Point, models: Models, differences: Diff
 
 def success(what: str, first: Row, last: Row, places: Sequence[str], difference: Row | None) -> str:
     """What becomes of attack success."""
-    ends, n = f"{shown(first)} at {places[0]} {{}} {shown(last)} at {places[1]}", trials(first, last)
+    one, two = over_shared(first, difference, "baseline_success"), over_shared(last, difference, "success")
+    ends, n = f"{one} at {places[0]} {{}} {two} at {places[1]}", trials_of(difference, first, last)
     if not tested(difference):
         return f"{what} is {ends.format('and')} ({n}); of so few trainings no difference is claimed."
     direction = change(difference)

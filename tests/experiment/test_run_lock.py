@@ -166,3 +166,15 @@ def test_a_file_system_that_does_not_flush_is_written_to(tmp_path, monkeypatch, 
     with pytest.raises(OSError, match="broken"):
         write_json(tmp_path / "b.json", {})
     assert not (tmp_path / "b.json").exists()
+
+
+def test_a_folder_that_was_copied_or_renamed_is_one_line_that_says_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("mine", "copy"):
+        (tmp_path / "results" / folder).mkdir(parents=True)
+        write_down(tmp_path / "results" / folder, {"experiment": "mine"}, planned([("patch", "clip", 1)]))
+    assert folder_of("mine") == "results/mine"
+    with pytest.raises(UserError, match=r"^results/copy: was copied or renamed: its config\.yaml is of the experiment mine; "):
+        folder_of("copy")
+    (tmp_path / "results/copy/config.yaml").write_text("{")
+    assert folder_of("copy") == "results/copy"

@@ -135,9 +135,16 @@ def test_every_defence_against_its_control():
     assert below.startswith("With other, targeted attack success (ASR), 0.0% [0.0, 20.6], is below its control")
 
 
-def test_a_control_has_its_own_number_of_seeds():
-    rows = models(trained(hits=[16, 16], control=[0, 0, 0]))
-    assert "(n = 32 and 48, 2 and 3 seeds; p < 0.0001" in texts("controls", rows)[0]
+def test_a_control_of_more_seeds_is_compared_on_those_that_both_have():
+    rows = models(trained(hits=[16, 16], control=[0, 0, 12]))
+    assert "its control, 0.0%, at the last CLIP epoch (n = 32, 2 seeds that both have; p < 0.0001" in texts("controls", rows)[0]
+
+
+def test_a_defence_of_fewer_seeds_is_compared_on_those_that_both_have():
+    """CLIP's three other trainings, under which nothing succeeds, say nothing of RoCLIP."""
+    rows = models(trained(hits=[16, 16, 0, 0, 0]), trained(defence="roclip", hits=[8, 8]))
+    assert texts("defence", rows)[0].startswith("RoCLIP lowered targeted attack success (ASR) from 100.0% with CLIP to 50.0% [")
+    assert "(n = 32, 2 seeds that both have; difference 50.0 points [" in texts("defence", rows)[0]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +161,7 @@ def test_a_control_has_its_own_number_of_seeds():
     ],
 )
 def test_a_model_has_learned_when_it_is_well_above_chance(zero_shot, n, learned):
-    assert has_learned({"zero_shot": zero_shot, "zero_shot_n": n}, CLASSES) == learned
+    assert has_learned({"learned": True, "zero_shot": zero_shot, "zero_shot_n": n}, CLASSES) == learned
 
 
 @pytest.mark.parametrize(
@@ -162,7 +169,7 @@ def test_a_model_has_learned_when_it_is_well_above_chance(zero_shot, n, learned)
 )
 def test_three_percent_of_a_hundred_classes_are_nothing_however_many_images(classes, zero_shot, learned):
     """And models of many classes, or of few, are not asked for more than they can."""
-    assert has_learned({"zero_shot": zero_shot, "zero_shot_n": 10**6}, classes) == learned
+    assert has_learned({"learned": True, "zero_shot": zero_shot, "zero_shot_n": 10**6}, classes) == learned
 
 
 def test_of_a_model_that_learned_nothing_no_defence_is_claimed():

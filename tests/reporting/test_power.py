@@ -53,6 +53,13 @@ def test_before_a_run_it_is_said_what_the_seeds_would_show():
     ]
 
 
+def test_of_an_attack_without_a_number_of_targets_none_is_said():
+    runs = [("targeted", "clip", seed) for seed in (0, 1)]
+    own = planned(runs, attack={"targeted": {"kind": "my_own"}})
+    assert power(own) == []
+    assert what_seeds_show(own).startswith("2 seeds: ")
+
+
 def test_one_seed_of_a_backdoor_shows_nothing_of_the_next_training():
     (text,) = power(plan(["patch"], [0]))
     assert text.startswith("Backdoors: one seed shows nothing of the next training; ")

@@ -22,7 +22,7 @@ from roclip.reporting.results import (
     results,
     written,
 )
-from tests.fixtures.results import counted, result
+from tests.fixtures.results import counted, result, trained
 
 FAMILY = {
     "targeted": "targeted", "targeted~poisons~5": "targeted", "patch~poisons~5": "backdoor", "other": "targeted",
@@ -165,14 +165,22 @@ def test_a_row_for_each_checkpoint_with_measures_as_columns():
 
 def test_success_of_a_model_that_has_not_learned_is_not_shown():
     near, above = ({**row, "defence": d} for d, share in (("blind", 0.071), ("clip", 0.072)) for row in result(zero_shot=share))
-    rows = with_learned([*result(defence="blind", hits=0, control=1), near, above, *result(hits=9)], 50)
+    rows = with_learned([*result(defence="blind", hits=0, control=1), near, above, *result(hits=9)], [], 50)
     assert learned_above(50, 2500) == pytest.approx(0.0284)
     assert [row["learned"] for row in rows] == [1, 1, 1, 1, 1]
-    rows = with_learned([*result(defence="blind", hits=0, control=1), near | {"value": 0.069}, above, *result(hits=9)], 50)
+    rows = with_learned([*result(defence="blind", hits=0, control=1), near | {"value": 0.069}, above, *result(hits=9)], [], 50)
     assert [row["learned"] for row in rows] == [0, 0, 0, 1, 1]
     blind, clip = pivot(rows)
     assert (percent(blind, "attack_success"), percent(blind, "control")) == ("not learned", "6.2 [0.2, 30.2]")
     assert percent(clip, "attack_success") == "56.2 [29.9, 80.2]"
+
+
+def test_success_is_hidden_where_one_training_of_several_has_not_learned():
+    """Its mean accuracy is high, and the one that sees nothing would lower the mean success."""
+    rows = trained(hits=[16, 16, 0], zero_shot=[0.8, 0.8, 0.02]) + trained(defence="other", hits=[9, 9], zero_shot=[0.8, 0.8])
+    blind, other = pivot(with_learned(results(rows, {"targeted": "targeted"}), rows, 50))
+    assert blind["zero_shot"] == pytest.approx(0.54)
+    assert (percent(blind, "attack_success"), percent(other, "attack_success")[:4]) == ("not learned", "56.2")
 
 
 def test_the_control_may_be_of_fewer_seeds_than_its_row():
@@ -212,7 +220,7 @@ def test_what_captions_find_is_the_success_of_their_attack():
     assert values == {
         "attack_success": 0.8, "control": 0.1, "retrieval_success_untriggered": 0.2, "retrieval_text_to_image": 0.25,
     }  # fmt: skip
-    wide = pivot(with_learned(results(rows, FAMILY), 50))
+    wide = pivot(with_learned(results(rows, FAMILY), rows, 50))
     assert others(wide) == ["retrieval_success_untriggered", "retrieval_text_to_image"]
     assert headings(wide)[-2:] == ["retrieval success untriggered", "retrieval text to image"]
     assert [cells[-2:] for cells in glance(wide)] == [["20.0 ± 0.0", "25.0"]]

@@ -169,9 +169,9 @@ def measured(model: Row) -> Row:
 
 
 def equal_cells(experiment: Experiment, model: Row) -> Row:
-    """Success at the accuracy that all reach, where every seed reached it."""
+    """Success at the accuracy that all reach, where every seed reached it; none without an attack."""
     row = experiment.equal.get((model["attack"], model["defence"], experiment.kinds.get(model["defence"], "")))
-    if not row or not model["learned"] or row["reached"] != row["seeds"]:
+    if not row or experiment.plan.family[model["attack"]] == "clean" or not model["learned"] or row["reached"] != row["seeds"]:
         return dict.fromkeys(EQUAL, "")
     return {name: row[column] for name, column in EQUAL.items()}
 
