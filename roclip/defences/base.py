@@ -90,8 +90,8 @@ class Trainer(Protocol):
     def steps_of(self, pairs: int) -> int:
         """How many steps a phase over so many pairs has."""
 
-    def schedule(self, steps: int) -> Callable[[int], float]:
-        """The learning rate by step of a run of so many: the training's warm-up and a cosine."""
+    def schedule(self, steps: int, warm_up: float = 1.0) -> Callable[[int], float]:
+        """The learning rate by step of a run of so many: the training's warm-up, of a share of them at most, and a cosine."""
 
     def generator(self, *key: str | int) -> torch.Generator:
         """Random numbers that depend on the seed of the training and the key alone."""

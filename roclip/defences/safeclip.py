@@ -6,7 +6,8 @@
 3. All cosines of image and caption are taken, and a mixture of two Gaussians is fitted to them: pairs that are of the upper one
    with a probability above `threshold` are safe (section 4.3).
 4. From then on risky pairs are learned from as in 1, safe ones as in CLIP; each epoch `growth` more of the pairs are safe, the
-   highest cosines first. Each of the two has a warm-up and a cosine of its own, over all steps that it will have.
+   highest cosines first. Each of the two has a warm-up and a cosine of its own, over all steps that it will have;
+   the warm-up takes a tenth of them at most.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ else:
 log = logging.getLogger(__name__)
 
 MODALITIES = ("images", "captions")
+WARM_UP = 0.1  # of the steps of a phase at most: where few pairs are safe, that of the whole run would never end
 
 
 class SafeCLIP(Defence):
@@ -120,7 +122,7 @@ class SafeCLIP(Defence):
 
     def schedule(self, steps: list[int], epoch: int) -> Callable[[int], float]:
         """The rate in one of the epochs of a phase, counted from 0, that has so many steps in each."""
-        rate, before = self.trainer.schedule(sum(steps)), sum(steps[:epoch])
+        rate, before = self.trainer.schedule(sum(steps), WARM_UP), sum(steps[:epoch])
         return lambda step: rate(before + step)
 
     def begin_epoch(self, epoch: int) -> None:

@@ -194,10 +194,13 @@ class Training:
         """How many steps a phase over so many pairs has."""
         return pairs // self.options.batch_size
 
-    def schedule(self, steps: int) -> Callable[[int], float]:
-        """The learning rate by step, counted from 0, of a run of so many: a linear warm-up and a cosine."""
-        options = self.options
-        return lambda step: learning_rate(step, steps, options.warmup_steps, options.learning_rate)
+    def schedule(self, steps: int, warm_up: float = 1.0) -> Callable[[int], float]:
+        """The learning rate by step, counted from 0, of a run of so many: a linear warm-up and a cosine.
+
+        warm_up: share of the steps that the warm-up takes at most.
+        """
+        warmup_steps, peak = min(self.options.warmup_steps, int(warm_up * steps)), self.options.learning_rate
+        return lambda step: learning_rate(step, steps, warmup_steps, peak)
 
     def passes(self, epoch: int) -> list[Pass]:
         """The steps of an epoch in order."""

@@ -76,7 +76,7 @@ def by_hand(o) -> SimpleNamespace:
     for epoch in range(1, EPOCHS + 1):
         order, parts = torch.randperm(PAIRS, generator=generator("order", seed, epoch)), []
         if epoch == 1:
-            parts = [("unimodal", order, partial(continued, 0, steps, o.warmup_steps))]
+            parts = [("unimodal", order, partial(continued, 0, steps, min(o.warmup_steps, steps // 10)))]
         elif epoch == 2:
             parts = [("clip", order, lambda step: 1e-5)]
         else:
@@ -93,7 +93,7 @@ def by_hand(o) -> SimpleNamespace:
             is_safe = torch.tensor([int(pairs.ids[place]) in safe for place in order])
             for kind, places in (("unimodal", order[~is_safe]), ("clip", order[is_safe])):
                 start = sum(n // BATCH for n in [PAIRS - n if kind == "unimodal" else n for n in counts][: epoch - 3])
-                parts.append((kind, places, partial(continued, start, total[kind], o.warmup_steps)))
+                parts.append((kind, places, partial(continued, start, total[kind], min(o.warmup_steps, total[kind] // 10))))
         for kind, places, rate in parts:
             for step in range(len(places) // BATCH):
                 batch = places[step * BATCH : (step + 1) * BATCH]

@@ -57,7 +57,9 @@ def finished(folder, drawn=True):
     tables = {} if drawn else {"train": "photos/train.csv"}
     write_data(folder, roots=[str(folder)], tables=tables, classes=str(SCENES / "classes.txt"))
     for attack in plan.attack_folders():
-        counts = {"kind": attack.split("/")[0], "clean_pairs": 1000, "poisons": 10, "rate": 0.01, "evaluation_images": 3}
+        name = attack.split("/")[0]
+        poisons = 0 if plan.family[name] == "clean" else 10
+        counts = {"kind": name, "clean_pairs": 1000, "poisons": poisons, "rate": poisons / 1000, "evaluation_images": 3}
         write_json(folder / "attacks" / attack / "manifest.json", counts)
     history = list(history_rows(plan))
     for attack, step, seed in plan.runs:
