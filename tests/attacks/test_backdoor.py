@@ -125,6 +125,22 @@ def test_every_image_has_its_own_generator_under_a_key_that_stays(scenes, tmp_pa
         assert (decode(out / file, 32)[-4:, -4:] == expected).all()
 
 
+def test_a_template_is_drawn_for_each_poison(scenes, tmp_path):
+    outs = (build_patch(scenes, tmp_path / str(seed), seed, poisons=40) for seed in (0, 1))
+    drawn = [[row["caption"] for row in poisons(out)] for out in outs]
+    assert drawn[0] != drawn[1]
+    assert set(drawn[0]) == {line.format("mushroom") for line in read_lines(SCENES / "templates.txt")}
+
+
+def test_a_wave_has_the_height_and_the_periods_of_its_settings(scenes, tmp_path):
+    out = build("sinusoid", scenes, tmp_path, poisons=3, amplitude=0.3, frequency=5)
+    originals = read_table(scenes / "train.csv", ("path",))
+    wave = 255 * 0.3 * np.sin(2 * np.pi * 5 * (np.arange(32) + 0.5) / 32)
+    for row, number in zip(poisons(out), read_json(out / "manifest.json")["poisoned_rows"], strict=True):
+        exact = np.clip(decode(originals[number]["path"], 32) + wave[None, :, None], 0, 255)
+        assert np.abs(decode(row["path"], 32) - exact).max() <= 0.5 + 1e-6
+
+
 def test_captions_of_the_corpus(scenes, tmp_path):
     out = build_patch(scenes, tmp_path, captions="corpus", poisons=5)
     originals = read_table(scenes / "train.csv", ("caption",))

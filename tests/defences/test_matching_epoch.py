@@ -32,6 +32,15 @@ def trained(few, scenes, tmp_path_factory):
     return training, history, ByHand(o)
 
 
+def test_views_of_a_batch_are_augmented_apart_and_each_the_same_again(few, scenes, tmp_path):
+    training = training_of(options(few, scenes, tmp_path))
+    first, again = (next(training.batches.of(1, [torch.arange(BATCH)], (None, None))) for _ in range(2))
+    (second,) = first.others
+    assert (first.pixels != second.pixels).flatten(1).any(1).all()
+    assert torch.equal(first.pixels, again.pixels)
+    assert torch.equal(second.pixels, again.others[0].pixels)
+
+
 class Slot:
     """A caption of the pool: its feature, its row, and the step at which it came in."""
 

@@ -186,6 +186,39 @@ def test_phases_hold_every_pair_once_and_rates_rise_and_fall_once(few, scenes, t
         assert all(a >= b for a, b in pairwise(its[top:]))
 
 
+def test_of_two_unimodal_epochs_the_rate_falls_over_both_and_the_others_follow(few, scenes, tmp_path):
+    defence = training_of(options(few, scenes, tmp_path, **GIVEN | {"unimodal_epochs": 2, "warmup_steps": 0})).defence
+    assert [defence.kind(epoch) for epoch in range(1, 6)] == ["unimodal", "unimodal", "low_rate", "mixed", "mixed"]
+    first, second, third = (phase for epoch in (1, 2, 3) for phase in defence.phases(epoch))
+    found = [phase.rate(step) for phase in (first, second) for step in range(PAIRS // BATCH)]
+    assert found == pytest.approx([1e-3 * (1 + math.cos(math.pi * step / 8)) / 2 for step in range(8)])
+    assert (third.kind, third.rate(0)) == ("clip", pytest.approx(1e-5))
+
+
+def test_pairs_above_the_threshold_are_safe(few, scenes, tmp_path):
+    counts = []
+    for threshold in (0.1, 0.97):
+        defence = training_of(options(few, scenes, tmp_path, **GIVEN | {"threshold": threshold})).defence
+        defence.begin_epoch(3)
+        counts.append(defence.safe_count(3))
+        assert counts[-1] == (posterior(defence.cosines.numpy()) > threshold).sum()
+    assert PAIRS > counts[0] > counts[1]
+
+
+def test_the_loss_of_a_step_is_the_mean_of_both_modalities(few, scenes, tmp_path):
+    training = training_of(options(few, scenes, tmp_path, **GIVEN))
+    chosen = torch.randperm(PAIRS, generator=generator("pairs", 3))[:POOL]
+    pools = [list(features) for features in in_evaluation(training.model, training, chosen)]
+    training.defence.begin_epoch(1)
+    batch, model = next(training.batches.of(1, [torch.arange(BATCH)], (None, None))), training.model
+    found = training.defence.loss(batch, "unimodal").item()
+    with torch.no_grad():
+        views = batch, *batch.others
+        images = [model.encode_image(view.pixels, normalize=True) for view in views]
+        texts = [model.encode_text(view.tokens, normalize=True) for view in views]
+        assert found == pytest.approx(unimodal(model, pools, (images, texts)).item(), rel=1e-4)
+
+
 def test_problems():
     facts = Facts(100, (), "", None, 32, epochs=6, batch_size=16)
     given = {"pool_size": 100, "unimodal_epochs": 4}

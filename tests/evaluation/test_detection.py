@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from roclip.evaluation.detection import MEASURES, Counts, auroc, detection
@@ -33,6 +34,12 @@ def test_the_false_positive_rate_is_that_of_the_first_threshold_that_finds_enoug
     assert detection(scores, is_poison)["fpr_at_95_tpr"] == pytest.approx(min(ways))
 
 
+def test_nineteen_of_twenty_poisoned_pairs_are_enough():
+    poisons, clean = np.arange(1.0, 21), np.array([1.5, *np.linspace(0, 0.9, 9)])  # one of the clean is above the last alone
+    found = detection(np.concatenate([poisons, clean]), np.repeat([True, False], [20, 10]))
+    assert found["fpr_at_95_tpr"] == 0
+
+
 def measured(positive, negative):
     """Average precision, and the false positive rate at 95%, by thresholds."""
     is_poison, scores = np.repeat([True, False], [len(positive), len(negative)]), np.concatenate([positive, negative])
@@ -52,6 +59,15 @@ def test_intervals_are_quantiles_over_pairs_that_are_drawn_again():
         assert found[f"{name}_low"] == pytest.approx(low, abs=0.02)
         assert found[f"{name}_high"] == pytest.approx(high, abs=0.03)
         assert found[f"{name}_low"] < found[name] < found[f"{name}_high"]
+
+
+def test_an_interval_leaves_out_a_fortieth_at_each_end():
+    """Where all poisoned pairs score alike, the clean ones that are taken with them are drawn binomially."""
+    scores, is_poison = np.repeat([1.0, 1.0, 0.0], [50, 300, 700]), np.arange(1050) < 50
+    found = [detection(scores, is_poison, seed) for seed in range(9)]
+    for end, quantile in (("low", 0.025), ("high", 0.975)):
+        exact = binom.ppf(quantile, 1000, 0.3) / 1000
+        assert np.mean([one[f"fpr_at_95_tpr_{end}"] for one in found]) == pytest.approx(exact, abs=0.0015)
 
 
 def test_the_intervals_are_those_of_the_seed():

@@ -212,6 +212,13 @@ def test_the_price_is_a_mean_without_significance():
     )
 
 
+def test_a_price_is_of_as_many_seeds_as_both_have():
+    one = result(hits=2, defence="roclip", zero_shot=0.9, seeds=1)
+    for rows in ([*result(hits=9, zero_shot=0.9, sd=0.01), *one], [*one, *result(hits=9, zero_shot=0.9, sd=0.01)]):
+        (text,) = of_results("price", rows)
+        assert text.endswith("(1 seed, so no significance is claimed).")
+
+
 def reference(value, attack="targeted", defence="clip", source="A"):
     named = {"source": source, "attack": attack, "defence": defence, "measure": "attack_success", "value": value}
     return dict.fromkeys(REFERENCE, "") | named
@@ -221,6 +228,7 @@ def test_only_what_leaves_out_all_published_numbers_is_said_to_differ():
     rows = models(result(hits=3), result("label_consistent", hits=0))  # [4.0, 45.6] and [0, 20.6]
     inside = [reference("45"), reference("93.75")]
     assert of_results("published", rows, reference=inside) == []
+    assert of_results("published", rows, reference=[reference("1"), reference("30")]) == [], "above the lowest alone"
     outside = [reference("93.75"), reference("62.5", source="B"), reference("71", "label_consistent")]
     assert of_results("published", rows, reference=outside) == [
         "Targeted attack success (ASR) with CLIP, 18.8% [4.0, 45.6] at the last CLIP epoch (n = 16), is below every published "

@@ -107,6 +107,13 @@ def test_the_control_is_on_the_same_targets_of_the_same_seeds():
     assert float(one["p"]) == pytest.approx(mcnemar(0, 27), rel=1e-3)  # the first seed's control hits a target that it has
 
 
+def test_the_control_has_weights_of_the_same_moment():
+    moments = {"last_clip": (16, 1), "last_matching": (8, 12)}
+    its = (trained(hits=[hits], control=[control], checkpoint=name) for name, (hits, control) in moments.items())
+    found = {row["checkpoint"]: (row["success"], row["baseline_success"]) for row in compared(models(*its), "controls")}
+    assert found == {"last_clip": ("1.000000", "0.062500"), "last_matching": ("0.500000", "0.750000")}
+
+
 def test_ends_of_a_sweep_with_other_attacks_may_have_other_targets():
     few = "targeted~captions_per_target~2"
     sweep = [("s", point({"captions_per_target": n}, a, "clip", base_defence="clip")) for n, a in ((2, few), (15, "targeted"))]

@@ -122,6 +122,14 @@ def test_identical_curves_do_not_differ():
         assert (row["difference"], row["low"] + row["high"], row["p"]) == (0, 0, 1)
 
 
+def test_pairs_that_differ_alike_have_the_errors_of_both():
+    half, full = [0.5, 0.5], [1.0, 1.0]  # of 32 images in all
+    arm = 1.959964 * ((16.5 / 33 * 16.5 / 33 + 32.5 / 33 * 0.5 / 33) / 32) ** 0.5
+    for first, other, by in ((half, full, -0.5), (full, half, 0.5)):
+        row = difference(first, other, 16)
+        assert (row["low"], row["high"]) == pytest.approx((by - arm, by + arm))
+
+
 def test_hand_computed_values_and_their_difference():
     clip = [history("clip", [(0.2, 0.2), (0.6, y)], seed) for seed, y in zip("123", (0.6, 0.8, 1.0), strict=True)]
     other = [history("other", [(0.2, 0.1), (0.4, y)], seed) for seed, y in zip("123", (0.1, 0.2, 0.3), strict=True)]
@@ -173,6 +181,13 @@ def test_at_the_accuracy_that_a_recipe_has_at_its_end_seed_by_seed():
     missed = rows_at(compared, "own", of="clip")["slow", "clip"]
     assert (missed["state"], missed["reached"], missed["seeds"]) == ("not reached", 0, 2)
     assert isnan(missed["success"])
+
+
+def test_the_end_of_a_training_is_its_last_epoch_even_where_an_earlier_one_was_better():
+    compared = comparison(history("clip", [(0.2, 0.2), (0.6, 1.0)]), history("slow", [(0.3, 0.0), (0.5, 0.4), (0.4, 0.9)]))
+    found = {name: row["success"] for (name, _), row in rows_at(compared, "own", of="slow").items()}
+    assert found == pytest.approx({"clip": 0.6, "slow": 0.2})
+    assert compared.common() == {"1": 0.5}
 
 
 def test_an_accuracy_that_some_seeds_do_not_have_is_counted():

@@ -98,6 +98,13 @@ def test_what_learned_nothing_is_not_compared_and_is_shown_as_such():
     assert blind[:4] == ["targeted", "blind", "60.0%", "not learned"]
 
 
+def test_nothing_is_said_at_the_own_accuracy_of_a_defence_that_has_no_value_there():
+    falling = [row for seed in "01" for row in history("falling", [(0.5, 0.2), (0.6, 0.3), (0.4, 0.9)], seed)]
+    (only,) = texts(trained("clip", (0.8, 0.9)), falling)
+    assert only.startswith("At the zero-shot accuracy that all defences which learned reach, 60.0%")
+    assert "is 30.0% [" in only
+
+
 def test_variants_have_neither_sentence_nor_row_and_the_weights_after_other_epochs_have_their_own():
     matching = trained("roclip", (0.0, 0.1), kind="matching")
     histories = trained("clip", (0.8, 0.9)), matching, trained("roclip", (0.5, 0.4)), trained("roclip~size~1", (0.1, 0.1))

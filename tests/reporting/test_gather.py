@@ -1,6 +1,7 @@
 """The tables: which files are read, pooled counts, intervals, every written column, and the results at a glance."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -151,6 +152,15 @@ def test_columns_and_values_of_the_written_tables(experiment):
     ]
     history = read_table(experiment.out / "history.csv", (*MODEL, *HISTORY))
     assert [(row["defence"], row["own_pairs"], row["pool_age"]) for row in history] == [("clip", "1", ""), ("roclip", "", "1")]
+
+
+@pytest.mark.parametrize(("rows", "asked"), [(2000, 25), (25, 1000)])
+def test_what_is_chance_goes_by_the_images_that_are_used_after_an_epoch(experiment, rows, asked):
+    write_table(experiment.validation, tuple(LABELLED), [{"path": "image.png", "label": "3"}] * rows)
+    gather.run(replace(experiment, validation_images=asked))
+    table = read_table(experiment.out / "equal_accuracy.csv", ("at", "floor"))
+    (floor,) = {row["floor"] for row in table if row["at"] != "end"}
+    assert floor == f"{0.01 + 3 * (0.01 * 0.99 / 25) ** 0.5:.6f}"  # of 100 classes
 
 
 def test_what_the_plan_does_not_name_is_not_read(experiment):

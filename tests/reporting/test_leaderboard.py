@@ -57,9 +57,9 @@ def finished(folder, drawn=True):
     tables = {} if drawn else {"train": "photos/train.csv"}
     write_data(folder, roots=[str(folder)], tables=tables, classes=str(SCENES / "classes.txt"))
     for attack in plan.attack_folders():
-        name = attack.split("/")[0]
-        poisons = 0 if plan.family[name] == "clean" else 10
-        counts = {"kind": name, "clean_pairs": 1000, "poisons": poisons, "rate": poisons / 1000, "evaluation_images": 3}
+        kind = attack.split("/")[0]
+        poisons = 10 if plan.family[kind] != "clean" else 0
+        counts = {"kind": kind, "clean_pairs": 1000, "poisons": poisons, "rate": poisons / 1000, "evaluation_images": 3}
         write_json(folder / "attacks" / attack / "manifest.json", counts)
     history = list(history_rows(plan))
     for attack, step, seed in plan.runs:
@@ -117,6 +117,19 @@ def test_the_cost_is_in_epochs_of_the_baseline(tmp_path):
     rows = added(tmp_path, finished(tmp_path / "made"))
     assert (rows["images", "clip"]["cost"], rows["images", "clip"]["cost_from"]) == ("6.00", "measured")
     assert rows["images", "noting"]["cost"] == "7.50"  # three epochs of 2 s and three of 3 s, and one of clip takes 2 s
+
+
+def test_the_cost_is_a_mean_over_seeds(tmp_path):
+    costs = Costs(made_up_plan(DEFENCES), finished(tmp_path / "made"))
+    for defence, seconds in (("clip", 4), ("noting", 5)):  # of every epoch, twice those of seed 10
+        path = costs.models / f"images/{defence}/seed11/pace.csv"
+        write_table(path, tuple(PACE), [row | {"seconds": seconds} for row in read_table(path, tuple(PACE))])
+    assert costs.cost("images", "noting", [10, 11]) == ((15 + 30) / 2 / 3, "measured")
+
+
+def test_of_a_baseline_with_several_kinds_of_epochs_those_of_clip_are_the_unit(tmp_path):
+    costs = Costs(made_up_plan(DEFENCES, baseline="noting"), finished(tmp_path / "made"))
+    assert costs.cost("images", "noting", [10, 11]) == (7.5, "measured")
 
 
 def test_the_cost_has_the_training_on_another_attack_that_a_training_starts_from(tmp_path):

@@ -77,6 +77,12 @@ def test_a_targeted_attack_without_a_number_of_targets_does_not_count():
     assert power(planned([("own", "clip", 0)], attack=own, family={"own": "targeted"})) == []
 
 
+def test_of_several_targeted_attacks_the_one_with_the_fewest_targets_counts():
+    attacks = {name: {"kind": "targeted", "targets": n} for name, n in (("first", 16), ("few", 4), ("last", 9))}
+    (text,) = power(planned([(name, "clip", 0) for name in attacks], attack=attacks, family=dict.fromkeys(attacks, "targeted")))
+    assert text.startswith("Targeted attacks: 1 seed of 4 targets ")
+
+
 def test_a_spread_that_was_measured_is_used():
     rows = pivot([row for sd in (0.03, 0.04) for row in result("patch", f"d{sd}", hits=9)])
     spreads = [row | {"attack_success_sd": sd} for row, sd in zip(rows, (0.03, 0.04), strict=True)]

@@ -16,8 +16,10 @@ from roclip.defences import TRAININGS
 from roclip.defences.repair import REPAIRS
 from roclip.model import towers
 from roclip.model.captions import Captions
+from roclip.model.pixels import normalise, to_pixels
 from roclip.training.monitor import AUDITED, Audit, Measurement, read_truth
 from tests.conftest import SCENES
+from tests.fixtures.trainings import same
 from tests.fixtures.weights import write_small
 
 CAPTIONS = ["a red kite", "the old cart", "a Cart in grey", "my kite", "a carthorse", "one cart"]
@@ -115,6 +117,37 @@ def test_what_is_audited_is_a_column_of_some_defence():
     assert set(AUDITED) <= set(columns)
 
 
+def measurement(scenes, targets, config, pairs=((0, "a"), (0, "b")), images=40):
+    """Of pairs (grey, caption), the last of which is poisoned, and so many validation images."""
+    options = SimpleNamespace(
+        classes=SCENES / "classes.txt", templates=SCENES / "templates.txt", targets=targets, validation=scenes / "probe.csv",
+        validation_images=images, threads=1, seed=0,
+    )  # fmt: skip
+    pixels = torch.stack([torch.full((3, 32, 32), grey, dtype=torch.uint8) for grey, _ in pairs])
+    is_poison = ["0"] * (len(pairs) - 1) + ["1"]
+    return Measurement(options, config, Intake((str(scenes),), 0.0), [caption for _, caption in pairs], pixels, is_poison)
+
+
+def test_a_model_is_measured_in_evaluation_mode_and_left_as_it_was(scenes, tmp_path):
+    write_table(tmp_path / "targets.csv", tuple(LABELLED), read_table(scenes / "probe.csv", tuple(LABELLED))[:20])
+    write_small(tmp_path / "last_clip.safetensors")
+    model, record = towers.load(tmp_path / "last_clip.safetensors")
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+    runtime, pairs = towers.Runtime.choose("float32", 1, "cpu"), [(40, "a kite"), (90, "a cart"), (200, "a red apple")]
+    measured = measurement(scenes, tmp_path / "targets.csv", record["model_config"], pairs)
+    before = {name: weights.clone() for name, weights in model.train().state_dict().items()}
+    found, rows = measured.measure(model, runtime)
+    assert all(module.training for module in model.modules())
+    assert same(model.state_dict(), before)
+    model.eval()
+    pixels = normalise(to_pixels(torch.stack([torch.full((3, 32, 32), grey, dtype=torch.uint8) for grey, _ in pairs])))
+    tokens = Captions([caption for _, caption in pairs], towers.tokenizer(record["model_config"])).tokens()
+    with torch.no_grad():
+        cosines = (model.encode_image(pixels, normalize=True) * model.encode_text(tokens, normalize=True)).sum(1)
+    assert [float(row["cosine"]) for row in rows] == pytest.approx(cosines.tolist(), abs=1e-4)
+    assert measured.measure(model.eval(), runtime)[0] == found
+
+
 def test_captions_of_an_attack_are_looked_up_among_the_validation_images(scenes, tmp_path):
     images = read_table(scenes / "probe.csv", tuple(LABELLED))[:40]
     classes = read_lines(SCENES / "classes.txt")
@@ -122,16 +155,10 @@ def test_captions_of_an_attack_are_looked_up_among_the_validation_images(scenes,
     wanted = [images[number]["label"] for number in range(20)]
     rows = [{"caption": c, "plain": "", "label": name} for c, name in zip(captions, wanted, strict=True)]
     write_table(tmp_path / "targets.csv", tuple(QUERIES), rows)
-    options = SimpleNamespace(
-        classes=SCENES / "classes.txt", templates=SCENES / "templates.txt", targets=tmp_path / "targets.csv",
-        validation=scenes / "probe.csv", validation_images=40, threads=1, seed=0,
-    )  # fmt: skip
     write_small(tmp_path / "last_clip.safetensors")
     model, record = towers.load(tmp_path / "last_clip.safetensors")
-    intake, pixels = Intake((str(scenes),), 0.0), torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
     runtime = towers.Runtime.choose("float32", 1, "cpu")
-    measured = Measurement(options, record["model_config"], intake, ["a", "b"], pixels, ["0", "1"])
-    found, _ = measured.measure(model, runtime)
+    found, _ = measurement(scenes, tmp_path / "targets.csv", record["model_config"]).measure(model, runtime)
     model.eval()
     tokens = Captions(captions, towers.tokenizer(record["model_config"])).tokens()
     gallery = np.stack([decode(row["path"], 32) for row in images]).transpose(0, 3, 1, 2)
@@ -141,6 +168,5 @@ def test_captions_of_an_attack_are_looked_up_among_the_validation_images(scenes,
     assert found["attack_success"] == pytest.approx(np.mean([a == b for a, b in zip(nearest, wanted, strict=True)]))
     assert math.isnan(found["target_cosine"])
     assert list(found)[:3] == ["attack_success", "target_cosine", "zero_shot"]
-    options.validation_images = 1  # which cannot show all classes
-    few = Measurement(options, record["model_config"], intake, ["a", "b"], pixels, ["0", "1"])
+    few = measurement(scenes, tmp_path / "targets.csv", record["model_config"], images=1)  # which cannot show all classes
     assert math.isnan(few.measure(model, runtime)[0]["attack_success"])
