@@ -171,7 +171,8 @@ def measured(model: Row) -> Row:
 def equal_cells(experiment: Experiment, model: Row) -> Row:
     """Success at the accuracy that all reach, where every seed reached it; none without an attack."""
     row = experiment.equal.get((model["attack"], model["defence"], experiment.kinds.get(model["defence"], "")))
-    if not row or experiment.plan.family[model["attack"]] == "clean" or not model["learned"] or row["reached"] != row["seeds"]:
+    is_clean = experiment.plan.family[model["attack"]] == "clean"
+    if not row or is_clean or not model["learned"] or row["reached"] != row["seeds"]:
         return dict.fromkeys(EQUAL, "")
     return {name: row[column] for name, column in EQUAL.items()}
 
