@@ -103,19 +103,26 @@ def default_of(field: dataclasses.Field) -> Any:
 class Stage:
     """A command of the console: its options, what it runs, and, for stages of several kinds, the classes by their names.
 
-    The class of a kind has a dataclass `Settings`, whose options stand beside those of the stage.
+    The class of a kind has a dataclass `Settings`, whose options stand beside those of the stage. own: options of the stage
+    that a kind may have in their place.
     """
 
     options: type
     run: Callable[[Any], Any]
     kinds: Mapping[str, type] | None = None
+    own: tuple[str, ...] = ()
 
     def options_of(self, kind: str | None) -> type:
-        """The options with those of a kind, and `kind` itself."""
+        """The options with those of a kind, and `kind` itself. Raises UserError for a name that both have."""
         if self.kinds is None or kind is None:
             return self.options
+        owner = self.kinds[kind]
+        taken = {"kind", *(field.name for field in dataclasses.fields(self.options))}.difference(self.own)
+        if clash := next((field.name for field in dataclasses.fields(owner.Settings) if field.name in taken), None):
+            where = f"{owner.__module__}.{owner.__qualname__}.Settings.{clash}"
+            raise UserError(f"{where}: the stage has an option of that name; call this one otherwise")
         named = ("kind", str, option("which of them", kind, choices=tuple(self.kinds)))
-        bases = (self.kinds[kind].Settings, self.options)
+        bases = (owner.Settings, self.options)
         return dataclasses.make_dataclass(self.options.__name__, [named], bases=bases, frozen=True, kw_only=True)
 
 

@@ -8,7 +8,8 @@ from roclip.data.settings import DataSettings
 from roclip.model.choices import DEVICES, MOST_THREADS, PRECISIONS
 
 TOWERS = ("model", "pixels")  # what they are; a repair has those of the model that it repairs
-PER_STEP = ("epochs", "learning_rate", "warmup_steps", *TOWERS)  # what a recipe's step `train` may set for itself
+RUN = ("epochs", "learning_rate", "warmup_steps")  # which a repair has of its own
+PER_STEP = (*RUN, *TOWERS)  # what a recipe's step `train` may set for itself
 
 
 @dataclass(frozen=True, kw_only=True)
