@@ -26,6 +26,7 @@ from roclip.core.provenance import recorded
 CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"  # what a terminal acts on, or writes in another order
 # A path in the config: it is put into rules and on command lines, where a brace would be a wildcard and a dash a flag.
 PATH = rf"[^-{{}}{CONTROL}][^{{}}{CONTROL}]*"
+SEEDS = {"minimum": 0, "maximum": 2**32 - 1}  # of any seed; PyTorch takes none of more than 64 bits
 BOUNDS = {  # what a bound is called in messages, and the comparison that it stands for
     "minimum": ("at least", operator.ge),
     "maximum": ("at most", operator.le),

@@ -9,7 +9,7 @@ import numpy as np
 from torch.nn.functional import normalize
 
 from roclip.core.errors import UserError, first_line
-from roclip.core.options import option, same_option
+from roclip.core.options import SEEDS, option, same_option
 from roclip.core.randomness import numpy_generator
 from roclip.data.images import Intake
 from roclip.data.settings import DataSettings
@@ -25,7 +25,7 @@ HELD = 10_000  # images that are held at a time; a multiple of the batches in wh
 @dataclass(frozen=True, kw_only=True)
 class SeenOptions:
     pairs: Path = option("table of training pairs (path, caption)")
-    seed: int = option("seed of the order in which pairs are seen, and of the draws of what scores them", minimum=0)
+    seed: int = option("seed of the order in which pairs are seen, and of the draws of what scores them", **SEEDS)
     roots: tuple[str, ...] = same_option(DataSettings, "roots")
     max_bad_fraction: float = same_option(DataSettings, "max_bad_fraction")
     precision: str = same_option(TrainSettings, "precision")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from roclip.core.options import PATH, option, same_option
+from roclip.core.options import PATH, SEEDS, option, same_option
 from roclip.data.settings import DataSettings
 from roclip.model.choices import DEVICES, MOST_THREADS, PRECISIONS
 
@@ -98,7 +98,7 @@ class LoopOptions(TrainSettings):
     classes: Path = option("file with one class name a line")
     templates: Path = option("file with one prompt template a line")
     out: Path = option("folder of the model", role="output")
-    seed: int = option("seed of initialisation, order and augmentation", minimum=0)
+    seed: int = option("seed of initialisation, order and augmentation", **SEEDS)
     roots: tuple[str, ...] = same_option(DataSettings, "roots")
     max_bad_fraction: float = same_option(DataSettings, "max_bad_fraction")
 
