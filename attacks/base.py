@@ -9,7 +9,7 @@ import numpy as np
 
 from roclip.core.errors import UserError
 from roclip.core.facts import Facts
-from roclip.core.options import option, same_option
+from roclip.core.options import SEEDS, option, same_option
 from roclip.data.pairs import Columns
 from roclip.data.settings import SMALLEST, DataSettings
 
@@ -27,7 +27,7 @@ class AttackOptions:
     out: Path = option("folder of the attack", role="output")
     roots: tuple[str, ...] = option("folders in which images may lie; none outside them is opened")
     held_out: int = same_option(DataSettings, "held_out")
-    seed: int = option("seed of everything that the attack chooses", minimum=0)
+    seed: int = option("seed of everything that the attack chooses", **SEEDS)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ triggered images.
 Only measurements, figures and audits may read the truth.
 """
 
+import json
 import logging
 import shutil
 from itertools import chain, repeat
@@ -24,6 +25,8 @@ from roclip.data.pairs import Columns, for_training, read_pairs
 
 log = logging.getLogger(__name__)
 
+COUNTED = ("kind", "clean_pairs", "poisons", "evaluation_images", "rate")  # of the manifest, whatever the attack
+
 
 def run(options: Any) -> None:
     """Raises UserError when there are no pairs or fewer than `clean_pairs`, as the attack's `poison`, and for what that gives.
@@ -33,7 +36,7 @@ def run(options: Any) -> None:
     clean = _read_clean(options)
     for folder in ("poisons", "targets"):  # there may be more images in them, of another config
         shutil.rmtree(options.out / folder, ignore_errors=True)
-    poisoning = ATTACKS[options.kind](options).poison(clean)
+    poisoning = ATTACKS[options.kind](options).poison({name: [*cells] for name, cells in clean.items()})
     _check(options, len(clean["path"]), poisoning)
     _write(options, clean, poisoning)
 
@@ -51,6 +54,7 @@ def _check(options: Any, clean: int, poisoning: Poisoning) -> None:
         for row in getattr(poisoning, part):
             if not isinstance(row, tuple) or len(row) != width or not all(isinstance(cell, str) for cell in row):
                 raise UserError(f"{name}: in Poisoning.{part} is {str(row)[:100]}; each must be a tuple of {width} texts")
+    _check_told(name, poisoning)
     judged = poisoning.queries or poisoning.targets
     if ATTACKS[options.kind].family == "clean":
         return
@@ -64,6 +68,19 @@ def _check(options: Any, clean: int, poisoning: Poisoning) -> None:
                 raise UserError(unknown(options.out / file, row, wanted, options.classes, classes))
     for path in dict.fromkeys(row[0] for row in chain(poisoning.pairs, poisoning.targets)):
         read_image(path, roots, options.image_size)
+
+
+def _check_told(name: str, poisoning: Poisoning) -> None:
+    """Raises UserError for what an attack says of itself that no file can hold, or that is counted here."""
+    shown, count = poisoning.true_classes, len(poisoning.pairs)
+    if shown is not None and (isinstance(shown, str) or [*map(type, shown)] != [str] * count):
+        raise UserError(f"{name}: Poisoning.true_classes must be a list of {count} texts, one for each of Poisoning.pairs")
+    try:
+        facts = json.loads(json.dumps({**poisoning.facts}, allow_nan=False, sort_keys=True))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name}: Poisoning.facts are no JSON: {error}; give finite int, float and lists") from None
+    if taken := [key for key in COUNTED if key in facts]:
+        raise UserError(f"{name}: Poisoning.facts has '{taken[0]}', which the manifest counts itself; call it otherwise")
 
 
 def _read_clean(options: Any) -> Columns:
@@ -89,11 +106,11 @@ def _write(options: Any, clean: Columns, poisoning: Poisoning) -> None:
     write_rows(options.out / "truth.csv", tuple(TRUTH), truth)
     judged, columns = (poisoning.queries, QUERIES) if poisoning.queries else (poisoning.targets, LABELLED)
     write_rows(options.out / "targets.csv", tuple(columns), judged)
-    counts = {"clean_pairs": count, "poisons": len(poisons), "evaluation_images": len(judged)}
-    manifest = {"kind": options.kind, **counts, "rate": len(poisons) / count, **poisoning.facts}
-    write_json(options.out / "manifest.json", manifest)
+    rate = len(poisons) / count
+    counted = dict(zip(COUNTED, (options.kind, count, len(poisons), len(judged), rate), strict=True))
+    write_json(options.out / "manifest.json", {**counted, **poisoning.facts})
     what = f"{len(judged)} {ATTACKS[options.kind].judged_on} to be judged on"
-    log.info("%d poisons in %d clean pairs (%.2f%%), %s", len(poisons), count, 100 * manifest["rate"], what)
+    log.info("%d poisons in %d clean pairs (%.2f%%), %s", len(poisons), count, 100 * rate, what)
 
 
 STAGE = Stage(AttackOptions, run, kinds=ATTACKS)

@@ -10,6 +10,7 @@ import time
 import pytest
 
 import roclip_command
+from roclip.experiment.settings import ExperimentSettings
 from tests.conftest import ROOT
 
 STAGES = {name: module for group in roclip_command.STAGES.values() for name, module in group.items()}
@@ -43,6 +44,14 @@ def test_help_imports_no_stage():
 @pytest.mark.parametrize("name", STAGES)
 def test_every_name_is_a_stage(name):
     assert importlib.import_module(STAGES[name]).STAGE.options.__dataclass_fields__
+
+
+@pytest.mark.parametrize("name", ["attack", "filter", "train", "repair", "detect"])
+def test_a_seed_has_the_bounds_of_those_of_the_config(name):
+    """A larger one would overflow in PyTorch."""
+    seed, seeds = importlib.import_module(STAGES[name]).STAGE.options, ExperimentSettings
+    bounds = [owner.__dataclass_fields__[key].metadata["bounds"] for owner, key in ((seed, "seed"), (seeds, "seeds"))]
+    assert bounds[0] == bounds[1] == {"minimum": 0, "maximum": 2**32 - 1}
 
 
 @pytest.mark.parametrize("name", roclip_command.TOOLS)

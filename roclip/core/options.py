@@ -26,6 +26,7 @@ from roclip.core.provenance import recorded
 CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"  # what a terminal acts on, or writes in another order
 # A path in the config: it is put into rules and on command lines, where a brace would be a wildcard and a dash a flag.
 PATH = rf"[^-{{}}{CONTROL}][^{{}}{CONTROL}]*"
+SEEDS = {"minimum": 0, "maximum": 2**32 - 1}  # of any seed; PyTorch takes none of more than 64 bits
 BOUNDS = {  # what a bound is called in messages, and the comparison that it stands for
     "minimum": ("at least", operator.ge),
     "maximum": ("at most", operator.le),
@@ -103,19 +104,26 @@ def default_of(field: dataclasses.Field) -> Any:
 class Stage:
     """A command of the console: its options, what it runs, and, for stages of several kinds, the classes by their names.
 
-    The class of a kind has a dataclass `Settings`, whose options stand beside those of the stage.
+    The class of a kind has a dataclass `Settings`, whose options stand beside those of the stage. own: options of the stage
+    that a kind may have in their place.
     """
 
     options: type
     run: Callable[[Any], Any]
     kinds: Mapping[str, type] | None = None
+    own: tuple[str, ...] = ()
 
     def options_of(self, kind: str | None) -> type:
-        """The options with those of a kind, and `kind` itself."""
+        """The options with those of a kind, and `kind` itself. Raises UserError for a name that both have."""
         if self.kinds is None or kind is None:
             return self.options
+        owner = self.kinds[kind]
+        taken = {"kind", *(field.name for field in dataclasses.fields(self.options))}.difference(self.own)
+        if clash := next((field.name for field in dataclasses.fields(owner.Settings) if field.name in taken), None):
+            where = f"{owner.__module__}.{owner.__qualname__}.Settings.{clash}"
+            raise UserError(f"{where}: the stage has an option of that name; call this one otherwise")
         named = ("kind", str, option("which of them", kind, choices=tuple(self.kinds)))
-        bases = (self.kinds[kind].Settings, self.options)
+        bases = (owner.Settings, self.options)
         return dataclasses.make_dataclass(self.options.__name__, [named], bases=bases, frozen=True, kw_only=True)
 
 

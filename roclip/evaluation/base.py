@@ -48,12 +48,13 @@ class Measure:
 def read_measured(path: Path) -> list[dict[str, Any]]:
     """The rows of a measure, as the stage `measure` wrote them. Raises UserError for any other file."""
     rows = read_json(path)
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and _is_measured(row) for row in rows):
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and is_measured(row) for row in rows):
         raise UserError(f"{path}: no rows of a measure; remove it and run the workflow, which measures again")
     return rows
 
 
-def _is_measured(row: dict[str, Any]) -> bool:
+def is_measured(row: dict[str, Any]) -> bool:
+    """Whether a row has texts for names, and whole numbers of hits among one or more."""
     texts, counts = ("checkpoint", "evaluation_set", "measure"), (row.get("hits"), row.get("n"))
     whole = all(type(count) is int for count in counts)
     return whole and 0 <= counts[0] <= counts[1] > 0 and all(isinstance(row.get(name), str) for name in texts)

@@ -9,6 +9,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
+from roclip.core.columns import HISTORY, PACE
 from roclip.core.errors import UserError
 from roclip.core.options import default_of, kind_and_item, whole
 from roclip.data.settings import DataSettings, DownstreamSettings
@@ -65,6 +66,8 @@ def check_entry(owner: type) -> None:
             raise UserError(
                 f"{name}.Settings.{field.name}: {hint} is no type of an option; {', '.join(t.__name__ for t in _TYPES)} are"
             )
+    if taken := [column for column in getattr(owner, "telemetry_columns", ()) if column in (*HISTORY, *PACE)]:
+        raise UserError(f"{name}.telemetry_columns: every training has a column '{taken[0]}' already; call it otherwise")
 
 
 def _value(meta: Mapping[str, Any], kind: type) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from roclip.core.options import option
+from roclip.core.options import SEEDS, option
 from roclip.evaluation import OPTIONAL
 
 NAME = r"[a-z0-9][a-z0-9_]{0,59}"  # of an attack, a defence or a sweep
@@ -49,7 +49,7 @@ class ExperimentSettings:
         pattern=NAME,
     )
     seeds: tuple[int, ...] = option(
-        "seeds: each is another attack, initialisation and order of the pairs", (10,), fewest=1, minimum=0, maximum=2**32 - 1
+        "seeds: each is another attack, initialisation and order of the pairs", (10,), fewest=1, **SEEDS
     )
     measures: tuple[str, ...] = option(
         "measures that take time of their own, beside those that every model has. retrieval: recall at 1, 5 and 10 from images "

@@ -32,7 +32,9 @@ class FilterOptions(SeenOptions):
 
 
 def run(options: FilterOptions) -> None:
-    """Raises UserError for a filter that needs a model and has none, and for one that is told the truth and should not be."""
+    """Raises UserError for a filter that needs a model and has none, for one that is told the truth and should not be, and for
+    one whose scores or count say not what to keep.
+    """
     chosen = FILTERS[options.kind]
     if chosen.needs_model and options.weights is None:
         raise UserError(f"--weights: the filter '{options.kind}' needs the weights of a model that scores")
@@ -51,7 +53,10 @@ def run(options: FilterOptions) -> None:
         shown = replace(shown, is_poison=np.array([is_poison[row] == "1" for row in rows]))
     filtering = chosen(part_of(options, chosen.Settings))
     scores = scores_of(f"the filter '{options.kind}'", filtering, shown)
-    kept = np.argsort(scores, kind="stable")[: filtering.count(scores)]
+    keep = filtering.count(scores)
+    if not isinstance(keep, (int, np.integer)) or not 0 <= keep <= len(scores):  # a slice takes None and -5 too
+        raise UserError(f"the filter '{options.kind}': its count gave {keep}, no whole number from 1 to {len(scores)}")
+    kept = np.argsort(scores, kind="stable")[:keep]
     if len(kept) < len(scores) and scores.min() == scores.max():
         raise UserError(f"the filter '{options.kind}': all {len(scores)} scores are equal, so none says which pairs to remove")
     if not len(kept):

@@ -16,6 +16,7 @@ from roclip.core.files import read_columns, read_lines, read_table
 from roclip.core.randomness import generator
 from roclip.data.class_mentions import BETWEEN, named_by, naming
 from roclip.data.images import Intake
+from roclip.defences.base import Defence
 from roclip.evaluation.class_numbers import labels_of
 from roclip.evaluation.lookup import best_ranks
 from roclip.evaluation.zero_shot_classifier import class_features, prompts, ranks
@@ -141,6 +142,18 @@ class Audit:
     def means(self) -> dict[str, float]:
         """NaN for what never happened, no image was paired, or no poisoned one; and for all, where the truth is not known."""
         return {name: total / n if n else math.nan for name, (total, n) in zip(AUDITED, self.sums.tolist(), strict=True)}
+
+
+def telemetry(defence: Defence, audit: Audit) -> dict[str, float]:
+    """The columns that a defence adds to a row of the history, NaN where neither it nor the audit has a value.
+
+    Raises UserError for one that it did not declare, which might be a column of the trainer's.
+    """
+    columns, found = defence.telemetry_columns, defence.telemetry()
+    if others := [name for name in found if name not in columns]:
+        raise UserError(f"{type(defence).__name__}.telemetry gave '{others[0]}', which is not in its telemetry_columns; add it")
+    audited = {name: mean for name, mean in audit.means().items() if name in columns}
+    return {**dict.fromkeys(columns, math.nan), **audited, **found}
 
 
 class Measurement:

@@ -16,7 +16,7 @@ from roclip.defences.repair import REPAIRS
 from roclip.training.monitor import read_truth
 from roclip.training.pairs import Pairs
 from roclip.training.run import run as run_training
-from roclip.training.settings import RepairOptions
+from roclip.training.settings import RUN, RepairOptions
 
 
 def read(options: RepairOptions) -> Pairs:
@@ -61,4 +61,4 @@ def run(options: RepairOptions) -> list[dict]:
     return run_training(options, REPAIRS[options.kind], lambda: read(options))
 
 
-STAGE = Stage(RepairOptions, run, kinds=REPAIRS)
+STAGE = Stage(RepairOptions, run, kinds=REPAIRS, own=RUN)

@@ -1,6 +1,7 @@
 """A training from its start, or from its last state, to the files that it publishes; what the stages train and repair share."""
 
 import logging
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import torch
 
 from roclip.core.atomic import atomic
 from roclip.core.columns import COSINES, HISTORY, PACE
-from roclip.core.errors import ComeBack
+from roclip.core.errors import ComeBack, UserError
 from roclip.core.files import sha256, write_rows, write_table
 from roclip.core.provenance import SUFFIX, provenance
 from roclip.defences.base import Defence
@@ -30,13 +31,15 @@ from roclip.training.trainer import Training
 
 log = logging.getLogger(__name__)
 
+FILE_NAME = "[a-z0-9_]{1,60}"  # of what a defence names, without its suffix
 STEPS_BETWEEN_SIGNALS = 20  # of several processes, which have to agree to stop
 
 
 def run(options: LoopOptions, defence: type[Defence], read: Callable[[], Pairs]) -> list[dict]:
     """Train, or resume; the rows of the history. read: gives the pairs to train on.
 
-    Raises UserError for data that does not fit the options, and ComeBack when it was told to stop and has saved.
+    Raises UserError for data that does not fit the options and for names of the defence that are none of files, and ComeBack
+    when it was told to stop and has saved.
     """
     if options.deterministic:
         towers.repeat_to_the_bit()
@@ -55,6 +58,7 @@ def run(options: LoopOptions, defence: type[Defence], read: Callable[[], Pairs])
 
 def _run(training: Training, states: States, signals: StopSignals) -> list[dict]:
     options, ranks = training.options, training.ranks
+    check_kinds(training)
     history, cosines = restart(training, states)
     disk = check_disk(training, states.bytes_of_others())
     if projection := project(training, len(history) + 1):
@@ -113,6 +117,18 @@ def _run(training: Training, states: States, signals: StopSignals) -> list[dict]
     return history
 
 
+def check_kinds(training: Training) -> None:
+    """Raises UserError for kinds of epochs that name no files of weights, and where none of the weights would be judged."""
+    defence, name = training.defence, type(training.defence).__name__
+    kinds = [defence.kind(epoch) for epoch in range(1, training.options.epochs + 1)]
+    for epoch, kind in enumerate(kinds, 1):
+        if not re.fullmatch(FILE_NAME, str(kind)):
+            raise UserError(f"{name}.kind gave '{kind}' for epoch {epoch}; it must be small letters, digits and _")
+    # the last first, for it is judged in all likelihood
+    if not any(defence.is_judged(kinds[place], kinds[place + 1 :]) for place in reversed(range(len(kinds)))):
+        raise UserError(f"{name}.is_judged says no of every epoch, so there would be no weights; let it say yes of one")
+
+
 def save(training: Training, epoch: int, states: States) -> None:
     """Keep the weights, if they are to be kept; they say if they were resumed from another training."""
     options = training.options
@@ -144,15 +160,19 @@ def clear(out: Path) -> None:
 
 
 def publish(training: Training, states: States, history: list[dict], cosines: list[dict]) -> None:
-    """Put what the training gave under its final names, and remove the states."""
-    out = training.options.out
+    """Put what the training gave under its final names, and remove the states. Raises UserError for names that are none."""
+    out, tables = training.options.out, training.defence.tables()
+    for name in tables:  # nothing is lost: the states stay until all is written
+        if not re.fullmatch(rf"{FILE_NAME}\.csv", str(name)):
+            said = f"{type(training.defence).__name__}.tables gave '{name}'"
+            raise UserError(f"{said}; it must be small letters, digits and _ with .csv after them")
     clear(out)
     for path in states.weights():
         with atomic(out / "weights" / path.name) as temporary:  # a copy: after a kill in here, all of it is written again
             shutil.copyfile(path, temporary)
     columns = *HISTORY, *training.defence.telemetry_columns
     write_tables(out, columns, history, cosines)
-    for name, table in training.defence.tables().items():
+    for name, table in tables.items():
         cells = {column: in_rows(training, column, ids) for column, ids in table.items()}
         write_rows(out / "tables" / name, tuple(cells), sorted(zip(*cells.values(), strict=True)))
     (out / "tables").mkdir(exist_ok=True)

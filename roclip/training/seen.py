@@ -9,7 +9,7 @@ import numpy as np
 from torch.nn.functional import normalize
 
 from roclip.core.errors import UserError, first_line
-from roclip.core.options import option, same_option
+from roclip.core.options import SEEDS, option, same_option
 from roclip.core.randomness import numpy_generator
 from roclip.data.images import Intake
 from roclip.data.settings import DataSettings
@@ -25,7 +25,7 @@ HELD = 10_000  # images that are held at a time; a multiple of the batches in wh
 @dataclass(frozen=True, kw_only=True)
 class SeenOptions:
     pairs: Path = option("table of training pairs (path, caption)")
-    seed: int = option("seed of the order in which pairs are seen, and of the draws of what scores them", minimum=0)
+    seed: int = option("seed of the order in which pairs are seen, and of the draws of what scores them", **SEEDS)
     roots: tuple[str, ...] = same_option(DataSettings, "roots")
     max_bad_fraction: float = same_option(DataSettings, "max_bad_fraction")
     precision: str = same_option(TrainSettings, "precision")
@@ -69,9 +69,11 @@ def encoded(options: SeenOptions, pairs: InOrder, weights: Path, intake: Intake)
         images.append(normalize(towers.encode_images(model, pixels, runtime), dim=-1).numpy())
         places.append(first + good)
     found = np.concatenate(places)
-    captions = [pairs.captions[place] for place in found]
+    captions = tuple(pairs.captions[place] for place in found)
     tokens = Captions(captions, towers.tokenizer(record["model_config"])).tokens()
     features = np.concatenate(images), towers.encode_tokens(model, tokens, runtime).numpy()
+    for array in features:  # several detectors see them, one after the other
+        array.setflags(write=False)
     return Shuffled(captions, *features, draws(options), device=runtime.device), pairs.rows[found]
 
 
@@ -79,7 +81,7 @@ def scores_of(name: str, scoring: Filter, pairs: Shuffled) -> np.ndarray:
     """How suspicious each pair is: (n,). name: such as `the filter 'slof'`.
 
     Raises UserError for scores that are no numbers, too few, too many, NaN or infinite, and for code that takes features which
-    it did not ask for.
+    it did not ask for, or changes them.
     """
     count = len(pairs.captions)
     try:
@@ -88,6 +90,10 @@ def scores_of(name: str, scoring: Filter, pairs: Shuffled) -> np.ndarray:
         if scoring.needs_model:
             raise
         raise UserError(f"{name} sees no features unless its class sets needs_model = True: {first_line(error)}") from error
+    except ValueError as error:
+        if "read-only" not in str(error):
+            raise
+        raise UserError(f"{name} changes features that others see too: {first_line(error)}; let it change a copy") from error
     try:
         scores = np.asarray(found, float)
     except (TypeError, ValueError):

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from roclip.core.options import PATH, option, same_option
+from roclip.core.options import PATH, SEEDS, option, same_option
 from roclip.data.settings import DataSettings
 from roclip.model.choices import DEVICES, MOST_THREADS, PRECISIONS
 
 TOWERS = ("model", "pixels")  # what they are; a repair has those of the model that it repairs
-PER_STEP = ("epochs", "learning_rate", "warmup_steps", *TOWERS)  # what a recipe's step `train` may set for itself
+RUN = ("epochs", "learning_rate", "warmup_steps")  # which a repair has of its own
+PER_STEP = (*RUN, *TOWERS)  # what a recipe's step `train` may set for itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,7 @@ class LoopOptions(TrainSettings):
     classes: Path = option("file with one class name a line")
     templates: Path = option("file with one prompt template a line")
     out: Path = option("folder of the model", role="output")
-    seed: int = option("seed of initialisation, order and augmentation", minimum=0)
+    seed: int = option("seed of initialisation, order and augmentation", **SEEDS)
     roots: tuple[str, ...] = same_option(DataSettings, "roots")
     max_bad_fraction: float = same_option(DataSettings, "max_bad_fraction")
 

@@ -29,7 +29,7 @@ from roclip.training.batches import Batches
 from roclip.training.distributed import Ranks
 from roclip.training.loader import FromFiles, InMemory, open_images
 from roclip.training.micro_batches import MicroBatches
-from roclip.training.monitor import Audit, Measurement
+from roclip.training.monitor import Audit, Measurement, telemetry
 from roclip.training.nonfinite import FiniteCheck, usable
 from roclip.training.optimizer import parameter_groups
 from roclip.training.pairs import Pairs
@@ -277,7 +277,7 @@ class Training:
     def epoch(self, epoch: int, after_step: Callable[[], None] = lambda: None) -> dict[str, float | str]:
         """Train for one epoch, counted from 1, or what is left of it; its row of the history, without what is measured.
 
-        after_step: called after every step. Raises UserError for a loss or gradients that are NaN or infinite.
+        after_step: called after every step. Raises UserError for a loss or gradients that are NaN or infinite; as `telemetry`.
         """
         if self.step < len(self.losses):
             for _ in self.steps(epoch):
@@ -289,9 +289,7 @@ class Training:
             "kind": self.defence.kind(epoch),
             "loss": learned.mean().item(),  # NaN where none of the steps learned
             "learning_rate": self.last_rate,
-            **dict.fromkeys(self.defence.telemetry_columns, math.nan),
-            **{name: mean for name, mean in self.audit.means().items() if name in self.defence.telemetry_columns},
-            **self.defence.telemetry(),
+            **telemetry(self.defence, self.audit),
             "pairs_per_second": len(learned) * self.options.batch_size / self.seconds,
             "seconds": self.seconds,
         }

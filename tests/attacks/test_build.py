@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from attacks import ATTACKS
 from attacks.base import Attack, Poisoning
 from roclip.core.errors import UserError
-from tests.fixtures.attacks import build, poisons
+from tests.fixtures.attacks import build, pairs, poisons
 
 SOUND = Poisoning([("a.png", "a bell", "bell")], [("a.png", "bell")])
 WRONG = {
@@ -27,6 +28,19 @@ WRONG = {
     "a poison that is no image": (replace(SOUND, pairs=[("no.png", "a bell", "bell")]), "no.png: cannot be decoded"),
     "a poison outside the data roots": (
         replace(SOUND, pairs=[("/etc/passwd", "a bell", "bell")]), "/etc/passwd: cannot be decoded .outside the data roots",
+    ),
+    "true classes in one text": (
+        replace(SOUND, true_classes="m"), "Poisoning.true_classes must be a list of 1 texts, one for each of Poisoning.pairs",
+    ),
+    "too few true classes": (replace(SOUND, true_classes=[]), "Poisoning.true_classes must be a list of 1 texts"),
+    "a count of its own": (
+        replace(SOUND, facts={"poisons": 99}), "'own': Poisoning.facts has 'poisons', which the manifest counts itself",
+    ),
+    "a fact that is NaN": (
+        replace(SOUND, facts={"loss": float("nan")}), "Poisoning.facts are no JSON: .*; give finite int",
+    ),
+    "a fact of numpy": (
+        replace(SOUND, facts={"rows": [np.int64(3)]}), "Poisoning.facts are no JSON: .*int64.*; give finite int",
     ),
     "a target that is no image": (replace(SOUND, targets=[("no.png", "bell")]), "no.png: cannot be decoded"),
 }  # fmt: skip
@@ -77,3 +91,19 @@ def test_what_is_not_is_one_line_and_no_file(given, tmp_path, case):
 
 def test_no_attack_needs_neither_poisons_nor_targets(given):
     assert poisons(given(Poisoning(), family="clean")) == []
+
+
+def test_an_attack_that_changes_the_clean_pairs_changes_none_that_are_written(scenes, tmp_path, monkeypatch):
+    """They would be poisoned, and clean by the truth."""
+
+    class Own(ATTACKS["targeted"]):
+        """An attack of somebody's own."""
+
+        def poison(self, clean):
+            poisoning = super().poison(clean)
+            clean["caption"][:200] = ["a bell"] * 200
+            return poisoning
+
+    monkeypatch.setitem(ATTACKS, "own", Own)
+    plain, changed = (pairs(build(kind, scenes, tmp_path / kind)) for kind in ("targeted", "own"))
+    assert [pair["caption"] for pair in changed] == [pair["caption"] for pair in plain]

@@ -173,6 +173,30 @@ def test_a_stage_has_the_options_of_its_kind(capsys):
     assert len(seen) == 2
 
 
+@pytest.mark.parametrize("name", ["seed", "kind"])
+def test_a_setting_that_is_called_like_an_option_of_its_stage_is_one_line(name, capsys):
+    """One flag would give both their value, the stage's."""
+
+    class Own:
+        """A shape of somebody's own."""
+
+        Settings = dataclasses.make_dataclass("Settings", [(name, int, option("its size", 5))], frozen=True, kw_only=True)
+
+    with pytest.raises(SystemExit) as caught:
+        run_stage("draw", dataclasses.replace(stage([]), kinds={"own": Own}), None, ["--kind", "own"])
+    where = f"error: tests.core.test_options.{Own.__qualname__}.Settings.{name}"
+    assert caught.value.code == f"{where}: the stage has an option of that name; call this one otherwise"
+
+
+def test_a_kind_may_have_what_its_stage_leaves_to_it():
+    class Own:
+        """A shape with a seed of its own."""
+
+        Settings = dataclasses.make_dataclass("Settings", [("seed", int, option("its seed", 5))], frozen=True, kw_only=True)
+
+    assert parse(Stage(Shapes, print, kinds={"own": Own}, own=("seed",)).options_of("own"), []).seed == 5
+
+
 def test_help_of_a_stage_names_its_kinds_and_of_a_kind_its_options(capsys):
     with pytest.raises(SystemExit):
         run_stage("draw", stage([]), "Draws.", ["--help"])

@@ -12,6 +12,7 @@ import pytest
 from roclip.core.errors import UserError
 from roclip.core.files import read_json
 from roclip.evaluation import MEASURES, PAIRS, attack_set, measures_of
+from roclip.evaluation.base import Measure
 from roclip.evaluation.export import METRICS
 from roclip.evaluation.features import Features
 from roclip.evaluation.measure import STAGE
@@ -151,6 +152,46 @@ def test_a_set_of_captions_is_for_measures_that_look_them_up(kind, tmp_path):
     elif not MEASURES[kind].needs_probe:
         with pytest.raises(UserError, match=f"features.npz: a set of captions, which {kind} is not for"):
             STAGE.run(options)
+
+
+ROW = {"checkpoint": "last_clip", "measure": "own_top1", "hits": 2, "n": 3}
+AS_ROW = "the measure 'own' gave the row .*; each must be a dict of checkpoint"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (None, "the measure 'own' gave None for last_clip; it must give a list of one row or more"),
+        ([], "the measure 'own' gave .* for last_clip; it must give a list of one row or more"),
+        (["own_top1"], AS_ROW),
+        ([ROW | {"hits": 0.5}], AS_ROW),
+        ([ROW | {"hits": np.int64(2)}], AS_ROW),
+        ([ROW | {"hits": 4}], AS_ROW),
+        ([ROW | {"hits": 0, "n": 0}], AS_ROW),
+        ([ROW | {"measure": 1}], AS_ROW),
+        ([ROW | {"checkpoint": "last_matching"}], AS_ROW),
+        ([ROW | {"measure": "zero_shot_top1"}], "the measure 'own' gave a row 'zero_shot_top1'; its rows must be called"),
+        ([ROW | {"measure": "own_more"}], "the measure 'own' gave a row 'own_more'; its rows must be called own, or own_ and"),
+        ([ROW, ROW], "the measure 'own' gave two rows 'own_top1' for last_clip; call one otherwise"),
+    ],
+)
+def test_rows_that_cannot_be_counted_are_one_line_and_no_file(tmp_path, monkeypatch, rows, message):
+    """Rows of one name are added up, whichever measure they are of."""
+
+    class Own(Measure):
+        """Gives what it was made with."""
+
+        of = "labelled"
+
+        def rows(self, features, checkpoint):
+            return rows
+
+    monkeypatch.setitem(MEASURES, "own", Own)
+    monkeypatch.setitem(MEASURES, "own_more", Own)
+    features = write_features(tmp_path / "features.npz", fitting("labelled"))
+    with pytest.raises(UserError, match=message):
+        STAGE.run(STAGE.options_of("own")(features=features, evaluation_set="own", out=tmp_path / "out.json"))
+    assert not (tmp_path / "out.json").exists()
 
 
 def test_the_registry_is_light():

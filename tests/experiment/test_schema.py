@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -145,12 +146,19 @@ class Mapped(Filter):
         sizes: dict[str, float] = option("sizes", None)
 
 
+class Shadowing(Filter):
+    """Whose telemetry is called like what every training has."""
+
+    telemetry_columns: ClassVar = {"spread": "of the features", "loss": "of the batch"}
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
         (Bare, ": has no docstring; write one, its first line is shown beside the name"),
         (Undecorated, ".Settings: is no dataclass; write @dataclass(frozen=True, kw_only=True) above it"),
         (Plain, ".Settings.size: write it as in `size: int = option('what it means', 3)`"),
+        (Shadowing, ".telemetry_columns: every training has a column 'loss' already; call it otherwise"),
         (Mapped, ".Settings.sizes: dict[str, float] is no type of an option; int, float, bool, str, Path are"),
     ],
 )

@@ -99,6 +99,21 @@ class Watching(Filter):
         return np.arange(len(pairs.captions))
 
 
+@pytest.mark.parametrize("features", ["image_features", "caption_features"])
+def test_a_detector_that_changes_what_the_next_one_sees_is_one_line(few, scenes, tmp_path, model, monkeypatch, features):
+    class Centring(Watching):
+        """Moves features to their mean."""
+
+        def scores(self, pairs):
+            array = getattr(pairs, features)
+            array -= array.mean(axis=0)
+            return array.sum(axis=1)
+
+    monkeypatch.setitem(DETECTORS, "centring", detector(Centring))
+    with pytest.raises(UserError, match=r"^the detector 'centring' changes features that others see too: .* a copy$"):
+        detected(few, scenes, tmp_path, model, "centring", "cosine")
+
+
 def test_a_detector_sees_what_a_filter_sees_in_its_order_and_nothing_of_the_truth(few, scenes, tmp_path, model, monkeypatch):
     monkeypatch.setitem(FILTERS, "watching", Watching)
     monkeypatch.setitem(DETECTORS, "watching", detector(Watching))

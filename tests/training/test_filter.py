@@ -204,6 +204,21 @@ def test_a_filter_that_keeps_nothing_is_one_line(few, scenes, tmp_path, monkeypa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("count", [None, -5, 0.95, 137])
+def test_a_count_that_is_no_number_of_pairs_is_one_line(few, scenes, tmp_path, monkeypatch, count):
+    class Own(of_own(np.arange(136))):
+        """Keeps what it was made with."""
+
+        def count(self, scores):
+            return count
+
+    monkeypatch.setitem(FILTERS, "own", Own)
+    with pytest.raises(UserError) as caught:
+        filtering.run(filter_options(few, scenes, tmp_path, "own"))
+    assert str(caught.value) == f"the filter 'own': its count gave {count}, no whole number from 1 to 136"
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_filter_that_takes_features_says_that_it_needs_a_model(few, scenes, tmp_path, monkeypatch):
     class Own(Filter):
         """Takes what it did not ask for."""

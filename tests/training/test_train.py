@@ -10,12 +10,14 @@ from roclip.core.errors import UserError
 from roclip.core.files import read_columns, read_table, write_table
 from roclip.core.randomness import generator
 from roclip.data.images import Intake
+from roclip.defences.base import Defence
 from roclip.defences.loss import clip_loss
 from roclip.model import towers
 from roclip.model.pixels import normalise, to_pixels
 from roclip.training import train
 from roclip.training.optimizer import parameter_groups
 from roclip.training.schedule import learning_rate
+from roclip.training.trainer import Training
 from tests.conftest import SCENES
 from tests.fixtures.trainings import options, same, training_of, weights
 
@@ -155,3 +157,37 @@ def test_weight_decay_spares_norms_biases_and_the_logit_scale():
         wanted = "bias" in name or "bn" in name or "ln_" in name or name == "logit_scale"
         if wanted:
             assert id(parameter) in spared, name
+
+
+def test_telemetry_that_was_not_declared_is_one_line(few, scenes, tmp_path, monkeypatch):
+    """It would be written over the trainer's own columns."""
+    monkeypatch.setattr(Defence, "telemetry", lambda self: {"loss": 0.0})
+    with pytest.raises(UserError, match=r"^Defence.telemetry gave 'loss', which is not in its telemetry_columns; add it$"):
+        train.run(options(few, scenes, tmp_path, "clip"))
+
+
+@pytest.mark.parametrize("name", ["../../evil", "Clip", "", None])
+def test_a_kind_of_epoch_that_names_no_file_is_one_line_before_the_first_step(few, scenes, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(Defence, "kind", lambda self, epoch: name)
+    monkeypatch.delattr(Training, "take_step")
+    with pytest.raises(UserError, match=rf"^Defence.kind gave '{name}' for epoch 1; it must be small letters, digits and _$"):
+        train.run(options(few, scenes, tmp_path, "clip"))
+
+
+def test_a_training_none_of_whose_weights_are_judged_is_one_line_before_the_first_step(few, scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(Defence, "is_judged", lambda self, kind, later: False)
+    monkeypatch.delattr(Training, "take_step")
+    with pytest.raises(UserError, match=r"^Defence.is_judged says no of every epoch, so there would be no weights; "):
+        train.run(options(few, scenes, tmp_path, "clip"))
+
+
+@pytest.mark.parametrize("name", ["../../evil.csv", "matches"])
+def test_a_table_that_names_no_file_is_one_line_and_the_state_stays(few, scenes, tmp_path, monkeypatch, name):
+    o, said = options(few, scenes, tmp_path / "a/b/out", "clip", epochs=1), rf"^Defence.tables gave '{name}'; it must be small"
+    with monkeypatch.context() as context, pytest.raises(UserError, match=said):
+        context.setattr(Defence, "tables", lambda self: {name: {"row": torch.arange(3)}})
+        train.run(o)
+    assert not [*tmp_path.rglob("evil.csv")]
+    monkeypatch.delattr(Training, "take_step")
+    train.run(o)
+    assert (o.out / "weights/last_clip.safetensors").exists()

@@ -8,6 +8,7 @@ pairs, which all look alike, are neighbours of each other: k must be more than t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -100,9 +101,11 @@ class Neighbours(Filter):
         return f"{among}, and it looks at {k} neighbours: {alike}"
 
     def scores(self, pairs: Shuffled) -> np.ndarray:
-        images, captions = (
-            torch.from_numpy(features).to(pairs.device) for features in (pairs.image_features, pairs.caption_features)
-        )
+        with warnings.catch_warnings():  # that features are read-only, which nothing here writes to
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            images, captions = (
+                torch.from_numpy(features).to(pairs.device) for features in (pairs.image_features, pairs.caption_features)
+            )
         chosen = pairs.rng.choice(len(images), min(self.settings.references, len(images)), replace=False)
         chosen = torch.from_numpy(chosen).to(pairs.device)
         references, referred = torch.cat([images[chosen], captions[chosen]]), torch.cat([chosen, chosen])
