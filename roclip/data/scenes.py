@@ -255,6 +255,8 @@ def run(options: ScenesOptions) -> None:
             rows.extend(part)
             if done % 10 == 0 or done == len(chunks):
                 log.info("drew %d of %d scenes", len(rows), sum(counts))
+    if len({row["label"] for row in rows if row["split"] == "probe"}) < 2:
+        raise UserError("data.probe_scenes: all of them show one class, and a linear probe needs two; raise it")
     completed.append(options.data / "scenes")
     write_table(options.data / "urls.tsv", COLUMNS, rows)
 

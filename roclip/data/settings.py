@@ -84,7 +84,7 @@ class DataSettings:
     train_scenes: int = option("embedded scenes in the split train", 40000, minimum=1, maximum=SCENES)
     validation_scenes: int = option("embedded scenes in the split validation", 1000, minimum=1, maximum=SCENES)
     test_scenes: int = option("embedded scenes in the split test", 2500, minimum=1, maximum=SCENES)
-    probe_scenes: int = option("embedded scenes in the split probe", 4000, minimum=1, maximum=SCENES)
+    probe_scenes: int = option("embedded scenes in the split probe", 4000, minimum=2, maximum=SCENES)
     seed: int = option("seed of the embedded scenes", 0, minimum=0)
     class_skew: float = option(
         "how much more frequent some classes are among the embedded training scenes: the n-th of data.classes comes in "

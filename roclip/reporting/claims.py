@@ -22,6 +22,7 @@ from roclip.reporting.best_control import against_controls
 from roclip.reporting.comparisons import against_baseline, against_chance, by_pair, compared_in_words, others
 from roclip.reporting.equal_accuracy import read_equal
 from roclip.reporting.equal_claims import equal_claims
+from roclip.reporting.gathered import check_planned
 from roclip.reporting.labels import defence_label
 from roclip.reporting.learned import has_learned, useful_above
 from roclip.reporting.phrases import Models, Row, attack_success, both_judged, mean, moment, moments, points, seeds, shown
@@ -137,7 +138,9 @@ def run(options: ClaimsOptions) -> None:
     classes = len(read_lines(options.classes))
     plan, equal = read_plan(options.plan), read_equal(options.equal_accuracy)
     took, pairs = read_took(options.took), read_table(options.equal_differences, tuple(EQUAL_DIFFERENCES))
-    found = claims(plan, read_results(options.results), differences, reference, classes, took)
+    rows = read_results(options.results)
+    check_planned(rows, plan, options.results)
+    found = claims(plan, rows, differences, reference, classes, took)
     taking = [pair for pair in pairs if pair["attack"] not in failed(took)]
     write_json(options.out, [*found, *equal_claims(equal, taking, plan)])
 

@@ -45,6 +45,7 @@ from roclip.reporting.detection import detections, filtered
 from roclip.reporting.differences import differences
 from roclip.reporting.equal_accuracy import comparisons, ends, main_kinds
 from roclip.reporting.front import front_rows
+from roclip.reporting.gathered import read_shares
 from roclip.reporting.intervals import clopper_pearson
 from roclip.reporting.labels import measure_label
 from roclip.reporting.learned import with_learned
@@ -112,11 +113,14 @@ def read_measures(folder: Path, plan: Plan) -> list[Row]:
 
 
 def read_histories(folder: Path, plan: Plan) -> tuple[list[str], list[Row]]:
-    """The histories of all models of the plan: the columns, which are those that any defence has, and the rows."""
+    """The histories of all models of the plan: the columns, which are those that any defence has, and the rows.
+
+    Raises UserError for a share that is none.
+    """
     rows = [
         {"attack": attack, "defence": defence, "seed": str(seed)} | row
         for attack, defence, seed in plan.runs
-        for row in read_table(folder / attack / defence / f"seed{seed}/history.csv", tuple(HISTORY))
+        for row in read_shares(folder / attack / defence / f"seed{seed}/history.csv", HISTORY, ("attack_success", "zero_shot"))
     ]
     return list(dict.fromkeys([*MODEL, *HISTORY, *(column for row in rows for column in row)])), rows
 

@@ -27,6 +27,15 @@ def read_gathered(
     return rows
 
 
+def read_shares(path: Path, columns: Iterable[str], shares: Sequence[str]) -> list[dict[str, str]]:
+    """As `read_gathered`, of a table whose shares are from 0 to 1, empty or NaN."""
+    rows = read_gathered(path, columns, shares)
+    for number, row in enumerate(rows, 1):
+        for name in (name for name in shares if row[name] and (float(row[name]) < 0 or float(row[name]) > 1)):
+            raise UserError(f"{path}, row {number}: {name} is {row[name][:50]}, not from 0 to 1; {REMOVE}")
+    return rows
+
+
 def _is_number(cell: str) -> bool:
     return cell == "nan" or bool(NUMBER.fullmatch(cell) and not isinf(float(cell)))
 

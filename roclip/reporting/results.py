@@ -56,6 +56,8 @@ def read_results(path: Path) -> list[Row]:
         if row["learned"] not in ("0", "1"):
             learned = row["learned"][:50]
             raise UserError(f"{path}, row {number}: learned is '{learned}' and neither 0 nor 1; {REMOVE}")
+        if empty := [name for name in COUNTS if int(row[name]) == 0]:
+            raise UserError(f"{path}, row {number}: {empty[0]} is 0, and nothing was counted; {REMOVE}")
         shares = {name: float(row[name] or "nan") for name in SHARES}
         rows.append(row | shares | {name: int(row[name]) for name in (*COUNTS, "learned")})
     return rows

@@ -48,6 +48,20 @@ def options(data, **changes):
     return ScenesOptions(**(values | changes))
 
 
+def test_probe_images_of_one_class_are_refused_before_anything_is_trained(tmp_path):
+    two = tmp_path / "two.txt"
+    two.write_text("apple\nbanana\n")
+
+    def shown(seed):
+        return {scene(options(tmp_path, classes=two, seed=seed), "probe", index)[2] for index in (0, 1)}
+
+    seed = next(seed for seed in range(9) if len(shown(seed)) == 1)
+    with pytest.raises(
+        UserError, match=r"data\.probe_scenes: all of them show one class, and a linear probe needs two; raise it"
+    ):
+        run(options(tmp_path / "data", classes=two, seed=seed))
+
+
 def content(data):
     return {p.relative_to(data): p.read_bytes() for p in sorted(data.rglob("*")) if p.is_file()}
 

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from roclip.core.columns import DIFFERENCES, EQUAL_ACCURACY, EQUAL_DIFFERENCES, REFERENCE, RESULTS, TOOK
+from roclip.core.errors import UserError
 from roclip.core.files import read_json, write_table
 from roclip.defences import TRAININGS
 from roclip.experiment.plan import write_plan
@@ -265,7 +266,8 @@ def test_the_written_claims_and_their_numbers(tmp_path):
     (tmp_path / "classes.txt").write_text("apple\npear\n")
     tables = ("results", "differences", "equal_accuracy", "equal_differences", "took", "reference")
     files = (tmp_path / name for name in ("plan.json", *(f"{table}.csv" for table in tables), "classes.txt"))
-    stage.run(ClaimsOptions(*files, tmp_path / "claims.json"))
+    options = ClaimsOptions(*files, tmp_path / "claims.json")
+    stage.run(options)
     found = read_json(tmp_path / "claims.json")
     assert [claim["about"] for claim in found] == ["defence", "best_control", "controls", "controls"]
     known = {f"{100 * row[key]:.1f}" for row in rows for key in ("value", "low", "high")}
@@ -273,3 +275,6 @@ def test_the_written_claims_and_their_numbers(tmp_path):
     known |= {f"{float(row['p_corrected'] or 1):.2g}" for row in compared}
     for claim in found:
         assert set(re.findall(r"\d+\.\d+", claim["text"])) <= known
+    write_plan(tmp_path / "plan.json", planned(runs_of(measures[:1])))
+    with pytest.raises(UserError, match=r"results\.csv: has \w+ against \w+, plan\.json has not"):
+        stage.run(options)

@@ -212,6 +212,23 @@ def test_what_is_no_measure_is_one_line(experiment, said):
     assert not experiment.out.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "cell", "said"),
+    [
+        ("zero_shot", "abc", "zero_shot is 'abc' and no number"),
+        ("zero_shot", "7", "zero_shot is 7, not from 0 to 1"),
+        ("attack_success", "-3", "attack_success is -3, not from 0 to 1"),
+    ],
+)
+def test_a_history_that_was_edited_is_one_line(experiment, name, cell, said):
+    path = experiment.models / "targeted/clip/seed7/history.csv"
+    (row,) = read_table(path, tuple(HISTORY))
+    write_table(path, tuple(row), [row | {name: cell}])
+    with pytest.raises(UserError, match=rf"history\.csv, row 1: {said}; remove the file"):
+        gather.run(experiment)
+    assert not experiment.out.exists()
+
+
 def test_the_record_holds_what_was_read(experiment):
     completed.clear()  # of what the fixture wrote
     with recorded("gather", experiment):

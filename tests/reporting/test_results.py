@@ -200,7 +200,7 @@ def test_what_is_written_is_read_again(tmp_path):
     assert pd.DataFrame(read_results(tmp_path / "results.csv")).equals(pd.DataFrame(rows)[list(RESULTS)])
 
 
-@pytest.mark.parametrize(("name", "cell"), [("value", "high"), ("n", "1.5"), ("seeds", "")])
+@pytest.mark.parametrize(("name", "cell"), [("value", "high"), ("n", "1.5"), ("n", "0"), ("seeds", ""), ("seeds", "0")])
 def test_a_cell_that_is_no_number_is_named(tmp_path, name, cell):
     rows = written(result(hits=5, control=1))
     write_table(tmp_path / "results.csv", tuple(RESULTS), [rows[0], rows[1] | {name: cell}])
