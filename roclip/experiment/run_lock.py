@@ -18,6 +18,7 @@ from roclip.core.atomic import atomic, remove_unfinished
 from roclip.core.errors import UserError
 from roclip.core.locks import lock, open_lock
 from roclip.core.yaml_files import read_mapping
+from roclip.experiment.kept import check_kept
 from roclip.experiment.plan import Plan, write_plan
 from roclip.experiment.terminal import outlive_terminal
 
@@ -56,11 +57,13 @@ def _experiment_in(path: Path) -> str | None:
         return None
 
 
-def begin(results: Path, config: Mapping[str, Any], plan: Plan, logger: logging.Logger) -> None:
-    """What comes before the first job: the experiment is held, config and plan are written, the terminal may go away.
+def begin(results: Path, config: Mapping[str, Any], plan: Plan, dag: Any, logger: logging.Logger) -> None:
+    """What comes before the first job: results that are kept are looked at, the experiment is held, config and plan are
+    written, the terminal may go away.
 
-    logger: Snakemake's. Raises UserError as `claim` and `write_down`.
+    dag, logger: Snakemake's. Raises UserError as `check_kept`, `claim` and `write_down`.
     """
+    check_kept(dag)
     claim(results)
     write_down(results, config, plan)
     outlive_terminal(logger)

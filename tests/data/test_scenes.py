@@ -50,7 +50,7 @@ def options(data, **changes):
 
 def test_probe_images_of_one_class_are_refused_before_anything_is_trained(tmp_path):
     two = tmp_path / "two.txt"
-    two.write_text("apple\nbanana\n")
+    two.write_text("\n".join(CLASSES[:2]))
 
     def shown(seed):
         return {scene(options(tmp_path, classes=two, seed=seed), "probe", index)[2] for index in (0, 1)}

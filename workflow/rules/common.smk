@@ -16,7 +16,6 @@ from roclip.evaluation import MEASURES
 from roclip.experiment.config import check
 from roclip.experiment.files import read_config
 from roclip.experiment.first_look import first_look
-from roclip.experiment.kept import check_kept
 from roclip.experiment.plan import SET, VARIANT
 from roclip.experiment.run_lock import begin, folder_of, write_down
 from roclip.experiment.run_times import expected_time, run_times, trainings_at_a_time
@@ -66,8 +65,7 @@ def expected():
 
 onstart:
     try:
-        check_kept(workflow.dag)
-        begin(Path(RESULTS), CONFIG, PLAN, logger)
+        begin(Path(RESULTS), CONFIG, PLAN, workflow.dag, logger)
     except UserError as error:
         sys.exit(f"error: {error}")
     for line in [*TARGETS.absences(), *first_look(Path(RESULTS), CONFIG["data"]), expected(), *power(PLAN)]:
