@@ -16,10 +16,11 @@ from typing import Any
 from roclip.core.errors import UserError
 from roclip.core.files import sha256
 from roclip.core.options import shown
-from roclip.core.provenance import read_record, record_of
+from roclip.core.provenance import SUFFIX, read_record, record_of
 
 COMMANDS = ("roclip", "roclip_command")  # what stands before the name of a stage or tool
 AROUND = ("logged", "gpus")  # tools that run a stage
+LARGE = 1 << 24  # bytes of records that are not read: that of a million images takes seconds and 1 GB
 SMALL = 1 << 20  # bytes of the files that are compared: class names, templates; of larger ones their times have to do
 
 
@@ -39,7 +40,8 @@ def check_kept(dag: Any) -> None:
 
 def _faults(command: str, written: Path, read: set[str]) -> Iterator[tuple[Path, str]]:
     stage, told = _told(command)
-    place = record_of(written) if stage else None
+    large = any(path.stat().st_size > LARGE for path in written.parent.glob(f"*{SUFFIX}"))
+    place = record_of(written) if stage and not large else None
     if place is None:
         return
     record = read_record(place)

@@ -92,6 +92,11 @@ def test_files_of_another_stage_are_one_line(made):
         check(job(made, run="roclip repair"))
 
 
+def test_a_record_of_very_many_images_is_not_read(made, monkeypatch):
+    monkeypatch.setattr(kept, "LARGE", 100)
+    check(job(made, FLAGS.replace("0.0005", "0.01")))
+
+
 def test_it_is_said_how_many_there_are(made):
     other = made.with_name("seed2") / "history.csv"
     other.parent.mkdir()
