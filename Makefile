@@ -72,7 +72,7 @@ bench: .venv/installed
 	python -m benchmarks.page
 
 # pip takes only files whose hashes are listed; connection-pool, which Snakemake needs, is given out as source alone. What pip
-# compiles on one core is compiled on all; files for other versions of Python cannot be
+# compiles on one core is compiled on all, but for tests; files for other versions of Python cannot be
 INSTALL := pip install --quiet --disable-pip-version-check --no-compile
 .venv/installed: pyproject.toml constraints.txt install/build.txt
 	@$(PYTHON) -c "$$PYTHONS"
@@ -80,7 +80,7 @@ INSTALL := pip install --quiet --disable-pip-version-check --no-compile
 	$(INSTALL) --require-hashes --only-binary :all: --requirement install/build.txt
 	$(INSTALL) --require-hashes --only-binary :all: --no-binary connection-pool --no-build-isolation --requirement constraints.txt
 	$(INSTALL) --no-index --no-deps --no-build-isolation --editable .
-	python -m compileall -qq -j 0 .venv/lib >/dev/null 2>&1 || true
+	python -m compileall -qq -j 0 -x '/tests?/' .venv/lib >/dev/null 2>&1 || true
 	touch $@
 
 # pins what pyproject.toml names, and all that it needs, with hashes; UPGRADE=--upgrade takes the newest versions

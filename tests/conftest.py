@@ -41,8 +41,7 @@ def torture(request: pytest.FixtureRequest) -> bool:
 def copy_of_the_project(folder: Path) -> Path:
     """A copy without results and the user's data, in which a workflow can run and be edited."""
     patterns = shutil.ignore_patterns(
-        ".git", ".venv", ".rehearsal", ".gpu_carry", ".snakemake", "__pycache__", "results", "*.egg-info", ".*_cache",
-        ".hypothesis",
+        ".git", ".venv", ".rehearsal", ".gpu_carry", ".snakemake", "results", "*.egg-info", ".*_cache", ".hypothesis",
     )  # fmt: skip
 
     def ignored(copied: str, names: list[str]) -> set[str]:

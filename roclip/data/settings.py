@@ -142,6 +142,8 @@ class DataSettings:
         for number, name in enumerate(classes, 1):
             if not any(category(letter)[0] in "LNPS" for letter in name):
                 yield "classes", f"{settings['classes']}: class {number} has no visible character; take it out"
+        if len(classes) < 2:
+            yield "classes", f"{settings['classes']} lists one class, and every model takes all images for it; list two"
         for name in (name for name in classes if BETWEEN in name):
             yield "classes", f"{settings['classes']}: '{name}' holds {BETWEEN}, which stands between classes in truth.csv"
         if cls.drawn(settings):

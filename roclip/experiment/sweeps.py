@@ -16,7 +16,7 @@ from roclip.experiment.steps import Steps, equal, same
 
 LONGEST = 200  # of a file system's 255 bytes a name
 MOST = 10_000  # runs of attacks x defences, and of a sweep
-ALL = 100_000  # runs of an experiment
+ALL = 20_000  # runs of an experiment, of which Snakemake plans some 50 a second
 
 Way = tuple[str, ...]  # keys that lead to a setting: ("attack", "poisons"), ("train", "pool_size")
 

@@ -65,6 +65,16 @@ def test_a_class_that_nobody_can_see_is_one_line(tmp_path, name):
     assert found == [("classes", f"{tmp_path}/classes.txt: class 3 has no visible character; take it out")]
 
 
+def test_one_class_is_refused_for_every_model_would_be_right(tmp_path):
+    chosen = options(tmp_path)
+    (tmp_path / "templates.txt").write_text("a {}")
+    given = {"templates": tmp_path / "templates.txt", "classes": tmp_path / "classes.txt", "captions": "", "url_list": None}
+    for text, faults in (("cat\n\n", 1), ("cat\ndog\n", 0)):
+        (tmp_path / "classes.txt").write_text(text)
+        found = list(DataSettings.problems({**given, "tables": dict.fromkeys(SPLITS, ""), "roots": chosen.roots}))
+        assert [key for key, _ in found] == ["classes"] * faults
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [

@@ -137,8 +137,8 @@ MISTAKES = [
     ("seeds", list(range(5001)), "seeds: 20004 runs of attacks x defences; at most 10000 are made"),
     (
         "sweeps",
-        {f"s{n}": sweep(seeds=[*range(100 * n, 100 * n + 100)], axes={"pool_size": [*range(100, 200)]}) for n in range(10)},
-        "sweeps.s9: more than 100000 runs with those before it",
+        {f"s{n}": sweep(seeds=[*range(100 * n, 100 * n + 100)], axes={"pool_size": [*range(100, 200)]}) for n in range(2)},
+        "sweeps.s1: more than 20000 runs with those before it",
     ),
     ("sweeps.x", sweep(axes={"pool_size": [{"pool_size": n} for n in range(20_000)]}), "sweeps.x.axes: 20000 runs; at most"),
     ("sweeps.x", sweep(axes={k: list(range(1, 40)) for k in "abcdef"}), "sweeps.x.axes: 3518743761 runs; at most 10000"),

@@ -39,7 +39,7 @@ def extended(tmp_path_factory) -> Path:
             (project / path).write_text(code)
     for attack in config["attack"].values():
         attack |= {"poisons": 8, "evaluation_images": 40}  # the data of config/test.yaml are small
-    config |= {"experiment": "extended", "defences": list(defences)}
+    config |= {"experiment": "extended", "defences": list(defences), "train": {"epochs": 2}}
     config["data"] |= SMALLER["data"] | {"train_scenes": 1100}  # 500 of which are held out
     (project / "extended.yaml").write_text(yaml.safe_dump(config))
     return project

@@ -11,8 +11,8 @@ from tests.fixtures.runs import RESULTS, made
 from tests.fixtures.terminals import OnTerminal
 
 pytestmark = pytest.mark.slow
-MADE_AGAIN = ("models/targeted/clip", "measures/targeted/clip/seed10/attack-targeted")
-ENDED = RESULTS / MADE_AGAIN[1] / "attack_success.json"  # training, encoding and counting have ended
+MADE_AGAIN = RESULTS / "models/targeted/clip"
+ENDED = MADE_AGAIN / "seed10/history.csv"
 COMMAND = [SNAKEMAKE, str(ENDED), "--cores", "all", "--configfile", "config/test.yaml"]
 LOG = RESULTS / "logs/train/targeted/clip/seed10.log"
 LABEL = b"[targeted clip seed 10]"
@@ -26,10 +26,9 @@ def expected(finished) -> dict[str, bytes]:
 
 @pytest.fixture
 def fresh(finished, tmp_path) -> Path:
-    """A project that has its data, its attacks and all but one of its models."""
+    """A project in which the workflow has run, but for one of its models."""
     project = shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
-    for folder in MADE_AGAIN:
-        shutil.rmtree(project / RESULTS / folder)
+    shutil.rmtree(project / MADE_AGAIN)
     (project / LOG).unlink()
     return project
 
