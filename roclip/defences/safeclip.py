@@ -8,6 +8,8 @@
 4. From then on risky pairs are learned from as in 1, safe ones as in CLIP; each epoch `growth` more of the pairs are safe, the
    highest cosines first. Each of the two has a warm-up and a cosine of its own, over all steps that it will have;
    the warm-up takes a tenth of them at most.
+
+Its control is `safe_by: random`: as many pairs are safe, but random ones. What that does too is not the split's doing.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from roclip.core.deferred import Deferred
 from roclip.core.errors import UserError
 from roclip.core.facts import Facts
-from roclip.core.options import option
+from roclip.core.options import default_of, option
 from roclip.defences.base import Batch, Defence, Phase, Trainer
 from roclip.defences.loss import unimodal_loss
 from roclip.defences.mixture import posterior
@@ -68,6 +70,11 @@ class SafeCLIP(Defence):
             "share of the pairs, the highest cosines first, of which cosines are taken anew each epoch; 1: all (the release)",
             0.3, above=0, maximum=1,
         )  # fmt: skip
+        safe_by: str = option(
+            "which pairs are safe: those of the highest cosines, or, for a control, as many random ones",
+            "cosines",
+            choices=("cosines", "random"),
+        )
         pool_size: int = option("images, and as many captions, among which neighbours are sought", 800, minimum=1)
 
     @classmethod
@@ -80,6 +87,13 @@ class SafeCLIP(Defence):
                 f"with {settings['unimodal_epochs']} of them and one at a low rate none of the {facts.epochs} epochs is left "
                 "for the safe pairs",
             )
+
+    @classmethod
+    def simplest(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Of random pairs no cosine is taken anew."""
+        if settings["safe_by"] == "cosines":
+            return settings
+        return {**settings, "rescored": default_of(cls.Settings.__dataclass_fields__["rescored"])}
 
     def __init__(self, settings: Settings, trainer: Trainer) -> None:
         super().__init__(settings, trainer)
@@ -140,11 +154,14 @@ class SafeCLIP(Defence):
                     "SafeCLIP: %d of %d pairs are safe, fewer than a batch, so nothing is learned of pairs until `growth` adds "
                     "some; raise low_rate, or lower threshold", self.safe_at_first, self.trainer.pairs,
                 )  # fmt: skip
-        elif epoch > self.first_mixed:
+            if self.settings.safe_by == "random":
+                self.order = torch.randperm(self.trainer.pairs, generator=self.trainer.generator("safe"))
+        elif epoch > self.first_mixed and self.settings.safe_by == "cosines":
             again = self.order[: max(1, round(self.settings.rescored * self.trainer.pairs))]
             self.cosines[again] = self.trainer.cosines(again)
         if epoch >= self.first_mixed:
-            self.order = self.cosines.argsort(descending=True, stable=True)
+            if self.settings.safe_by == "cosines":
+                self.order = self.cosines.argsort(descending=True, stable=True)
             self.trainer.trusted(self.order[: self.safe_count(epoch)])
 
     def loss(self, batch: Batch, kind: str) -> Tensor:

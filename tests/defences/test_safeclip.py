@@ -139,9 +139,10 @@ def test_it_is_the_hand_written_loop(few, scenes, tmp_path):
             assert apart[name] <= 2e-3 * moved[name], name
 
 
-def test_it_resumes_to_the_bit_in_every_phase(few, scenes, tmp_path, monkeypatch):
+@pytest.mark.parametrize("by", ["cosines", "random"])
+def test_it_resumes_to_the_bit_in_every_phase(few, scenes, tmp_path, monkeypatch, by):
     """Four steps an epoch: within the unimodal one, the one at a low rate, and both phases of mixed ones."""
-    whole, parts = (options(few, scenes, tmp_path / name, **GIVEN) for name in ("whole", "parts"))
+    whole, parts = (options(few, scenes, tmp_path / name, **GIVEN, safe_by=by) for name in ("whole", "parts"))
     train.run(whole)
     resumed(monkeypatch, lambda: train.run(parts), 2, 6, 9, 11, 14)
     assert outputs(parts.out) == outputs(whole.out)
@@ -203,6 +204,33 @@ def test_pairs_above_the_threshold_are_safe(few, scenes, tmp_path):
         counts.append(defence.safe_count(3))
         assert counts[-1] == (posterior(defence.cosines.numpy()) > threshold).sum()
     assert PAIRS > counts[0] > counts[1]
+
+
+def test_its_control_trusts_as_many_random_pairs(few, scenes, tmp_path):
+    """The same ones in all epochs, of which clean and poisoned pairs make up what they make up of all."""
+    own, control = (
+        training_of(options(few, scenes, tmp_path / by, **GIVEN | {"safe_by": by})).defence for by in ("cosines", "random")
+    )
+    for defence in (own, control):
+        defence.begin_epoch(3)
+    counts = [own.safe_count(3), control.safe_count(3)]
+    assert counts[0] == counts[1] == (posterior(control.cosines.numpy()) > 0.5).sum()
+    order = control.order.clone()
+    assert sorted(order.tolist()) == list(range(PAIRS))
+    ranks = own.cosines.argsort(descending=True).argsort()[order].float()
+    assert abs(np.corrcoef(ranks, np.arange(PAIRS))[0, 1]) < 4 / math.sqrt(PAIRS)  # four deviations of unrelated orders
+    control.begin_epoch(4)
+    assert control.order.equal(order)
+    assert control.safe_count(4) > control.safe_count(3)
+    other = training_of(options(few, scenes, tmp_path / "other", **GIVEN | {"safe_by": "random", "seed": 4})).defence
+    other.begin_epoch(3)
+    assert not other.order.equal(order)
+
+
+def test_of_the_control_rescored_says_nothing():
+    given = {"kind": "safeclip", "safe_by": "random", "rescored": 1.0}
+    assert SafeCLIP.simplest(given) == {**given, "rescored": 0.3}
+    assert SafeCLIP.simplest({**given, "safe_by": "cosines"}) == {**given, "safe_by": "cosines"}
 
 
 def test_the_loss_of_a_step_is_the_mean_of_both_modalities(few, scenes, tmp_path):
