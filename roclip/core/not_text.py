@@ -21,6 +21,9 @@ KINDS = (
 )
 
 
+POINTER = (b"version https://git-lfs", 0, "a pointer of Git LFS in place of a file", "fetch the file with git lfs pull")
+
+
 def kind_of(path: Path, kinds: Sequence[tuple[bytes, int, str, str]] = KINDS) -> str | None:
     """Which of these kinds of files it is, with what to do about it; None for any other file."""
     with open(path, "rb") as file:

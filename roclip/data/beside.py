@@ -45,9 +45,13 @@ def folder_of(source: Path, names: Sequence[str]) -> str:
     some = names[:: max(1, len(names) // LOOKED_FOR)]
     most, best = 0, []
     for folders in _folders(source):
-        holds = {}
-        for folder in folders:
-            holds[folder] = sum(os.path.isfile(os.path.join(folder, name)) for name in some)  # noqa: PTH113, PTH118
+        holds, seen = {}, set()
+        for folder in sorted(folders, key=os.path.islink):
+            there = [path for name in some if os.path.isfile(path := os.path.join(folder, name))]  # noqa: PTH113, PTH118
+            real = tuple(map(os.path.realpath, there))
+            if real not in seen:  # of a folder and links to it, or to its files, one
+                holds[folder] = len(there)
+            seen.add(real)
         if (nearest := max(holds.values(), default=0)) > most:
             most = nearest
             best = [folder for folder, there in sorted(holds.items(), key=lambda held: -held[1]) if 2 * there >= most]

@@ -9,7 +9,7 @@ from pathlib import Path
 from roclip.core.errors import UserError, one_line
 from roclip.core.words import counted
 from roclip.data.beside import folders_in
-from roclip.data.samples import LeftOut
+from roclip.data.samples import LeftOut, is_of_samples
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +29,13 @@ def _is_shard(folder: Path) -> bool:
 
 
 def fits(source: Path) -> bool:
-    """Whether there are folders in it, of which none is a shard, and no tar files."""
+    """Whether there are folders in it, of which none is a shard, and no tar files with captions."""
     names = _class_folders(source) if source.is_dir() else []
-    return bool(names) and not any(_is_shard(source / name) for name in names) and not any(source.glob("*.tar"))
+    return bool(names) and not any(_is_shard(source / name) for name in names) and not any(map(is_of_samples, _tars(source)))
+
+
+def _tars(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[!.]*.tar"))
 
 
 def _files(folder: str, left_out: LeftOut) -> Iterator[str]:
@@ -57,9 +61,15 @@ def _files(folder: str, left_out: LeftOut) -> Iterator[str]:
 
 
 def _loose(source: Path) -> LeftOut:
-    """The images beside the class folders, which have no class."""
-    names = sorted(name for name in os.listdir(source) if name[0] != "." and name.lower().endswith(IMAGES))  # noqa: PTH208
-    return [(source, number, one_line(name), "an image in no class folder") for number, name in enumerate(names, 1)]
+    """The images and tars beside the class folders, which have no class."""
+    names = enumerate(sorted(name for name in os.listdir(source) if name[0] != "."), 1)  # noqa: PTH208
+    kinds = ((IMAGES, "an image in no class folder"), (".tar", "a tar in no class folder"))
+    return [
+        (source, number, one_line(name), reason)
+        for number, name in names
+        for suffixes, reason in kinds
+        if name.lower().endswith(suffixes)
+    ]
 
 
 def class_labels(source: Path, classes: Sequence[str] = (), left_out: LeftOut | None = None) -> Iterator[tuple[str, str]]:
@@ -67,6 +77,8 @@ def class_labels(source: Path, classes: Sequence[str] = (), left_out: LeftOut | 
 
     left_out: receives what is not read, each with its reason. Raises UserError for folders without images.
     """
+    if classes:
+        _refuse_splits(source, classes)
     unread, empty, known, found = _loose(source), [], set(classes), False
     for name in _class_folders(source):
         empty.append(name)
@@ -87,17 +99,36 @@ def class_labels(source: Path, classes: Sequence[str] = (), left_out: LeftOut | 
 
 
 def _refuse_splits(source: Path, classes: Sequence[str]) -> None:
-    """Raises UserError for folders that hold folders of images, and are called after no class: the classes lie one deeper."""
+    """Raises UserError where the classes lie one deeper: in folders that are called after none, or after splits.
+
+    `train` may be both a split and a class, as CIFAR-100 and COCO have one: then folders in it are called after classes.
+    """
     names = _class_folders(source)
-    if {*names, *(name.replace("_", " ") for name in names)} & set(classes):
-        return
-    for name in names:
+    known = [name for name in names if _is_class(name, classes)]
+    for name in known or names:
         below = next(_files(str(source / name), []), None)
-        if below and Path(below).parent != source / name:
-            raise UserError(
-                f"{source}: its folder {name} is no class of data.classes, and holds images in folders of its own; name the "
-                f"folder in which the class folders lie, such as {source / name}"
-            )
+        if not below:
+            _refuse_packed(source, name)
+        elif Path(below).parent != source / name:
+            inside = [deeper for deeper in _class_folders(source / name) if _is_class(deeper, classes)]
+            if inside or not known:
+                first = "" if known else "is no class of data.classes, and "
+                called = f", such as {inside[0]}" if inside else ""
+                raise UserError(
+                    f"{source}: its folder {name} {first}holds images in folders of its own{called}; name the folder in which "
+                    f"the class folders lie, such as {source / name}"
+                )
+
+
+def _is_class(folder: str, classes: Sequence[str]) -> bool:
+    return folder in classes or folder.replace("_", " ") in classes
+
+
+def _refuse_packed(source: Path, name: str) -> None:
+    """Raises UserError for a folder in which parquet files or shards lie, and no images."""
+    packed = next((path for path in sorted((source / name).iterdir()) if path.suffix.lower() in (".parquet", ".tar")), None)
+    if packed and not next(_files(str(source / name), []), None):
+        raise UserError(f"{source}: its folder {name} is no class folder, it holds {packed.name}; name {source / name}")
 
 
 def class_captions(
@@ -112,7 +143,7 @@ def class_captions(
         raise UserError(f"{source}: captions of class folders are made of prompt templates; name a file of them (--templates)")
     _refuse_splits(source, classes)
     names = _class_folders(source)
-    strange = [name for name in names if not {name, name.replace("_", " ")} & set(classes)]
+    strange = [name for name in names if not _is_class(name, classes)]
     if classes and len(strange) == len(names):
         raise UserError(
             f"{source}: none of its folders, such as {strange[0]}, is called after a class of data.classes; if captions lie "

@@ -45,16 +45,14 @@ def content_of(path: Path | str) -> bytes:
         return opened.read(size)
 
 
-class Roots:
-    """The folders in which images may lie. Links are resolved, those of folders once for all that lies in them."""
+class RealPaths:
+    """Paths without links and dots, so that each file has one; links of folders are resolved once for all that lies in them."""
 
-    def __init__(self, folders: Sequence[str]) -> None:
-        self.names = ", ".join(folders)
-        self.folders = tuple(os.path.join(os.path.realpath(folder), "") for folder in folders)  # noqa: PTH118
+    def __init__(self) -> None:
         self.resolved: dict[str, str] = {}
 
-    def real(self, path: str) -> str:
-        """The path of a file without links and dots; of a member of a tar that of the tar, with its name in it."""
+    def __call__(self, path: str) -> str:
+        """The path of a file; of a member of a tar that of the tar, with its name in it."""
         member = MEMBER.fullmatch(path)
         folder, name = os.path.split(member[1] if member else path)
         if folder not in self.resolved:
@@ -63,6 +61,15 @@ class Roots:
         if os.path.islink(real):  # noqa: PTH114
             real = os.path.realpath(real)
         return real + path[len(member[1]) :] if member else real
+
+
+class Roots:
+    """The folders in which images may lie."""
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self.names = ", ".join(folders)
+        self.folders = tuple(os.path.join(os.path.realpath(folder), "") for folder in folders)  # noqa: PTH118
+        self.real = RealPaths()
 
     def check(self, path: str) -> None:
         """Raises BadImage for a file, or a member of a tar, that lies outside them."""

@@ -11,6 +11,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import read_lines
 from roclip.core.words import nearest
 from roclip.data.class_mentions import folded, named_by
+from roclip.data.image_paths import RealPaths
 
 
 def checked(rows: Iterable[tuple[str, str]], source: Path, classes_file: Path) -> Iterator[tuple[str, str]]:
@@ -19,11 +20,11 @@ def checked(rows: Iterable[tuple[str, str]], source: Path, classes_file: Path) -
     And for an image that has two labels: whatever a model says, one of them is wrong.
     """
     classes = read_lines(classes_file)
-    known, said = set(classes), {}
+    known, said, real = set(classes), {}, RealPaths()
     for number, (path, label) in enumerate(rows, 1):
         if label not in known:
             raise UserError(unknown(source, number, label, classes_file, classes))
-        before, row = said.setdefault(path, (label, number))
+        before, row = said.setdefault(real(path), (label, number))
         if before != label:
             raise UserError(f"{source}, row {number}: {path} is labelled '{label}', and '{before}' in row {row}; keep one")
         yield path, label

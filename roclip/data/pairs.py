@@ -23,6 +23,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import HEADER, count_lines, open_file, read_columns, read_json
 from roclip.core.not_text import not_text, refuse_nul
 from roclip.data.samples import LeftOut, beside, samples_of, shards_of
+from roclip.data.split_names import by_split, of_split
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +35,18 @@ NOTE = "_stats.json"  # of img2dataset, beside each of its shards
 COUNTED = 30_000  # pairs after which the rest of the shards is estimated
 
 
-def read_pairs(source: Path, optional: tuple[str, ...] = (), left_out: LeftOut | None = None, restore: bool = True) -> Columns:
+def read_pairs(
+    source: Path, optional: tuple[str, ...] = (), left_out: LeftOut | None = None, restore: bool = True, split: str = "train"
+) -> Columns:
     """The pairs of a table or a folder of shards, in its order: `path`, `caption`, and those `optional` columns that it has.
 
     left_out: receives the files of shards that are not read, each with its reason; restore: whether a table (path, caption) is
-    one that this project wrote, with apostrophes before formulas (roclip/core/files.py).
+    one that this project wrote, with apostrophes before formulas (roclip/core/files.py); split: of which shards are read, where
+    they are called after splits.
     Raises UserError for a missing or broken table, a header that is none of the above, and a folder without whole shards.
     """
     if os.path.isdir(source):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
-        return _read_shards(source, [] if left_out is None else left_out)
+        return _read_shards(source, split, [] if left_out is None else left_out)
     delimiter, header = read_header(source)
     spoken = [(project, image, caption) for project, image, caption in DIALECTS if {image, caption} <= set(header)]
     if not spoken:
@@ -86,8 +90,15 @@ def count_pairs(source: Path) -> int:
     if os.path.isdir(source):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
         noted = {path.name.removesuffix(NOTE): _successes(path) for path in source.glob(f"*{NOTE}")}
         noted = {name: count for name, count in noted.items() if count is not None}
-        return sum(noted.values()) + _counted([shard for shard in shards_of(source) if shard.stem not in noted])
+        shards = of_split(source, shards_of(source), "train")
+        known = sum(noted[shard.stem] for shard in shards if shard.stem in noted)
+        return known + _counted([shard for shard in shards if shard.stem not in noted])
     return max(0, count_lines(source) - 1)
+
+
+def has_own(source: Path, split: str) -> bool:
+    """Whether shards in a folder are called after the split."""
+    return os.path.isdir(source) and split in by_split(shards_of(source))  # noqa: PTH112 (as above)
 
 
 def _counted(shards: list[Path]) -> int:
@@ -128,9 +139,9 @@ def read_header(table: Path) -> tuple[str, list[str]]:
     return delimiter, next(csv.reader([line], delimiter=delimiter), [])
 
 
-def _read_shards(folder: Path, left_out: LeftOut) -> Columns:
-    shards = shards_of(folder)
-    unread = beside(folder, shards)
+def _read_shards(folder: Path, split: str, left_out: LeftOut) -> Columns:
+    there = shards_of(folder)
+    shards, unread = of_split(folder, there, split), beside(folder, there)
     pairs: Columns = {"path": [], "caption": []}
     for shard in shards:
         for path, caption in samples_of(shard, unread):
@@ -148,7 +159,8 @@ def _read_shards(folder: Path, left_out: LeftOut) -> Columns:
             f"{folder}: no shards of img2dataset with captions (00000.tar or 00000/, with .jpg and .txt in it)"
             + (f"; left out: {said}" if said else "")
         )
-    log.info("%s: %d pairs in %d shards", folder, len(pairs["path"]), len(shards))
+    others = f", those of the split '{split}' of {len(there)}" if len(shards) < len(there) else ""
+    log.info("%s: %d pairs in %d shards%s", folder, len(pairs["path"]), len(shards), others)
     if unread:
         log.warning("%s: left out %d files: %s", folder, len(unread), said)
     return pairs

@@ -18,12 +18,14 @@ from typing import Any
 from roclip.core.atomic import atomic
 from roclip.core.deferred import Deferred
 from roclip.core.errors import UserError, first_line, one_line
-from roclip.core.files import CELL, ROW, open_file, parse_json
+from roclip.core.files import CELL, parse_json
 from roclip.core.words import counted
 from roclip.data.annotations import one_line_of
 from roclip.data.beside import in_rounds
 from roclip.data.image_paths import BYTES, member_path
-from roclip.data.samples import LeftOut
+from roclip.data.parquet_files import broken, chunks, files_in, files_of, is_too_large, open_parquet, rows_of
+from roclip.data.samples import LeftOut, shards_of
+from roclip.data.split_names import by_split
 
 pyarrow = Deferred("pyarrow")  # config checks import this module
 parquet = Deferred("pyarrow.parquet")
@@ -32,67 +34,17 @@ log = logging.getLogger(__name__)
 IMAGES = ("image", "jpg", "jpeg", "png", "webp", "img")
 TEXTS = {"caption": ("caption", "captions", "sentences", "text", "txt", "title"), "label": ("label", "fine_label", "class")}
 BATCH = 4  # rows in memory: a file of a few kilobytes may hold the same 60 MB in each of them
-WORDS = {  # in the names of files, and which split they mean
-    "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
-    "dev": "validation", "eval": "validation", "evaluation": "validation", "test": "test", "testing": "test", "probe": "probe",
-}  # fmt: skip
 OF = re.compile(r"(.*)-\d+-of-(\d{1,9})")  # the name of a file that says how many there are
 MOST = 1000  # captions of an image
 KINDS = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"RIFF", "webp"))  # how a file begins, and what it is called
 
 
-def _open(path: Path) -> parquet.ParquetFile:
-    try:
-        # read ahead, its threads would use the file while Python ends, which aborts the process
-        return parquet.ParquetFile(open_file(path), pre_buffer=False)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise _broken(path, error) from None
-
-
-def _broken(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: not a whole parquet file: {first_line(error)}")
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".parquet" and path.name[0] != ".")
-
-
-def _of_splits(source: Path) -> dict[str, list[Path]]:
-    """The files of a folder by the split that they are called after, as train-00000-of-00003.parquet is; "" for no split."""
-    found: dict[str, list[Path]] = {}
-    for path in _files(source):
-        words = (WORDS.get(word, "") for word in reversed(re.split(r"[-_.\d]", path.stem.lower())))  # NAME-SPLIT-NUMBER
-        found.setdefault(next(filter(None, words), ""), []).append(path)
-    return found
-
-
-def has_own(source: Path, split: str) -> bool:
-    return source.is_dir() and split in _of_splits(source)
-
-
-def _shards(source: Path, split: str) -> list[Path]:
-    """The file itself, or those of a folder: where some are called after the split, those.
-
-    Raises UserError where some are called after another split and none after this one, unless all are of one other split.
-    """
-    if not source.is_dir():
-        return [source]
-    found = _of_splits(source)
-    others = [paths[0].name for name, paths in found.items() if name]
-    if split not in found and others and len(found) > 1:
-        raise UserError(
-            f"{source}: no file is called after the split '{split}', as {split}-00000.parquet is, and some are after others, "
-            f"such as {' and '.join(others[:2])}; rename some, or name one file"
-        )
-    return found.get(split) or list(chain.from_iterable(found.values()))
-
-
 def _look_beside(source: Path, shards: Sequence[Path], left_out: LeftOut) -> None:
     """Note what lies in a folder beside the files that are read and belongs to no other split, and warn of files that lack."""
-    known = {*shards, *(path for split, paths in _of_splits(source).items() if split for path in paths)}
+    known = {*shards, *(path for split, paths in by_split(files_in(source)).items() if split for path in paths)}
     beside = [
         (source, number, one_line(path.name), "beside the parquet files that are read")
-        for number, path in enumerate(sorted(source.iterdir()), 1)
+        for number, path in enumerate(sorted(shards[0].parent.iterdir()), 1)
         if path.name[0] != "." and path not in known and (path.is_dir() or path.suffix.lower() in (".parquet", ".tar"))
     ]
     if beside:
@@ -115,6 +67,11 @@ def _image_column(schema: pyarrow.Schema) -> str | None:
     return None
 
 
+def _text_column(schema: pyarrow.Schema, text: str) -> str | None:
+    """The column with captions, or labels."""
+    return next((name for name in TEXTS[text] if name in schema.names), None)
+
+
 def _is_bytes(kind: pyarrow.DataType) -> bool:
     types = pyarrow.types
     return any(is_one(kind) for is_one in (types.is_binary, types.is_large_binary, types.is_binary_view))
@@ -124,13 +81,22 @@ def fits(source: Path) -> bool:
     """Whether it is a parquet file with images inside, or a folder of such files."""
     if not source.is_dir():
         return source.suffix.lower() == ".parquet"  # if it has no images inside, that will be said
-    found = _files(source)
-    return bool(found) and _image_column(_open(found[0]).schema_arrow) is not None
+    found = files_in(source)
+    return bool(found) and (_image_column(open_parquet(found[0]).schema_arrow) is not None or not shards_of(source))
 
 
-def count_rows(source: Path) -> int:
-    """The rows; more than one caption a row is not counted."""
-    return sum(_open(path).metadata.num_rows for path in _shards(source, "train"))
+def count_pairs(source: Path) -> int:
+    """About how many training pairs: the captions of its rows, of which a row may have a list."""
+    shards, count = files_of(source, "train"), 0.0
+    for path, chosen in zip(shards, rows_of(source, shards, "train"), strict=True):
+        file = open_parquet(path)
+        column = _text_column(file.schema_arrow, "caption")
+        texts: Counter[int] = Counter()  # by group; a column of structs has several parts, each with as many values
+        for number, group, place in chunks(file, column or ""):
+            texts[number] = max(texts[number], group.column(place).num_values)
+        share = sum(chosen) / len(chosen) if chosen else 1
+        count += share * (texts.total() if column else file.metadata.num_rows)
+    return round(count)
 
 
 def _names(schema: pyarrow.Schema, column: str) -> list[str]:
@@ -199,26 +165,27 @@ def _bounded(said: pyarrow.Scalar) -> bool:
     return not hasattr(said, "as_buffer") or said.as_buffer().size < CELL
 
 
-def _rows(path: Path, text: str, left_out: LeftOut) -> Iterator[tuple[bytes, list[str]]]:
-    """The image of each row, and its captions or label; rows without an image or a text are left out, which the log says."""
-    file = _open(path)
+def _rows(path: Path, text: str, left_out: LeftOut, chosen: Sequence[bool] | None = None) -> Iterator[tuple[bytes, list[str]]]:
+    """The image of each row that is chosen, and its captions or label; without an image or a text it is left out."""
+    file = open_parquet(path)
     schema = file.schema_arrow
     if not file.metadata.num_rows:
         return
-    image, column = _image_column(schema), next((name for name in TEXTS[text] if name in schema.names), None)
+    image, column = _image_column(schema), _text_column(schema, text)
     if not image or not column:
         raise UserError(f"{path}: no column of {'images' if column else f'a {text}'}; it has {', '.join(schema.names)}")
     for double in (name for name in (image, column) if schema.names.count(name) > 1):
         raise UserError(f"{path}: duplicate column '{double}'; rename one")
     names, unread = _names(schema, column), Counter()
-    most = file.metadata.num_rows * ROW  # what columns say of their size before they are read
-    if sum(group.column(place).total_uncompressed_size for group, place in _chunks(file, column)) > most:
+    if is_too_large(file, column):
         raise UserError(
             f"{path}: its column '{column}' is larger than {counted(file.metadata.num_rows, 'row')} of {text}s can be"
         )
     batches = file.iter_batches(BATCH, columns=[image, column], use_threads=False)  # threads cost more than they save
     cells = chain.from_iterable(zip(batch[image], batch[column], strict=True) for batch in batches)
     for number, (picture, said) in enumerate(cells, 1):
+        if chosen and not chosen[number - 1]:
+            continue
         content, fault = _content(picture)
         if not _bounded(said):
             raise UserError(
@@ -242,17 +209,6 @@ def _rows(path: Path, text: str, left_out: LeftOut) -> Iterator[tuple[bytes, lis
         log.warning("%s: left out %s %s", path, counted(count, "row"), reason)
 
 
-def _chunks(file: parquet.ParquetFile, column: str) -> Iterator[tuple[Any, int]]:
-    """Each group of rows, and each place in it that belongs to a column."""
-    for number in range(file.metadata.num_row_groups):
-        group = file.metadata.row_group(number)
-        yield from (
-            (group, place)
-            for place in range(group.num_columns)
-            if group.column(place).path_in_schema.partition(".")[0] == column
-        )
-
-
 def unpack(source: Path, split: str, text: str, store: Path, left_out: LeftOut) -> Iterator[tuple[str, str]]:
     """Image and caption in rounds, or image and label, once the images lie in tar files of the folder `store`.
 
@@ -260,15 +216,17 @@ def unpack(source: Path, split: str, text: str, store: Path, left_out: LeftOut) 
     Raises UserError for a file that is cut short or has no such columns.
     """
     texts: dict[str, list[str]] = {}
-    shards = _shards(source, split)
+    shards = files_of(source, split)
     if source.is_dir():
         _look_beside(source, shards, left_out)
-    for number, path in enumerate(shards):
+    for number, (path, chosen) in enumerate(zip(shards, rows_of(source, shards, split), strict=True)):
         tar = store / f"{number:05d}.tar"
         with atomic(tar) as temporary, tarfile.open(temporary, "w") as archive:
             writer = _Writer(archive, tar)
             try:
-                texts |= {writer.add(row, content): found for row, (content, found) in enumerate(_rows(path, text, left_out))}
+                texts |= {
+                    writer.add(row, content): found for row, (content, found) in enumerate(_rows(path, text, left_out, chosen))
+                }
             except (OSError, pyarrow.ArrowException) as error:
-                raise _broken(path, error) from None
+                raise broken(path, error) from None
     return in_rounds(texts)

@@ -9,7 +9,9 @@ import io
 import os
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +28,8 @@ IMAGES = ("jpg", "png", "jpeg", "webp")
 CAPTION, RECORD = "txt", "json"
 MAY_HOLD = re.compile(r"\.(tar(\.\w+)?|tgz|zip|" + "|".join(IMAGES) + ")$", re.IGNORECASE)
 END_OF_TAR = 1024  # bytes of zeros
+END_OF_COPY = 1 << 16  # bytes by which copies are told, at both ends
+FIRST = 100  # files of a tar among which a caption is sought
 FAULTS = {  # what is wrong with a tar, where tarfile does not say it; each header before a header costs it a call inside a call
     RecursionError: "a long chain of headers", OverflowError: "a size that no file has",
 }  # fmt: skip
@@ -174,20 +178,46 @@ def _caption(path: Path) -> str:
 def shards_of(folder: Path) -> list[Path]:
     """The tars of a folder, or where it has none the folders in it, in their order; hidden ones are none.
 
-    Of several that are one file or folder, for some are links to it, the first that is no link is one.
+    Of links to one, and of its copies, as a second download leaves them, one is taken: no link, and the shortest name.
     """
     folders = sorted(path for path in folder.iterdir() if path.name[0] != "." and path.is_dir())
     found = sorted(folder.glob("[!.]*.tar")) or folders
-    once = {os.path.realpath(path): path for path in sorted(found, key=os.path.islink, reverse=True)}
-    return [path for path in found if once[os.path.realpath(path)] == path]
+    sizes = {path: path.stat().st_size for path in found if path.is_file()}
+    alike = Counter(sizes.values())
+    same = {path: _ends(path) if alike[sizes.get(path)] > 1 else os.path.realpath(path) for path in found}
+    once = {same[path]: path for path in sorted(found, key=lambda path: (path.is_symlink(), len(path.name)), reverse=True)}
+    return [path for path in found if once[same[path]] == path]
+
+
+def _ends(tar: Path) -> tuple[bytes, ...]:
+    """How a tar begins and ends, and its size: of two tars that have the same, one is a copy."""
+    with open(tar, "rb") as file:
+        begin = file.read(END_OF_COPY)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(-min(size, END_OF_COPY), os.SEEK_END)
+        return begin, file.read(), b"%d" % size
+
+
+def is_of_samples(tar: Path) -> bool:
+    """Whether captions are among the first files of a tar, or it cannot be read; an archive of images alone is no shard."""
+    try:
+        with _Headers(tar) as opened, tarfile.TarFile(fileobj=opened) as archive:
+            return any(split_name(member.name)[1] == CAPTION for member in islice(archive, FIRST))
+    except (tarfile.TarError, OSError, ValueError, *FAULTS):
+        return True
 
 
 def beside(folder: Path, shards: Sequence[Path]) -> LeftOut:
     """What else lies in a folder of shards and may hold samples: folders, archives and images."""
-    known, read = {shard.name for shard in shards}, set(map(os.path.realpath, shards))
-    usual, again = "beside the shards, which are all .tar or all folders", "a link to a shard that is read"
+    known, suffixes = {shard.name for shard in shards}, {shard.suffix for shard in shards}
+
+    def reason(path: Path) -> str:
+        if path.suffix not in suffixes or path.is_dir() == (".tar" in suffixes):
+            return "beside the shards, which are all .tar or all folders"
+        return f"a {'link to' if path.is_symlink() else 'copy of'} a shard that is read"
+
     return [
-        (folder, number, one_line(path.name), again if os.path.realpath(path) in read else usual)
+        (folder, number, one_line(path.name), reason(path))
         for number, path in enumerate(sorted(folder.iterdir()), 1)
         if path.name not in known and path.name[0] not in "._" and (path.is_dir() or MAY_HOLD.search(path.name))
     ]

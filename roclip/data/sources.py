@@ -22,8 +22,10 @@ from pathlib import Path
 
 from roclip.core.errors import UserError
 from roclip.core.files import read_columns
+from roclip.core.not_text import POINTER, kind_of
 from roclip.core.provenance import fingerprint, record_of
-from roclip.data import annotations, class_folders, flickr, json_stream, pairs, parquet_images
+from roclip.data import annotations, class_folders, flickr, json_stream, pairs, parquet_files, parquet_images
+from roclip.data.image_paths import RealPaths
 from roclip.data.labels import checked, from_captions
 from roclip.data.samples import LeftOut
 from roclip.data.url_list import TEXT
@@ -59,16 +61,20 @@ class Split:
 
 @dataclass(frozen=True)
 class Form:
-    """A form of data: its name, whether a source has it, its pairs or labelled images, and about how many pairs it holds."""
+    """A form of data: its name, whether a source has it, its pairs or labelled images, and about how many pairs it holds.
+
+    has_own: whether a source has files or rows of its own for a split, which it then need not share with other splits.
+    """
 
     name: str
     fits: Callable[[Path], bool]
     read: Callable[[Split], Rows]
     count: Callable[[Path], int] = pairs.count_pairs
+    has_own: Callable[[Path, str], bool] = lambda source, split: False
 
 
 def _json(begin: str) -> Callable[[Path], bool]:
-    return lambda source: source.suffix == ".json" and json_stream.first_character(source) == begin
+    return lambda source: source.suffix.lower() == ".json" and json_stream.first_character(source) == begin
 
 
 def _marks_objects(source: Path) -> bool:
@@ -80,7 +86,9 @@ def _text(begins: Callable[[str], object]) -> Callable[[Path], bool]:
 
 
 def _is_captions(source: Path) -> bool:
-    return source.suffix == ".txt" and _text(lambda line: line.strip() == flickr.CAPTIONS_HEADER)(source)
+    return source.suffix.lower() == ".txt" and _text(lambda line: line.replace('"', "").strip() == flickr.CAPTIONS_HEADER)(
+        source
+    )
 
 
 def _of_source(read: Callable[[Path], Rows]) -> Callable[[Split], Rows]:
@@ -92,7 +100,7 @@ def _keys(key: str) -> Callable[[Path], int]:
 
 
 def _unpacked(split: Split) -> Rows:
-    if len(split.among) > 1 and not parquet_images.has_own(split.source, split.name):
+    if len(split.among) > 1 and not parquet_files.has_own(split.source, split.name):
         raise UserError(f"{split.source}: {' and '.join(split.among)} both name it; give each split files of its own")
     return parquet_images.unpack(split.source, split.name, split.text, split.store, split.left_out)
 
@@ -111,7 +119,7 @@ def _is_ours(table: Path) -> bool:
 
 
 def _pairs_of_table(split: Split) -> Rows:
-    columns = pairs.read_pairs(split.source, left_out=split.left_out, restore=_is_ours(split.source))
+    columns = pairs.read_pairs(split.source, left_out=split.left_out, restore=_is_ours(split.source), split=split.name)
     return zip(columns["path"], columns["caption"], strict=True)
 
 
@@ -140,13 +148,13 @@ CAPTIONED = (
         _of_source(flickr.bar_captions),
     ),
 )
-PARQUET = Form("parquet files with images", parquet_images.fits, _unpacked, parquet_images.count_rows)
+PARQUET = Form("parquet files with images", parquet_images.fits, _unpacked, parquet_images.count_pairs, parquet_files.has_own)
 FORMS = {  # by what is read; the first that fits
     "caption": (
         *CAPTIONED,
         PARQUET,
         Form("class folders, with prompt templates", class_folders.fits, _captions_of_classes, class_folders.count_images),
-        Form("a table or shards", _anything, _pairs_of_table),
+        Form("a table or shards", _anything, _pairs_of_table, has_own=pairs.has_own),
     ),
     "label": (
         Form("COCO's objects", _marks_objects, _of_source(annotations.coco_labels)),
@@ -163,6 +171,8 @@ def form_of(source: Path, text: str) -> Form:
     """The form that a source has. Raises UserError for one that is not there, or cannot be opened."""
     if not os.path.exists(source):  # noqa: PTH110 (Path.exists raises for a name that is too long)
         raise UserError(f"{source}: no such file or directory")
+    if kind := kind_of(source, (POINTER,)) if source.is_file() else None:
+        raise UserError(f"{source}: {kind}")
     return next(form for form in FORMS[text] if form.fits(source))
 
 
@@ -182,10 +192,11 @@ def share(rows: Rows, name: str, among: Sequence[str]) -> Rows:
 
     Which one is drawn for each image, once and for all: the order of a source may be that of its classes.
     """
+    real = RealPaths()
     turns = [split for split in among for _ in range(SHARES[split])]
     drawn: dict[str, str] = {}
     for path, text in rows:
-        image = os.path.normpath(path)
+        image = real(path)
         if image not in drawn:
             drawn[image] = turns[int(fingerprint("share", len(drawn)), 16) % len(turns)]
         if drawn[image] == name:
@@ -199,7 +210,7 @@ def read_split(split: Split) -> Rows:
     rows = form.read(split)
     if split.text == "label" and split.classes_file and form not in CAPTIONED:
         rows = checked(rows, split.source, split.classes_file)
-    if len(split.among) > 1 and form is not PARQUET:
+    if len(split.among) > 1 and form is not PARQUET and not form.has_own(split.source, split.name):
         log.info("%s: its images are shared out among %s", split.source, ", ".join(split.among))
         rows = share(rows, split.name, split.among)
     if form in CAPTIONED and split.text == "label":
@@ -213,4 +224,6 @@ def count_pairs(source: Path, among: Sequence[str] = ("train",)) -> int:
 
     Raises UserError as `form_of`.
     """
-    return form_of(source, "caption").count(source) * SHARES["train"] // sum(SHARES[split] for split in among)
+    form = form_of(source, "caption")
+    among = ("train",) if form.has_own(source, "train") else among
+    return form.count(source) * SHARES["train"] // sum(SHARES[split] for split in among)

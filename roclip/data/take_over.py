@@ -39,9 +39,10 @@ def take_over(split: Split, table: Path, roots: Roots, max_bad_fraction: float) 
 
 def _in_their_places(rows: Rows, split: Split, roots: Roots, max_bad_fraction: float) -> Iterator[tuple[str, str]]:
     """The rows. Raises UserError at their end where too many images lie outside the roots, or are not there."""
-    count, outside, first, looked_for, missing = 0, 0, "", 0, []
+    count, outside, first, looked_for, missing, relative = 0, 0, "", 0, [], False
     for path, text in rows:
         count += 1
+        relative |= not path.startswith((os.sep, str(split.source.parent)))
         if not path:
             raise UserError(f"{split.source}, row {count}: its path is empty; take the row out")
         for what, cell, advice in (("path", path, "rename the file"), (split.text, text, "mend it")):
@@ -61,7 +62,8 @@ def _in_their_places(rows: Rows, split: Split, roots: Roots, max_bad_fraction: f
         raise UserError(f"{split.source}: {said}, {first}")
     if len(missing) > max_bad_fraction * looked_for:
         said = f"{len(missing)} of {looked_for} images that were looked for are not there, {missing[0]}"
-        raise UserError(f"{split.source}: {said}; relative paths begin in the folder in which snakemake runs")
+        ours = "relative paths begin in the folder in which snakemake runs"  # and those of other projects beside their table
+        raise UserError(f"{split.source}: {said}" + (f"; {ours}" if relative else ""))
 
 
 def _is_utf8(cell: str) -> bool:

@@ -127,9 +127,12 @@ def test_an_attack_reads_other_projects_tables(scenes, tmp_path):
 
 @pytest.mark.parametrize("stats", ["[]", "null", '{"successes": -1}', '{"successes": "9"}', "{"])
 def test_what_img2dataset_noted_is_a_number_or_one_line(tmp_path, stats):
+    (tmp_path / "00000.tar").touch()
     (tmp_path / "00000_stats.json").write_text('{"successes": 7}')
     (tmp_path / "00001_stats.json").write_text('{"count": 5}')
     assert count_pairs(tmp_path) == 7, "other notes say nothing of how many images there are"
+    (tmp_path / "00002_stats.json").write_text('{"successes": 90}')
+    assert count_pairs(tmp_path) == 7, "its shard is not there"
     (tmp_path / "00001_stats.json").write_text(stats)
     with pytest.raises(UserError, match=r"00001_stats\.json"):
         count_pairs(tmp_path)
