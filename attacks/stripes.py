@@ -17,6 +17,10 @@ class Stripes(Checkerboard):
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(Checkerboard.Settings):
+        patch_size: float = option(
+            "side of a patch of stripes as a share of the image's side; with `place: everywhere` it says nothing",
+            0.25, above=0, maximum=1,
+        )  # fmt: skip
         fields: int = option("stripes side by side", 16, minimum=2)
         place: str = option(
             "the lower right corner, a random place in each image, or everywhere",

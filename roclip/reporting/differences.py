@@ -46,19 +46,26 @@ def _between(judged: Judged, plan: Plan) -> Iterator[Row]:
     for first in firsts:
         for (attack, defence), checkpoints in judged.items():
             if defence != first and (attack, first) in judged:
-                names = {"about": _about(attack, first, defence, firsts, plan), "baseline_attack": attack, "attack": attack}
+                names = {
+                    "about": _about(attack, first, defence, firsts, judged, plan),
+                    "baseline_attack": attack,
+                    "attack": attack,
+                }
                 for checkpoint, seconds in checkpoints.items():
                     pair = names | {"checkpoint": checkpoint, "baseline": first, "defence": defence}
                     yield from same_images(pair, at(judged[attack, first], checkpoint), seconds, plan)
 
 
-def _about(attack: str, first: str, second: str, order: Sequence[str], plan: Plan) -> str:
-    """Of variants nothing is claimed but in sweeps, and of two defences in one of the two directions."""
+def _about(attack: str, first: str, second: str, order: Sequence[str], judged: Judged, plan: Plan) -> str:
+    """Of variants nothing is claimed but in sweeps, and of two defences in one of the two directions: with all checkpoints of
+    the one that has more, so that their order in the config changes no p value.
+    """
     if attack != base(attack) or second != base(second) or second == plan.baseline:
         return ""
     if first == plan.baseline:
         return "defence"
-    return "others" if plan.baseline in plan.defences() and order.index(first) < order.index(second) else ""
+    sides = [(len(judged[attack, defence]), order.index(defence)) for defence in (first, second)]
+    return "others" if plan.baseline in plan.defences() and sides[0] < sides[1] else ""
 
 
 def _controls(judged: Judged, on_sets: Sequence[Row], plan: Plan) -> Iterator[Row]:

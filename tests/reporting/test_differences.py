@@ -89,6 +89,21 @@ def test_who_is_in_which_family():
     assert {row["about"] for row in compared(rows, baseline="gone")} == {"", "controls"}
 
 
+def test_the_order_of_defences_changes_no_family():
+    rows = {
+        "clip": models(trained(hits=[16])),
+        "roclip": models(trained(defence="roclip", hits=[12]), trained(defence="roclip", checkpoint="last_matching", hits=[3])),
+        "half": models(trained(defence="half", hits=[9])),
+    }
+    found = [
+        {(row["checkpoint"], frozenset((row["baseline"], row["defence"])), row["p"], row["p_corrected"]) for row in others}
+        for order in (("clip", "roclip", "half"), ("clip", "half", "roclip"), ("half", "roclip", "clip"))
+        for others in [compared([row for name in order for row in rows[name]], "others")]
+    ]
+    assert len(found[0]) == 2, "both checkpoints of RoCLIP meet the other defence"
+    assert found[0] == found[1] == found[2]
+
+
 def test_p_values_are_corrected_within_their_family():
     rows = models(*(trained(defence=d, hits=[hits], control=[0]) for d, hits in (("clip", 16), ("a", 9), ("b", 10), ("c", 16))))
     found = compared(rows, "defence")
