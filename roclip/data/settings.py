@@ -142,6 +142,9 @@ class DataSettings:
         for number, name in enumerate(classes, 1):
             if not any(category(letter)[0] in "LNPS" for letter in name):
                 yield "classes", f"{settings['classes']}: class {number} has no visible character; take it out"
+            if any(category(letter) == "Cc" for letter in name):
+                fault = "holds a tab or another control character; list one class a line, without numbers or separators"
+                yield "classes", f"{settings['classes']}: class {number} {fault}"
         if len(classes) < 2:
             yield "classes", f"{settings['classes']} lists one class, and every model takes all images for it; list two"
         for name in (name for name in classes if BETWEEN in name):

@@ -3,6 +3,7 @@
 An image outside data.roots is opened by no stage; here, at the first, this is an error that names them.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -14,6 +15,8 @@ from roclip.data.image_bounds import BadImage
 from roclip.data.image_paths import MEMBER, Roots, is_looked_for, is_there
 from roclip.data.samples import LeftOut
 from roclip.data.sources import Rows, Split, read_split, sharing
+
+log = logging.getLogger(__name__)
 
 
 def splits_of(tables: Mapping[str, Path], store: Path, templates: Path | None, classes: Path | None) -> Iterator[Split]:
@@ -39,9 +42,10 @@ def take_over(split: Split, table: Path, roots: Roots, max_bad_fraction: float) 
 
 def _in_their_places(rows: Rows, split: Split, roots: Roots, max_bad_fraction: float) -> Iterator[tuple[str, str]]:
     """The rows. Raises UserError at their end where too many images lie outside the roots, or are not there."""
-    count, outside, first, looked_for, missing, relative = 0, 0, "", 0, [], False
+    count, outside, first, looked_for, missing, relative, empty = 0, 0, "", 0, [], False, 0
     for path, text in rows:
         count += 1
+        empty += not text.strip()
         relative |= not path.startswith((os.sep, str(split.source.parent)))
         if not path:
             raise UserError(f"{split.source}, row {count}: its path is empty; take the row out")
@@ -57,6 +61,8 @@ def _in_their_places(rows: Rows, split: Split, roots: Roots, max_bad_fraction: f
             looked_for += 1
             missing += [] if is_there(path) else [f"first in row {count} ({path})"]
         yield path, text
+    if empty:
+        log.warning("%s: %d of %d %ss are empty, and are taken over as they are", split.source, empty, count, split.text)
     if outside > max_bad_fraction * count:
         said = f"{outside} of {count} images lie outside data.roots ({roots.names})"
         raise UserError(f"{split.source}: {said}, {first}")

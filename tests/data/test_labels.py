@@ -65,6 +65,17 @@ def test_a_class_that_nobody_can_see_is_one_line(tmp_path, name):
     assert found == [("classes", f"{tmp_path}/classes.txt: class 3 has no visible character; take it out")]
 
 
+@pytest.mark.parametrize("line", ["0\tcat", "ca\x1bt", "cat\0", "cat\x85dog"])
+def test_a_control_character_in_a_class_is_one_line(tmp_path, line):
+    chosen = options(tmp_path)
+    (tmp_path / "templates.txt").write_text("a {}")
+    (tmp_path / "classes.txt").write_text(f"bird\n{line}\n")
+    given = {"templates": tmp_path / "templates.txt", "classes": tmp_path / "classes.txt", "captions": "", "url_list": None}
+    found = list(DataSettings.problems({**given, "tables": dict.fromkeys(SPLITS, ""), "roots": chosen.roots}))
+    said = "class 2 holds a tab or another control character; list one class a line, without numbers or separators"
+    assert found == [("classes", f"{tmp_path}/classes.txt: {said}")]
+
+
 def test_one_class_is_refused_for_every_model_would_be_right(tmp_path):
     chosen = options(tmp_path)
     (tmp_path / "templates.txt").write_text("a {}")

@@ -9,9 +9,11 @@ import pytest
 
 from roclip.core.errors import UserError
 from roclip.core.files import write_table
+from roclip.data.image_paths import Roots
 from roclip.data.labels import checked
 from roclip.data.sources import Split, count_pairs, read_split
 from roclip.data.split_names import split_of
+from roclip.data.take_over import take_over
 from tests.fixtures import published
 from tests.fixtures.published import image
 
@@ -133,6 +135,18 @@ def test_the_folder_of_a_hugging_face_download_is_read(tmp_path):
     split = Split("train", tmp_path / "hf", tmp_path / "store")
     assert [text for _, text in read_split(split)] == ["a"]
     assert split.left_out == []
+
+
+def test_empty_captions_are_counted_in_the_log(tmp_path, caplog):
+    published.class_folders(tmp_path / "images", {"cat": 3})
+    rows = [
+        {"path": str(path), "caption": text}
+        for path, text in zip((tmp_path / "images/cat").iterdir(), ["", " ", "a"], strict=True)
+    ]
+    write_table(tmp_path / "t.csv", ("path", "caption"), rows)
+    split = Split("train", tmp_path / "t.csv", tmp_path / "store")
+    take_over(split, tmp_path / "out.csv", Roots([str(tmp_path)]), 0.01)
+    assert "t.csv: 2 of 3 captions are empty, and are taken over as they are" in caplog.text
 
 
 @pytest.mark.parametrize("inside", ["partial-train/0000.parquet", "split=train/0.parquet", "train/00000.tar"])
