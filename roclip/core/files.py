@@ -20,6 +20,7 @@ from stat import S_ISDIR, S_ISREG
 from typing import IO, Any
 
 from roclip.core.atomic import atomic
+from roclip.core.csv_lines import Lines, fault_of, swallows
 from roclip.core.errors import UserError
 from roclip.core.not_text import not_text, refuse_nul
 
@@ -72,53 +73,13 @@ def _delimiter(path: Path) -> str:
     return "\t" if path.suffix == ".tsv" else ","
 
 
-class _Lines:
-    """The lines of a file for csv.reader, which would take in a row of any length."""
-
-    def __init__(self, file: IO[str]) -> None:
-        self.file = file
-        self.begin(HEADER)
-
-    def begin(self, longest: int) -> None:
-        """A row of so many characters may follow."""
-        self.longest = self.left = longest
-
-    def __iter__(self) -> "_Lines":
-        return self
-
-    def __next__(self) -> str:
-        line = self.file.readline(self.left + 1)
-        self.left -= len(line)
-        if not line:
-            raise StopIteration
-        if self.left < 0:
-            raise csv.Error(f"more than {self.longest} characters in a row; is a quote not closed?")
-        return line
-
-
-def _csv_fault(error: csv.Error) -> str:
-    """What csv.reader does not like, with what to do about it."""
-    if "expected after" not in str(error):
-        return str(error)
-    return (
-        "a cell begins with a quotation mark and goes on after the next one; put the whole cell in quotation marks and double "
-        'those within it, such as """Hello"" she said", or write the table with pandas'
-    )
-
-
-def _swallowed(row: Sequence[str], delimiter: str) -> bool:
-    """Whether a cell of several lines holds other rows: lines with as many delimiters as this one, or more."""
-    lines = (cell.splitlines()[1:] for cell in row)
-    return any(line.count(delimiter) >= len(row) - 1 > 0 for rest in lines for line in rest)
-
-
 def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = True) -> Iterator[list[str]]:
     """The header of a table and then its rows, one at a time; blank lines are skipped. Raises as `read_table`.
 
     restore: take away apostrophes that `write_rows` put before formulas.
     """
     with open_file(path, "r", encoding="utf-8-sig", newline="") as file:
-        lines, begun = _Lines(file), 1  # line in which the row begins
+        lines, begun = Lines(file, HEADER), 1  # line in which the row begins
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
             header = next((row for row in reader if any(map(str.strip, row))), [])
@@ -135,7 +96,7 @@ def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = Tr
             begun, warned = reader.line_num + 1, False
             for row in reader:
                 if len(row) == len(header):
-                    if reader.line_num > begun and not warned and _swallowed(row, delimiter):
+                    if reader.line_num > begun and not warned and swallows(row, delimiter):
                         log.warning(
                             "%s, line %d: a cell in quotation marks holds lines that look like rows; is a quote not closed?",
                             path, begun,
@@ -151,7 +112,7 @@ def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = Tr
         except UnicodeDecodeError:
             raise not_text(path) from None
         except csv.Error as error:
-            raise UserError(f"{path}, line {begun}: {_csv_fault(error)}") from None
+            raise UserError(f"{path}, line {begun}: {fault_of(error)}") from None
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
