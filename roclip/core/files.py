@@ -73,10 +73,11 @@ def _delimiter(path: Path) -> str:
     return "\t" if path.suffix == ".tsv" else ","
 
 
-def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = True) -> Iterator[list[str]]:
+def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool) -> Iterator[list[str]]:
     """The header of a table and then its rows, one at a time; blank lines are skipped. Raises as `read_table`.
 
-    restore: take away apostrophes that `write_rows` put before formulas.
+    restore: this project wrote the table: take away the apostrophes that `write_rows` put before formulas. In anybody else's
+    they are part of a cell.
     """
     with open_file(path, "r", encoding="utf-8-sig", newline="") as file:
         lines, begun = Lines(file, HEADER), 1  # line in which the row begins
@@ -115,22 +116,23 @@ def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = Tr
             raise UserError(f"{path}, line {begun}: {fault_of(error)}") from None
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+def read_table(path: Path, columns: Sequence[str], restore: bool = True) -> list[dict[str, str]]:
     """The rows of a CSV (or, by its suffix, TSV) with a header that holds at least `columns`; all cells are text.
 
-    Raises UserError for a missing file or column, a row with too few or too many cells, and text that is not UTF-8.
+    restore: as this project wrote it, and not as others do. Raises UserError for a missing file or column, a row with too few
+    or too many cells, and text that is not UTF-8.
     """
-    rows = _read(path, columns, _delimiter(path))
+    rows = _read(path, columns, _delimiter(path), restore)
     header = next(rows)
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
-def iterate_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
+def iterate_table(path: Path, columns: Sequence[str], restore: bool = True) -> Iterator[tuple[str, ...]]:
     """The cells of `columns`, of which there are two or more, a row at a time: for lists of millions of rows.
 
-    Raises as `read_table`.
+    restore, and what is raised: as of `read_table`.
     """
-    rows = _read(path, columns, _delimiter(path))
+    rows = _read(path, columns, _delimiter(path), restore)
     header = next(rows)
     yield from map(itemgetter(*map(header.index, columns)), rows)
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from roclip.core.errors import UserError
 from roclip.core.files import CELL, iterate_table, open_file
 from roclip.core.not_text import not_text, refuse_nul
+from roclip.core.provenance import is_ours
 
 log = logging.getLogger(__name__)
 
@@ -109,9 +110,10 @@ def read_entries(words: Sequence[str], splits: Sequence[str] = SPLITS) -> Iterat
         for split in splits:
             yield from _read_two_columns(files[split], split)
         return
-    for number, (split, url, caption, label) in enumerate(iterate_table(Path(words[0]), COLUMNS), 1):
+    path = Path(words[0])
+    for number, (split, url, caption, label) in enumerate(iterate_table(path, COLUMNS, restore=is_ours(path)), 1):
         if split not in SPLITS:
-            raise UserError(f"{words[0]}, row {number}: split '{split}' is none of {', '.join(SPLITS)}")
+            raise UserError(f"{path}, row {number}: split '{split}' is none of {', '.join(SPLITS)}")
         if split in splits:
             yield Entry(split, number, url, caption if TEXT[split] == "caption" else label)
 

@@ -5,7 +5,8 @@ import tracemalloc
 import pytest
 
 from roclip.core.errors import UserError
-from roclip.core.files import write_table
+from roclip.core.files import sha256, write_table
+from roclip.core.provenance import write_record
 from roclip.data.url_list import SPLITS, Entry, count_rows, paths, read_entries, words
 
 COLUMNS = ("split", "url", "caption", "label")
@@ -61,6 +62,21 @@ def test_both_forms_give_the_same_rows(tmp_path):
     one = list(read_entries([str(tmp_path / "urls.tsv")]))
     assert [entry._replace(row=1) for entry in one] == four
     assert [entry.split for entry in four] == list(SPLITS)
+
+
+def test_apostrophes_of_a_list_stay_but_where_a_stage_wrote_it(tmp_path):
+    """A stage puts one before what a spreadsheet would run as a formula; anybody else may have meant it."""
+    captions = ["'-a dog", "'=x", "'tis", "-a cat"]
+    rows = "".join(f"train\thttp://h/{n}\t{caption}\t\n" for n, caption in enumerate(captions))
+    (tmp_path / "theirs.tsv").write_text("split\turl\tcaption\tlabel\n" + rows)
+    assert [entry.text for entry in read_entries([str(tmp_path / "theirs.tsv")])] == captions
+    ours = tmp_path / "data/urls.tsv"
+    ours.parent.mkdir()
+    write_table(ours, COLUMNS, [{"split": "train", "url": "file:a", "caption": caption} for caption in captions])
+    record = {"stage": "scenes", "commit": "", "versions": {}, "options": {}, "inputs": {}}
+    write_record(tmp_path / "data/scenes.record.json", record | {"outputs": {ours.name: sha256(ours)}})
+    assert "''-a dog" in ours.read_text()
+    assert [entry.text for entry in read_entries([str(ours)])] == captions
 
 
 def test_rows_are_counted_as_they_are_read(tmp_path):
