@@ -29,6 +29,11 @@ class Lines:
         return line
 
 
+def is_blank(text: str) -> bool:
+    """Whether a line holds nothing but blanks, or Ctrl-Z, with which DOS ended a file."""
+    return not text.replace("\x1a", "").strip()
+
+
 def fault_of(error: csv.Error) -> str:
     """What csv.reader does not like, with what to do about it."""
     if "expected after" not in str(error):

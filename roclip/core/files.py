@@ -20,7 +20,7 @@ from stat import S_ISDIR, S_ISREG
 from typing import IO, Any
 
 from roclip.core.atomic import atomic
-from roclip.core.csv_lines import Lines, fault_of, swallows
+from roclip.core.csv_lines import Lines, fault_of, is_blank, swallows
 from roclip.core.errors import UserError
 from roclip.core.not_text import not_text, refuse_nul
 
@@ -74,8 +74,9 @@ def _delimiter(path: Path) -> str:
 
 
 def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool) -> Iterator[list[str]]:
-    """The header of a table and then its rows, one at a time; blank lines are skipped. Raises as `read_table`.
+    """The header of a table and then its rows, one at a time; lines of blanks are skipped. Raises as `read_table`.
 
+    A line with as many cells as the header is a row, though all of them be blanks, as any line is of a table of one column.
     restore: this project wrote the table: take away the apostrophes that `write_rows` put before formulas. In anybody else's
     they are part of a cell.
     """
@@ -104,7 +105,7 @@ def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool) -> 
                         )  # fmt: skip
                         warned = True
                     yield _restored(row) if restore else row
-                elif row:
+                elif not is_blank(delimiter.join(row)):
                     raise UserError(f"{path}, line {begun}: expected {len(header)} cells, found {len(row)}")
                 lines.begin(ROW)
                 begun = reader.line_num + 1

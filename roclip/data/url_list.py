@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from roclip.core.csv_lines import is_blank
 from roclip.core.errors import UserError
 from roclip.core.files import CELL, iterate_table, open_file
 from roclip.core.not_text import not_text, refuse_nul
@@ -69,7 +70,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
                     raise UserError(f"{path}, line {number}: more than {CELL} characters; is it the right file?")
                 if number == 1:
                     refuse_nul(path, line)
-                if line.strip():
+                if not is_blank(line):
                     yield number, line.rstrip("\r\n").split("\t")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror.lower()}") from None
@@ -127,4 +128,4 @@ def count_rows(words: Sequence[str], split: str) -> int:
     if _of_all_splits(words):
         return sum(row[0] == split for row in iterate_table(path, COLUMNS))
     with open_file(path) as file:
-        return sum(not line.isspace() for line in iter(lambda: file.readline(CELL + 1), b""))
+        return sum(not is_blank(line.decode(errors="replace")) for line in iter(lambda: file.readline(CELL + 1), b""))

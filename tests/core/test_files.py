@@ -57,6 +57,11 @@ def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
     assert read_table(tmp_path / "t.csv", ("path",)) == [{"path": "a", "caption": "b"}]
 
 
+def test_in_a_table_of_one_column_a_row_of_blanks_is_a_value(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"path\na\n \n\nb\n\x1a")
+    assert [row["path"] for row in read_table(tmp_path / "t.csv", ("path",))] == ["a", " ", "b", "\x1a"]
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "t.csv"
     write_table(path, ("a",), [{"a": 1}])

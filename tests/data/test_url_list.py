@@ -81,8 +81,16 @@ def test_apostrophes_of_a_list_stay_but_where_a_stage_wrote_it(tmp_path):
 
 def test_rows_are_counted_as_they_are_read(tmp_path):
     for text in ("a\thttp://h/1", "a\thttp://h/1\r\nb\rc\u2028\thttp://h/2\n", "\n \na\thttp://h/1" + "\n" * 500):
-        four = lists(tmp_path, train=text)
+        four = lists(tmp_path, train=f"{text}\n \t\xa0\x0c\r\n\x1a")
         assert count_rows(four, "train") == len(list(read_entries(four, ["train"])))
+
+
+def test_lines_of_blanks_in_a_list_with_a_header_are_no_rows(tmp_path):
+    rows = ["split\turl\tcaption\tlabel", "train\thttp://h/1\ta\t", " \t\xa0", "", "train\thttp://h/2\tb\t", "\t\x0c", "\x1a"]
+    (tmp_path / "urls.tsv").write_text("\n".join(rows), encoding="utf-8")
+    listed = [str(tmp_path / "urls.tsv")]
+    assert [(entry.row, entry.text) for entry in read_entries(listed, ["train"])] == [(1, "a"), (2, "b")]
+    assert count_rows(listed, "train") == 2
 
 
 def test_a_list_of_millions_does_not_fill_the_memory(tmp_path):
