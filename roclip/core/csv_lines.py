@@ -28,6 +28,13 @@ class Lines:
             raise csv.Error(f"more than {self.longest} characters in a row; is a quote not closed?")
         return line
 
+    def until_text(self) -> list[str]:
+        """The lines up to the first that is not blank, which is the last of them."""
+        found: list[str] = []
+        while (line := next(self, "")) and is_blank(line):
+            found.append(line)
+        return [*found, line]
+
 
 def is_blank(text: str) -> bool:
     """Whether a line holds nothing but blanks, or Ctrl-Z, with which DOS ended a file."""

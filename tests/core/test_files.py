@@ -13,7 +13,7 @@ TEXT = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters=
 
 @given(st.lists(st.tuples(TEXT, TEXT), max_size=8))
 @settings(deadline=None)
-@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".TSV"])
 def test_what_is_written_is_read(tmp_path_factory, suffix, rows):
     path = tmp_path_factory.mktemp("tables") / f"table{suffix}"
     write_table(path, ("path", "caption"), [{"path": a, "caption": b} for a, b in rows])

@@ -85,6 +85,14 @@ def test_rows_are_counted_as_they_are_read(tmp_path):
         assert count_rows(four, "train") == len(list(read_entries(four, ["train"])))
 
 
+@pytest.mark.parametrize("name", ["urls.TSV", "urls.txt", "urls.csv"])
+def test_a_list_that_is_separated_by_tabs_may_have_any_name(tmp_path, name):
+    (tmp_path / name).write_text("split\turl\tcaption\tlabel\ntrain\thttp://h/1\ta, b\t\n")
+    listed = [str(tmp_path / name)]
+    assert list(read_entries(listed, ["train"])) == [Entry("train", 1, "http://h/1", "a, b")]
+    assert count_rows(listed, "train") == 1
+
+
 def test_lines_of_blanks_in_a_list_with_a_header_are_no_rows(tmp_path):
     rows = ["split\turl\tcaption\tlabel", "train\thttp://h/1\ta\t", " \t\xa0", "", "train\thttp://h/2\tb\t", "\t\x0c", "\x1a"]
     (tmp_path / "urls.tsv").write_text("\n".join(rows), encoding="utf-8")
