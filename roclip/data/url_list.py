@@ -116,7 +116,10 @@ def read_entries(words: Sequence[str], splits: Sequence[str] = SPLITS) -> Iterat
         if split not in SPLITS:
             raise UserError(f"{path}, row {number}: split '{split}' is none of {', '.join(SPLITS)}")
         if split in splits:
-            yield Entry(split, number, url, caption if TEXT[split] == "caption" else label)
+            if not URL.fullmatch(url.strip()):
+                said = f"'{url[:100]}' is no URL" if url.strip() else "its URL is empty"
+                raise UserError(f"{path}, row {number}: {said}; write it whole, as https://h/a.jpg is, or take the row out")
+            yield Entry(split, number, url.strip(), caption if TEXT[split] == "caption" else label)
 
 
 def count_rows(words: Sequence[str], split: str) -> int:

@@ -93,6 +93,22 @@ def test_a_list_that_is_separated_by_tabs_may_have_any_name(tmp_path, name):
     assert count_rows(listed, "train") == 1
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [("", "its URL is empty"), (" ", "its URL is empty"), ("abc", "'abc' is no URL"), ("a/b.jpg", "'a/b.jpg' is no URL")],
+)
+def test_a_row_without_a_url_is_named_whatever_the_form_of_the_list(tmp_path, url, said):
+    write_table(tmp_path / "urls.tsv", COLUMNS, [{"split": "train", "url": each} for each in (" http://h/1", url)])
+    listed = [str(tmp_path / "urls.tsv")]
+    found = read_entries(listed, ["train"])
+    assert next(found).url == "http://h/1"
+    with pytest.raises(UserError, match=rf"urls\.tsv, row 2: {said}; write it whole, .*or take the row out$"):
+        next(found)
+    assert list(read_entries(listed, ["test"])) == []
+    with pytest.raises(UserError, match=r"train\.tsv, line 2: expected a caption, a tab and a URL"):
+        list(read_entries(lists(tmp_path, train=f"a\thttp://h/1\nb\t{url}"), ["train"]))
+
+
 def test_lines_of_blanks_in_a_list_with_a_header_are_no_rows(tmp_path):
     rows = ["split\turl\tcaption\tlabel", "train\thttp://h/1\ta\t", " \t\xa0", "", "train\thttp://h/2\tb\t", "\t\x0c", "\x1a"]
     (tmp_path / "urls.tsv").write_text("\n".join(rows), encoding="utf-8")
