@@ -193,13 +193,16 @@ class _Messages:
         if not number:
             return None
         value = float(error.instance)
+        key = ".".join(map(str, path))
+        if value == 0 and re.search("[1-9]", re.split("[eE]", error.instance)[0]):
+            return f"{key}: '{error.instance}' is too small for a number, and would be 0; write a larger one"
         if error.validator_value == "integer":
             mended = str(int(value)) if value.is_integer() and abs(value) < 1e15 else None
         else:
             mended = f"{number[1]}{number[2] or '.0'}e{number[3] or '+'}{number[4]}" if math.isfinite(value) else None
         if mended is None:
             return None
-        return f"{'.'.join(map(str, path))}: '{error.instance}' is a text to YAML; write {mended}"
+        return f"{key}: '{error.instance}' is a text to YAML; write {mended}"
 
 
 def check_schema(config: Mapping[str, Any], schema: Mapping[str, Any], attacks: Mapping[str, type]) -> None:

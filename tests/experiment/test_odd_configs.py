@@ -236,6 +236,13 @@ def test_markdown_shows_a_text_as_it_is(text):
         ("train.epochs", "1e3", r"^train\.epochs: '1e3' is a text to YAML; write 1000$"),
         ("seeds", "[1e1]", r"^seeds\.0: '1e1' is a text to YAML; write 10$"),
         ("train.learning_rate", "5e-4", r"write 5\.0e-4$"),
+        (
+            "train.learning_rate",
+            "1e-400",
+            r"^train\.learning_rate: '1e-400' is too small for a number, and would be 0; write a",
+        ),
+        ("seeds", "[10e-400]", r"^seeds\.0: '10e-400' is too small for a number"),
+        ("seeds", "[0e5]", r"^seeds\.0: '0e5' is a text to YAML; write 0$"),
         ("experiment", "2026-01-01", r"^experiment: YAML reads '2026-01-01' as a date; put it in quotation marks$"),
     ],
 )
