@@ -2,6 +2,8 @@
 
 import html
 import json
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -227,6 +229,26 @@ def test_markdown_shows_a_text_as_it_is(text):
     assert html.unescape(shown) == text
     assert not any(mark in shown for mark in ("*x", "~~", "$", "://", "www.", "@", "\\", " _", "_x_", "[", "|"))
     assert markdown("attack_success, a-b (c): 3 of 4") == "attack_success, a-b (c): 3 of 4"
+
+
+@pytest.mark.parametrize("path", ["~/data", "~", "$HOME/x", "$NO_SUCH", "${HOME}/x"])
+@pytest.mark.parametrize(
+    "key",
+    ["data.roots.1", "data.tables.train", "data.url_list", "data.classes", "downstream.root", "defence.clip.train.start_from"],
+)
+def test_a_path_that_only_a_shell_would_find_is_refused(key, path):
+    config = changed("data.roots", ["data", path]) if key == "data.roots.1" else changed(key, path)
+    said = f"{key}: {path!r} is not legal here (neither ~ nor $NAME is filled in); write the whole path"
+    with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
+        check(config, ATTACKS)
+
+
+@pytest.mark.parametrize("name", ["~anna", "~anna/x", "$kept/x", "$5", "a~/x", "a$HOME"])
+def test_a_folder_may_have_a_name_that_means_something_to_a_shell(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "$kept/x").mkdir(parents=True)
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    check(changed("data.roots", ["results", name]), ATTACKS)
 
 
 @pytest.mark.parametrize(
