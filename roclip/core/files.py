@@ -14,12 +14,14 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import IO, Any
 
 from roclip.core.atomic import atomic
+from roclip.core.csv_lines import Lines, fault_of, is_blank, swallows
 from roclip.core.errors import UserError
 from roclip.core.not_text import not_text, refuse_nul
 
@@ -68,59 +70,25 @@ def count_lines(path: Path) -> int:
     return max(feeds, returns) + (last not in b"\r\n")
 
 
-def _delimiter(path: Path) -> str:
-    return "\t" if path.suffix == ".tsv" else ","
+def _delimiter(path: Path, header: str = "") -> str:
+    """Tab or comma, of which the header holds more; where it holds as many, as the name of the file ends."""
+    tabs, commas = header.count("\t"), header.count(",")
+    return "\t" if tabs > commas or (tabs == commas and path.suffix.lower() == ".tsv") else ","
 
 
-class _Lines:
-    """The lines of a file for csv.reader, which would take in a row of any length."""
+def _read(path: Path, columns: Sequence[str], delimiter: str | None, restore: bool) -> Iterator[list[str]]:
+    """The header of a table and then its rows, one at a time; lines of blanks are skipped. Raises as `read_table`.
 
-    def __init__(self, file: IO[str]) -> None:
-        self.file = file
-        self.begin(HEADER)
-
-    def begin(self, longest: int) -> None:
-        """A row of so many characters may follow."""
-        self.longest = self.left = longest
-
-    def __iter__(self) -> "_Lines":
-        return self
-
-    def __next__(self) -> str:
-        line = self.file.readline(self.left + 1)
-        self.left -= len(line)
-        if not line:
-            raise StopIteration
-        if self.left < 0:
-            raise csv.Error(f"more than {self.longest} characters in a row; is a quote not closed?")
-        return line
-
-
-def _csv_fault(error: csv.Error) -> str:
-    """What csv.reader does not like, with what to do about it."""
-    if "expected after" not in str(error):
-        return str(error)
-    return (
-        "a cell begins with a quotation mark and goes on after the next one; put the whole cell in quotation marks and double "
-        'those within it, such as """Hello"" she said", or write the table with pandas'
-    )
-
-
-def _swallowed(row: Sequence[str], delimiter: str) -> bool:
-    """Whether a cell of several lines holds other rows: lines with as many delimiters as this one, or more."""
-    lines = (cell.splitlines()[1:] for cell in row)
-    return any(line.count(delimiter) >= len(row) - 1 > 0 for rest in lines for line in rest)
-
-
-def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = True) -> Iterator[list[str]]:
-    """The header of a table and then its rows, one at a time; blank lines are skipped. Raises as `read_table`.
-
-    restore: take away apostrophes that `write_rows` put before formulas.
+    A line with as many cells as the header is a row, though all of them be blanks, as any line is of a table of one column.
+    delimiter: None for the one that the header shows. restore: this project wrote the table: take away the apostrophes that
+    `write_rows` put before formulas. In anybody else's they are part of a cell.
     """
     with open_file(path, "r", encoding="utf-8-sig", newline="") as file:
-        lines, begun = _Lines(file), 1  # line in which the row begins
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        lines, begun = Lines(file, HEADER), 1  # line in which the row begins
         try:
+            start = lines.until_text()
+            delimiter = delimiter or _delimiter(path, start[-1])
+            reader = csv.reader(chain(start, lines), delimiter=delimiter, strict=True)
             header = next((row for row in reader if any(map(str.strip, row))), [])
             refuse_nul(path, "".join(header))
             missing = [column for column in columns if column not in header]
@@ -135,14 +103,14 @@ def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = Tr
             begun, warned = reader.line_num + 1, False
             for row in reader:
                 if len(row) == len(header):
-                    if reader.line_num > begun and not warned and _swallowed(row, delimiter):
+                    if reader.line_num > begun and not warned and swallows(row, delimiter):
                         log.warning(
                             "%s, line %d: a cell in quotation marks holds lines that look like rows; is a quote not closed?",
                             path, begun,
                         )  # fmt: skip
                         warned = True
                     yield _restored(row) if restore else row
-                elif row:
+                elif not is_blank(delimiter.join(row)):
                     raise UserError(f"{path}, line {begun}: expected {len(header)} cells, found {len(row)}")
                 lines.begin(ROW)
                 begun = reader.line_num + 1
@@ -151,25 +119,26 @@ def _read(path: Path, columns: Sequence[str], delimiter: str, restore: bool = Tr
         except UnicodeDecodeError:
             raise not_text(path) from None
         except csv.Error as error:
-            raise UserError(f"{path}, line {begun}: {_csv_fault(error)}") from None
+            raise UserError(f"{path}, line {begun}: {fault_of(error)}") from None
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a CSV (or, by its suffix, TSV) with a header that holds at least `columns`; all cells are text.
+def read_table(path: Path, columns: Sequence[str], restore: bool = True) -> list[dict[str, str]]:
+    """The rows of a CSV (or, as its header shows, TSV) with a header that holds at least `columns`; all cells are text.
 
-    Raises UserError for a missing file or column, a row with too few or too many cells, and text that is not UTF-8.
+    restore: as this project wrote it, and not as others do. Raises UserError for a missing file or column, a row with too few
+    or too many cells, and text that is not UTF-8.
     """
-    rows = _read(path, columns, _delimiter(path))
+    rows = _read(path, columns, None, restore)
     header = next(rows)
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
-def iterate_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
+def iterate_table(path: Path, columns: Sequence[str], restore: bool = True) -> Iterator[tuple[str, ...]]:
     """The cells of `columns`, of which there are two or more, a row at a time: for lists of millions of rows.
 
-    Raises as `read_table`.
+    restore, and what is raised: as of `read_table`.
     """
-    rows = _read(path, columns, _delimiter(path))
+    rows = _read(path, columns, None, restore)
     header = next(rows)
     yield from map(itemgetter(*map(header.index, columns)), rows)
 
@@ -182,7 +151,7 @@ def read_columns(
     A row takes about 50 bytes and its text, a fifth of what `read_table` takes. restore: as this project wrote it, and not as
     others do. Raises UserError as it does.
     """
-    rows = _read(path, columns, delimiter or _delimiter(path), restore)
+    rows = _read(path, columns, delimiter, restore)
     places = {name: place for place, name in enumerate(next(rows))}
     cells: dict[str, list[str]] = {name: [] for name in (*columns, *optional) if name in places}
     appends = [(cells[name].append, places[name]) for name in cells]

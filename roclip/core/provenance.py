@@ -154,6 +154,11 @@ def record_of(path: Path) -> Path | None:
     return None
 
 
+def is_ours(table: Path) -> bool:
+    """Whether a stage wrote a table; what apostrophes mean in anybody else's is not known, and they stay."""
+    return record_of(table) is not None
+
+
 def read_inputs(options: Any) -> dict[Path, str]:
     """The sha256 of each file that the options name as an input, and of the records of those that have one.
 

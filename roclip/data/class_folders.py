@@ -28,14 +28,29 @@ def _is_shard(folder: Path) -> bool:
     return any(name.lower().endswith((".txt", ".json")) for name in os.listdir(folder))  # noqa: PTH208 (names alone)
 
 
+def _refuse_whole_disk(source: Path) -> None:
+    """Raises UserError for a folder that holds this project or the user's home: all of a disk would be walked through."""
+    place = os.path.realpath(source)
+    for path, what in ((".", "this project"), (os.path.expanduser("~"), "your home")):  # noqa: PTH111 (Path's may raise)
+        if os.path.commonpath([place, os.path.realpath(path)]) == place:
+            raise UserError(
+                f"data.tables: {source} is no folder of a data set, for {what} lies there; name the one in which the class "
+                "folders lie"
+            )
+
+
 def fits(source: Path) -> bool:
-    """Whether there are folders in it, of which none is a shard, and no tar files with captions."""
+    """Whether there are folders in it, of which none is a shard, and no tar files with captions.
+
+    Raises UserError for a folder of such that holds more than a data set.
+    """
     names = _class_folders(source) if source.is_dir() else []
-    return bool(names) and not any(_is_shard(source / name) for name in names) and not any(map(is_of_samples, _tars(source)))
-
-
-def _tars(folder: Path) -> list[Path]:
-    return sorted(folder.glob("[!.]*.tar"))
+    if not names or any(_is_shard(source / name) for name in names):
+        return False
+    if any(map(is_of_samples, sorted(source.glob("[!.]*.tar")))):
+        return False
+    _refuse_whole_disk(source)
+    return True
 
 
 def _files(folder: str, left_out: LeftOut) -> Iterator[str]:

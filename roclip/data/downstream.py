@@ -171,7 +171,7 @@ def imagenet1k(root: Path, out: Path) -> Split:
     splits = []
     for split in ("train", "validation"):
         table = root / FOLDERS["imagenet1k"] / split / "labels.csv"
-        rows = read_table(table, ("image", "label"))
+        rows = read_table(table, ("image", "label"), restore=False)  # the user's
         for line, row in enumerate(rows, 1):
             if not (row["label"].isdecimal() and int(row["label"]) < len(classes)):
                 raise UserError(

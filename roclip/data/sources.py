@@ -23,7 +23,7 @@ from pathlib import Path
 from roclip.core.errors import UserError
 from roclip.core.files import read_columns
 from roclip.core.not_text import POINTER, kind_of
-from roclip.core.provenance import fingerprint, record_of
+from roclip.core.provenance import fingerprint, is_ours
 from roclip.data import annotations, class_folders, flickr, json_stream, pairs, parquet_files, parquet_images
 from roclip.data.image_paths import RealPaths
 from roclip.data.labels import checked, from_captions
@@ -113,13 +113,8 @@ def _labels_of_classes(split: Split) -> Rows:
     return class_folders.class_labels(split.source, split.classes, split.left_out)
 
 
-def _is_ours(table: Path) -> bool:
-    """Whether a stage wrote a table; what apostrophes mean in anybody else's is not known, and they stay."""
-    return record_of(table) is not None
-
-
 def _pairs_of_table(split: Split) -> Rows:
-    columns = pairs.read_pairs(split.source, left_out=split.left_out, restore=_is_ours(split.source), split=split.name)
+    columns = pairs.read_pairs(split.source, left_out=split.left_out, restore=is_ours(split.source), split=split.name)
     return zip(columns["path"], columns["caption"], strict=True)
 
 
@@ -129,7 +124,7 @@ def _labels_of_table(source: Path) -> Rows:
             f"{source}: no class folders in it; labelled images are in such folders, a table (path, label) or parquet"
         )
     delimiter, _ = pairs.read_header(source)
-    columns = read_columns(source, ("path", "label"), delimiter=delimiter, restore=_is_ours(source))
+    columns = read_columns(source, ("path", "label"), delimiter=delimiter, restore=is_ours(source))
     return zip(columns["path"], columns["label"], strict=True)
 
 

@@ -12,9 +12,11 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from roclip.core.csv_lines import is_blank
 from roclip.core.errors import UserError
 from roclip.core.files import CELL, iterate_table, open_file
 from roclip.core.not_text import not_text, refuse_nul
+from roclip.core.provenance import is_ours
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +70,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
                     raise UserError(f"{path}, line {number}: more than {CELL} characters; is it the right file?")
                 if number == 1:
                     refuse_nul(path, line)
-                if line.strip():
+                if not is_blank(line):
                     yield number, line.rstrip("\r\n").split("\t")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror.lower()}") from None
@@ -109,11 +111,15 @@ def read_entries(words: Sequence[str], splits: Sequence[str] = SPLITS) -> Iterat
         for split in splits:
             yield from _read_two_columns(files[split], split)
         return
-    for number, (split, url, caption, label) in enumerate(iterate_table(Path(words[0]), COLUMNS), 1):
+    path = Path(words[0])
+    for number, (split, url, caption, label) in enumerate(iterate_table(path, COLUMNS, restore=is_ours(path)), 1):
         if split not in SPLITS:
-            raise UserError(f"{words[0]}, row {number}: split '{split}' is none of {', '.join(SPLITS)}")
+            raise UserError(f"{path}, row {number}: split '{split}' is none of {', '.join(SPLITS)}")
         if split in splits:
-            yield Entry(split, number, url, caption if TEXT[split] == "caption" else label)
+            if not URL.fullmatch(url.strip()):
+                said = f"'{url[:100]}' is no URL" if url.strip() else "its URL is empty"
+                raise UserError(f"{path}, row {number}: {said}; write it whole, as https://h/a.jpg is, or take the row out")
+            yield Entry(split, number, url.strip(), caption if TEXT[split] == "caption" else label)
 
 
 def count_rows(words: Sequence[str], split: str) -> int:
@@ -125,4 +131,4 @@ def count_rows(words: Sequence[str], split: str) -> int:
     if _of_all_splits(words):
         return sum(row[0] == split for row in iterate_table(path, COLUMNS))
     with open_file(path) as file:
-        return sum(not line.isspace() for line in iter(lambda: file.readline(CELL + 1), b""))
+        return sum(not is_blank(line.decode(errors="replace")) for line in iter(lambda: file.readline(CELL + 1), b""))

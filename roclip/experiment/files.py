@@ -18,6 +18,7 @@ from roclip.experiment.validation import check_size
 from roclip.training.settings import TrainSettings
 
 PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "null")}  # what is no text
+STRAY = r"(?<![0-9a-fA-F])_|_(?![0-9a-fA-F])"  # an underscore that stands between no two digits
 # settings whose values may be files of the workflow's own
 OWN_FILES = {"data": (DataSettings, ("classes", "templates", "captions")), "train": (TrainSettings, ("model",))}
 
@@ -62,12 +63,18 @@ def _value(where: str, node: yaml.ScalarNode) -> Any:
 
 
 def _check_number(where: str, node: yaml.ScalarNode) -> None:
-    """Raises UserError for a number that YAML reads as another than stands there: 010 as 8, and 1:30 as 90."""
-    number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-    if number and re.fullmatch(r"[-+]?0[0-7_]+|.*:.*", node.value):
-        raise UserError(
-            f"{where}: YAML reads {node.value[:100]} as {_value(where, node)}; write the number without a leading 0 or a colon"
-        )
+    """Raises UserError for a number that YAML reads as another than stands there: 010 as 8, 1:30 as 90, and 1.0e-400 as 0.
+
+    And for underscores that Python's own numbers may not have: 1_000 is as it looks, 1__0 may be short of a digit.
+    """
+    if node.tag not in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
+        return
+    said = f"{where}: YAML reads {node.value[:100]} as"
+    if re.fullmatch(r"[-+]?0[0-7_]+|.*:.*", node.value) or re.search(STRAY, node.value):
+        plainly = "write the number without a leading 0, a colon or an underscore that stands between no two digits"
+        raise UserError(f"{said} {_value(where, node)}; {plainly}")
+    if re.search("[1-9]", re.split("[eE]", node.value)[0]) and _value(where, node) == 0:
+        raise UserError(f"{said} 0, for it is too small for a number; write a larger one")
 
 
 def check_files(paths: Iterable[str | Path]) -> None:

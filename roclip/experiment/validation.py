@@ -1,6 +1,7 @@
 """Checking a config against its schema: for the first thing that is wrong, one line that names the key and what is legal."""
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -55,10 +56,23 @@ def _unique(checker: Any, wanted: bool, value: Any, _: Any) -> Iterator[Validati
         yield ValidationError(f"{value!r} has non-unique elements")
 
 
+def _is_for_a_shell(path: str) -> bool:
+    """Whether a path begins with what only a shell would put another in place of: ~, or $NAME where nothing is called so."""
+    named = re.match(r"\$\{?[A-Za-z_]", path)
+    return bool(re.match(r"~(/|\Z)", path) or (named and not os.path.exists(path)))  # noqa: PTH110 (as in files.py)
+
+
+def _pattern(checker: Any, pattern: str, value: Any, rules: Mapping[str, Any]) -> Iterator[ValidationError]:
+    """As jsonschema's own; and no path is one that only a shell would find."""
+    yield from Draft202012Validator.VALIDATORS["pattern"](checker, pattern, value, rules)
+    if pattern == whole(PATH) and isinstance(value, str) and _is_for_a_shell(value):
+        yield ValidationError(f"{value!r} is no path but to a shell")
+
+
 # as Python and the flags see it, 64.0 is no integer, and nan no number between bounds
 Validator = extend(
     Draft202012Validator,
-    {"uniqueItems": _unique},
+    {"uniqueItems": _unique, "pattern": _pattern},
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number).redefine(
         "integer", lambda checker, value: isinstance(value, int) and _is_number(checker, value)
     ),
@@ -160,6 +174,8 @@ class _Messages:
 
     def _illegal_text(self, error: ValidationError, path: list) -> str:
         key, pattern = ".".join(map(str, path)) or "config", error.schema["pattern"]
+        if pattern == whole(PATH) and _is_for_a_shell(error.instance):
+            return f"{key}: {error.instance!r} is not legal here (neither ~ nor $NAME is filled in); write the whole path"
         why = (
             "a path may not begin with -, nor hold braces or line breaks"
             if pattern == whole(PATH)
@@ -193,13 +209,16 @@ class _Messages:
         if not number:
             return None
         value = float(error.instance)
+        key = ".".join(map(str, path))
+        if value == 0 and re.search("[1-9]", re.split("[eE]", error.instance)[0]):
+            return f"{key}: '{error.instance}' is too small for a number, and would be 0; write a larger one"
         if error.validator_value == "integer":
             mended = str(int(value)) if value.is_integer() and abs(value) < 1e15 else None
         else:
             mended = f"{number[1]}{number[2] or '.0'}e{number[3] or '+'}{number[4]}" if math.isfinite(value) else None
         if mended is None:
             return None
-        return f"{'.'.join(map(str, path))}: '{error.instance}' is a text to YAML; write {mended}"
+        return f"{key}: '{error.instance}' is a text to YAML; write {mended}"
 
 
 def check_schema(config: Mapping[str, Any], schema: Mapping[str, Any], attacks: Mapping[str, type]) -> None:

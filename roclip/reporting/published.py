@@ -26,7 +26,7 @@ def read_reference(path: Path) -> list[dict[str, str]]:
 
     Raises UserError as `read_table`, and for a value that is NaN or infinite or an attack success without a known definition.
     """
-    rows = read_table(path, tuple(REFERENCE))
+    rows = read_table(path, tuple(REFERENCE), restore=False)  # written by hand
     for number, row in enumerate(rows, 1):
         if problem := problem_of(row):
             raise UserError(f"{path}, row {number}: {problem}")

@@ -13,7 +13,7 @@ TEXT = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters=
 
 @given(st.lists(st.tuples(TEXT, TEXT), max_size=8))
 @settings(deadline=None)
-@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".TSV"])
 def test_what_is_written_is_read(tmp_path_factory, suffix, rows):
     path = tmp_path_factory.mktemp("tables") / f"table{suffix}"
     write_table(path, ("path", "caption"), [{"path": a, "caption": b} for a, b in rows])
@@ -55,6 +55,11 @@ def test_a_missing_file_is_the_users_mistake(tmp_path, read):
 def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbfpath,caption\na,b\n")
     assert read_table(tmp_path / "t.csv", ("path",)) == [{"path": "a", "caption": "b"}]
+
+
+def test_in_a_table_of_one_column_a_row_of_blanks_is_a_value(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"path\na\n \n\nb\n\x1a")
+    assert [row["path"] for row in read_table(tmp_path / "t.csv", ("path",))] == ["a", " ", "b", "\x1a"]
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):

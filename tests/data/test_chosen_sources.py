@@ -12,7 +12,7 @@ from roclip.core.provenance import write_record
 from roclip.data.image_paths import Roots
 from roclip.data.pairs import read_pairs
 from roclip.data.samples import shards_of
-from roclip.data.sources import Split, read_split
+from roclip.data.sources import Split, count_pairs, read_split
 from roclip.data.take_over import take_over
 from tests.fixtures import published
 from tests.fixtures.published import flickr_images, image, put
@@ -134,6 +134,30 @@ def test_the_folder_of_a_captioned_set_is_no_folder_of_classes(tmp_path):
         list(read_split(split))
     with pytest.raises(UserError, match="captions of class folders are made of prompt templates; name a file of them"):
         list(read_split(Split("train", tmp_path / "flickr8k", tmp_path / "store")))
+
+
+@pytest.mark.parametrize("source", ["/", ".", "..", "link", "HOME"])
+def test_a_folder_that_holds_the_project_or_a_home_is_no_data_set(tmp_path, monkeypatch, source):
+    """A look at all of a disk would take hours."""
+    (tmp_path / "work/project/cat").mkdir(parents=True)
+    (tmp_path / "home/anna/cat").mkdir(parents=True)
+    (tmp_path / "work/project/link").symlink_to(tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "work/project")
+    monkeypatch.setenv("HOME", str(tmp_path / "home/anna"))
+    place = Path(source if source != "HOME" else tmp_path / "home")
+    with pytest.raises(UserError, match=r"^data\.tables: .* is no folder of a data set, for .* lies there; name the one in"):
+        count_pairs(place)
+    with pytest.raises(UserError, match=r"^data\.tables: "):
+        next(read_split(Split("test", place, tmp_path / "store")))
+
+
+@pytest.mark.parametrize("source", ["work/project/set", "home/anna/set", "work/pro"])
+def test_a_data_set_may_lie_in_the_project_or_a_home_or_beside_it(tmp_path, monkeypatch, source):
+    (tmp_path / "work/project").mkdir(parents=True)
+    put(tmp_path / source / "cat/1.jpg", image(1))
+    monkeypatch.chdir(tmp_path / "work/project")
+    monkeypatch.setenv("HOME", str(tmp_path / "home/anna"))
+    assert count_pairs(tmp_path / source) == 1
 
 
 def test_a_folder_with_other_images_of_the_same_names_is_refused(tmp_path):

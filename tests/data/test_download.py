@@ -43,7 +43,7 @@ def test_good_images_come_in_the_order_of_the_list_and_bad_ones_are_counted(tmp_
         f"{server.url}/{path}"
         for path in ("status/404", "status/404", "page/x.jpg", "cutpng/", "cut/x.jpg", "endless/", "announced/30000000",
                      "redirect/file:///etc/passwd", "redirect/http://10.0.0.1/", "loop/", "refuse/", "bomb/", "oddpng/4")
-    ] + ["http://192.168.0.1/", "file:///etc/passwd", (tmp_path / "urls.tsv").as_uri(), "nothing", ""]  # fmt: skip
+    ] + ["http://192.168.0.1/", "file:///etc/passwd", (tmp_path / "urls.tsv").as_uri()]  # fmt: skip
     names = good[:3] + bad + good[3:]
     rows = [{"split": "train", "url": url, "caption": CAPTIONS[n % 5], "label": ""} for n, url in enumerate(names)]
     rows[4:4] = [{"split": s, "url": f"{server.url}/png/11", "caption": "c", "label": "l"} for s in SPLITS[1:]]
@@ -57,7 +57,7 @@ def test_good_images_come_in_the_order_of_the_list_and_bad_ones_are_counted(tmp_
     assert all(rows[int(row["number"]) - 1]["url"] == row["path"] and row["reason"] for row in listed)
     for message, count in {
         "HTTP status 404": 2, "more than 20 MB": 2, "neither http nor https": 1, "not a public address": 2,
-        "more than 5 redirects": 1, "file outside the folder of its list": 2, "unknown url type: '...'": 2,
+        "more than 5 redirects": 1, "file outside the folder of its list": 2,
         "Use of image disallowed by X-Robots-Tag directive": 1,
         "no JPEG, PNG or WebP, or its header is broken": 2, "OSError: image file is truncated (...)": 1,
         "6400 x 6400 pixels, more than 40 million": 1,

@@ -137,7 +137,7 @@ def test_what_a_kill_left_when_all_was_done_does_not_stop_the_next_run(tmp_path)
 
 
 def test_a_list_without_a_split_is_refused(tmp_path):
-    write_table(tmp_path / "urls.tsv", COLUMNS, [{"split": "train", "url": "u", "caption": "", "label": ""}])
+    write_table(tmp_path / "urls.tsv", COLUMNS, [{"split": "train", "url": "file:a", "caption": "", "label": ""}])
     with pytest.raises(UserError, match=r"urls\.tsv: no row of the split '"):
         download.run(DownloadOptions(**settings(tmp_path)))
 

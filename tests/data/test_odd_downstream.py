@@ -85,6 +85,17 @@ def test_an_image_has_one_class(made):
         made("imagenet1k", change)
 
 
+def test_an_apostrophe_is_part_of_an_image_s_name(made):
+    """The list is the user's: no stage put one before a name that a spreadsheet would run."""
+
+    def change(folder: Path) -> None:
+        shutil.copy(folder / "validation/images/0.jpeg", folder / "validation/'-0.jpeg")
+        appended("validation/labels.csv", "'-0.jpeg,1\n")(folder)
+
+    out = made("imagenet1k", change, bad=0.0)
+    assert read_table(out / "test.csv", ("path", "label"))[-1]["path"].endswith("/validation/'-0.jpeg")
+
+
 def tagged(kind: int, data: bytes) -> bytes:
     """An element of a level 5 MATLAB file."""
     return struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8)

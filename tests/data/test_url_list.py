@@ -5,7 +5,8 @@ import tracemalloc
 import pytest
 
 from roclip.core.errors import UserError
-from roclip.core.files import write_table
+from roclip.core.files import sha256, write_table
+from roclip.core.provenance import write_record
 from roclip.data.url_list import SPLITS, Entry, count_rows, paths, read_entries, words
 
 COLUMNS = ("split", "url", "caption", "label")
@@ -63,10 +64,57 @@ def test_both_forms_give_the_same_rows(tmp_path):
     assert [entry.split for entry in four] == list(SPLITS)
 
 
+def test_apostrophes_of_a_list_stay_but_where_a_stage_wrote_it(tmp_path):
+    """A stage puts one before what a spreadsheet would run as a formula; anybody else may have meant it."""
+    captions = ["'-a dog", "'=x", "'tis", "-a cat"]
+    rows = "".join(f"train\thttp://h/{n}\t{caption}\t\n" for n, caption in enumerate(captions))
+    (tmp_path / "theirs.tsv").write_text("split\turl\tcaption\tlabel\n" + rows)
+    assert [entry.text for entry in read_entries([str(tmp_path / "theirs.tsv")])] == captions
+    ours = tmp_path / "data/urls.tsv"
+    ours.parent.mkdir()
+    write_table(ours, COLUMNS, [{"split": "train", "url": "file:a", "caption": caption} for caption in captions])
+    record = {"stage": "scenes", "commit": "", "versions": {}, "options": {}, "inputs": {}}
+    write_record(tmp_path / "data/scenes.record.json", record | {"outputs": {ours.name: sha256(ours)}})
+    assert "''-a dog" in ours.read_text()
+    assert [entry.text for entry in read_entries([str(ours)])] == captions
+
+
 def test_rows_are_counted_as_they_are_read(tmp_path):
     for text in ("a\thttp://h/1", "a\thttp://h/1\r\nb\rc\u2028\thttp://h/2\n", "\n \na\thttp://h/1" + "\n" * 500):
-        four = lists(tmp_path, train=text)
+        four = lists(tmp_path, train=f"{text}\n \t\xa0\x0c\r\n\x1a")
         assert count_rows(four, "train") == len(list(read_entries(four, ["train"])))
+
+
+@pytest.mark.parametrize("name", ["urls.TSV", "urls.txt", "urls.csv"])
+def test_a_list_that_is_separated_by_tabs_may_have_any_name(tmp_path, name):
+    (tmp_path / name).write_text("split\turl\tcaption\tlabel\ntrain\thttp://h/1\ta, b\t\n")
+    listed = [str(tmp_path / name)]
+    assert list(read_entries(listed, ["train"])) == [Entry("train", 1, "http://h/1", "a, b")]
+    assert count_rows(listed, "train") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [("", "its URL is empty"), (" ", "its URL is empty"), ("abc", "'abc' is no URL"), ("a/b.jpg", "'a/b.jpg' is no URL")],
+)
+def test_a_row_without_a_url_is_named_whatever_the_form_of_the_list(tmp_path, url, said):
+    write_table(tmp_path / "urls.tsv", COLUMNS, [{"split": "train", "url": each} for each in (" http://h/1", url)])
+    listed = [str(tmp_path / "urls.tsv")]
+    found = read_entries(listed, ["train"])
+    assert next(found).url == "http://h/1"
+    with pytest.raises(UserError, match=rf"urls\.tsv, row 2: {said}; write it whole, .*or take the row out$"):
+        next(found)
+    assert list(read_entries(listed, ["test"])) == []
+    with pytest.raises(UserError, match=r"train\.tsv, line 2: expected a caption, a tab and a URL"):
+        list(read_entries(lists(tmp_path, train=f"a\thttp://h/1\nb\t{url}"), ["train"]))
+
+
+def test_lines_of_blanks_in_a_list_with_a_header_are_no_rows(tmp_path):
+    rows = ["split\turl\tcaption\tlabel", "train\thttp://h/1\ta\t", " \t\xa0", "", "train\thttp://h/2\tb\t", "\t\x0c", "\x1a"]
+    (tmp_path / "urls.tsv").write_text("\n".join(rows), encoding="utf-8")
+    listed = [str(tmp_path / "urls.tsv")]
+    assert [(entry.row, entry.text) for entry in read_entries(listed, ["train"])] == [(1, "a"), (2, "b")]
+    assert count_rows(listed, "train") == 2
 
 
 def test_a_list_of_millions_does_not_fill_the_memory(tmp_path):

@@ -31,6 +31,10 @@ from tests.fixtures.configs import COMPLETE, CONFIG, changed
         ("a: [1\n", "not YAML"),
         ("[" * 10000, "nested too deeply"),
         ("a: 1\nseeds: [010]\n", "line 2: YAML reads 010 as 8; write the number without a leading 0"),
+        ("seeds: [1__0]\n", "line 1: YAML reads 1__0 as 10; write the number without .* an underscore that stands between no"),
+        ("a: 10_\n", "line 1: YAML reads 10_ as 10"),
+        ("a: 1_.5\n", "line 1: YAML reads 1_.5 as 1.5"),
+        ("a: -1.0e-400\n", "line 1: YAML reads -1.0e-400 as 0, for it is too small for a number; write a larger one"),
         ("a: 1:30\n", "line 1: YAML reads 1:30 as 90"),
         ("a: 1:30.5\n", "line 1: YAML reads 1:30.5 as 90.5"),
     ],
@@ -51,7 +55,9 @@ def test_a_file_in_another_encoding_is_named(tmp_path, encoding):
 
 def test_ordinary_numbers_merge_keys_and_the_project_s_own_configs_are_right(tmp_path):
     (tmp_path / "mine.yaml").write_text("x: &x {a: 1}\ny: &y {<<: *x, a: 2}\nz: {<<: *x, <<: *y, a: 3}\n")
-    (tmp_path / "numbers.yaml").write_text("a: [0, -0, 10, 0.5, 00.5, 0x10, 1_000, '010', 1:30x, 5.0e-4]\n")
+    (tmp_path / "numbers.yaml").write_text(
+        "a: [0, -0, 10, 0.5, 00.5, 0x10, 1_000, 0x1_f, '010', 1:30x, 5.0e-4, 0.0e-400, .nan, .inf]\n"
+    )
     (tmp_path / "empty.yaml").write_bytes(b"\xef\xbb\xbf")
     check_files([*tmp_path.glob("*.yaml"), *map(str, ROOT.glob("config/*.yaml"))])
 
@@ -264,7 +270,7 @@ def test_a_number_of_a_file_that_is_none_is_one_line(tmp_path, text):
         check_files([tmp_path / "mine.yaml"])
 
 
-@pytest.mark.parametrize("number", ["020", "1:30"])
+@pytest.mark.parametrize("number", ["020", "1:30", "1__0", "1.0e-400"])
 def test_a_number_of_the_command_line_that_yaml_misreads_is_refused(number):
     with pytest.raises(UserError, match=f"^--config: YAML reads {number} as"):
         read_config(ROOT, {}, [], parse_config([f"seeds=[{number}]"]))

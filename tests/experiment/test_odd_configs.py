@@ -2,6 +2,8 @@
 
 import html
 import json
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -229,6 +231,26 @@ def test_markdown_shows_a_text_as_it_is(text):
     assert markdown("attack_success, a-b (c): 3 of 4") == "attack_success, a-b (c): 3 of 4"
 
 
+@pytest.mark.parametrize("path", ["~/data", "~", "$HOME/x", "$NO_SUCH", "${HOME}/x"])
+@pytest.mark.parametrize(
+    "key",
+    ["data.roots.1", "data.tables.train", "data.url_list", "data.classes", "downstream.root", "defence.clip.train.start_from"],
+)
+def test_a_path_that_only_a_shell_would_find_is_refused(key, path):
+    config = changed("data.roots", ["data", path]) if key == "data.roots.1" else changed(key, path)
+    said = f"{key}: {path!r} is not legal here (neither ~ nor $NAME is filled in); write the whole path"
+    with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
+        check(config, ATTACKS)
+
+
+@pytest.mark.parametrize("name", ["~anna", "~anna/x", "$kept/x", "$5", "a~/x", "a$HOME"])
+def test_a_folder_may_have_a_name_that_means_something_to_a_shell(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "$kept/x").mkdir(parents=True)
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    check(changed("data.roots", ["results", name]), ATTACKS)
+
+
 @pytest.mark.parametrize(
     ("key", "text", "said"),
     [
@@ -236,6 +258,13 @@ def test_markdown_shows_a_text_as_it_is(text):
         ("train.epochs", "1e3", r"^train\.epochs: '1e3' is a text to YAML; write 1000$"),
         ("seeds", "[1e1]", r"^seeds\.0: '1e1' is a text to YAML; write 10$"),
         ("train.learning_rate", "5e-4", r"write 5\.0e-4$"),
+        (
+            "train.learning_rate",
+            "1e-400",
+            r"^train\.learning_rate: '1e-400' is too small for a number, and would be 0; write a",
+        ),
+        ("seeds", "[10e-400]", r"^seeds\.0: '10e-400' is too small for a number"),
+        ("seeds", "[0e5]", r"^seeds\.0: '0e5' is a text to YAML; write 0$"),
         ("experiment", "2026-01-01", r"^experiment: YAML reads '2026-01-01' as a date; put it in quotation marks$"),
     ],
 )
