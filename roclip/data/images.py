@@ -24,6 +24,7 @@ from roclip.core.files import write_rows
 from roclip.data.crops import FLIP_P, crop_box
 from roclip.data.image_bounds import BadImage, exif_orientation, look
 from roclip.data.image_paths import Roots, content_of
+from roclip.data.jpeg_end import EARLY, lacks_scans, to_decode
 from roclip.data.png_rows import lacks_rows
 
 log = logging.getLogger(__name__)
@@ -51,8 +52,9 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
     Raises BadImage, OSError or what else Pillow raises on a broken file.
     """
     look(content)
+    wanted = to_decode(content) if content.startswith(b"\xff\xd8\xff") else content
     try:
-        image = Image.open(BytesIO(content), formats=FORMATS)
+        image = Image.open(BytesIO(wanted), formats=FORMATS)
     except UnidentifiedImageError:
         raise BadImage("no JPEG, PNG or WebP, or its header is broken") from None
     with image:
@@ -62,13 +64,18 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         if pixels > most:
             raise BadImage(f"{image.width} x {image.height} pixels, more than {most / 1e6:.0f} million")
         # a scan has 10 bytes or more, so most files need not be searched
-        many = pixels * len(content) // 10 > PIXELS * SCANS and image.format not in ("PNG", "WEBP")
+        jpeg = image.format not in ("PNG", "WEBP")
+        many = jpeg and pixels * len(content) // 10 > PIXELS * SCANS
         if many and pixels * content.count(b"\xff\xda") > PIXELS * SCANS:
             raise BadImage("a JPEG of too many scans")
+        if jpeg and wanted is content and lacks_scans(content):
+            raise BadImage(EARLY)
         if image.format == "PNG":
             if "transparency" in image.info:
                 _scale_key(image, content[DEPTH])
             image.load()  # a PNG is decoded whole in any case, and what is said of it may stand behind the picture
+            if image.mode == "P" and image.palette is None:
+                raise BadImage("a PNG that lacks its palette")
             if lacks_rows(image, content):
                 raise BadImage("a PNG whose picture lacks rows")
         yield image
