@@ -22,7 +22,7 @@ EARLY = "a JPEG whose picture ends early"
 ONES = b"\xff\0" * 8
 OTHER = bytes(range(255))  # of these any table makes something
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # one that cannot stand within the data of a scan (B.1.1.2, B.1.1.5, E.1.4)
-_ALONE = (0x01, 0xD8, 0xD9)  # markers without a length (B.1.1.3)
+_ALONE = (0x01, *range(0xD0, 0xDA), 0xFF)  # of markers without a length, or what may stand before one (B.1.1.2, B.1.1.3)
 _SEQUENTIAL, _HUFFMAN, _START_OF_SCAN, _END = (0xC0, 0xC1), (0xC0, 0xC1, 0xC2), 0xDA, 0xD9  # table B.1
 
 
@@ -43,17 +43,18 @@ def _segments(content: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def to_decode(content: bytes) -> bytes:
-    """The bytes of a JPEG, those of one scan up to its end; where Pillow needs more of these, data are lacking."""
-    components, single = b"", False
-    for marker, start, body in _segments(content):
-        if single:
-            return content[:start] + ONES
+    """The bytes of a JPEG, of most of one scan up to its end; where Pillow needs more of these, data are lacking.
+
+    It is called for each image, and left to `lacks_scans` is what has other bytes between its segments.
+    """
+    at, components = 2, -1
+    while at + 10 < len(content) and content[at] == 0xFF and (marker := content[at + 1]) not in _ALONE:
+        if marker == _START_OF_SCAN:
+            end = _MARKER.search(content, at + 8 + 2 * components) if content[at + 4] == components else None
+            return content[: end.start()] + ONES if end else content
         if marker in _SEQUENTIAL:
-            components = body[5:6]  # B.2.2
-        elif marker == _START_OF_SCAN:
-            single = body[:1] == components
-        elif marker == _END:
-            break
+            components = content[at + 9]  # B.2.2
+        at += 2 + (content[at + 2] << 8 | content[at + 3])
     return content
 
 
