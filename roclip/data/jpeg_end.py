@@ -62,7 +62,7 @@ def lacks_scans(content: bytes) -> bool:
     """Whether the last of a JPEG's scans lacks data or the marker after it.
 
     An end just between two scans is not seen, nor one in the last scan of a progressive JPEG if it adds but the last bits of
-    numbers of which all others are there (G.1.2.3): the picture is complete, only coarser.
+    numbers of which all others are there (G.1.2.3): nothing is grey, but all is coarser, of a small image by some grey levels.
     """
     missing: dict[int, list[int]] = {}  # bits of each of the 64 coefficients of each component
     frame = refines = 0
