@@ -90,10 +90,16 @@ def _loose(source: Path) -> LeftOut:
 def class_labels(source: Path, classes: Sequence[str] = (), left_out: LeftOut | None = None) -> Iterator[tuple[str, str]]:
     """Image and class, with blanks for the underscores of the folder's name, unless a class is written as the folder is.
 
-    left_out: receives what is not read, each with its reason. Raises UserError for folders without images.
+    left_out: receives what is not read, each with its reason. Raises UserError for folders without images and where
+    the classes lie one deeper.
     """
     if classes:
         _refuse_splits(source, classes)
+    yield from _labelled(source, classes, left_out)
+
+
+def _labelled(source: Path, classes: Sequence[str], left_out: LeftOut | None) -> Iterator[tuple[str, str]]:
+    """As `class_labels`, of folders that were looked at."""
     unread, empty, known, found = _loose(source), [], set(classes), False
     for name in _class_folders(source):
         empty.append(name)
@@ -140,9 +146,9 @@ def _is_class(folder: str, classes: Sequence[str]) -> bool:
 
 
 def _refuse_packed(source: Path, name: str) -> None:
-    """Raises UserError for a folder in which parquet files or shards lie, and no images."""
+    """Raises UserError for a folder without images in which parquet files or shards lie."""
     packed = next((path for path in sorted((source / name).iterdir()) if path.suffix.lower() in (".parquet", ".tar")), None)
-    if packed and not next(_files(str(source / name), []), None):
+    if packed:
         raise UserError(f"{source}: its folder {name} is no class folder, it holds {packed.name}; name {source / name}")
 
 
@@ -167,7 +173,7 @@ def class_captions(
     if classes and strange:
         said = counted(len(strange), "folder")
         log.warning("%s: %s called after no class of data.classes, such as %s", source, said, strange[0])
-    for number, (path, label) in enumerate(class_labels(source, classes, left_out)):
+    for number, (path, label) in enumerate(_labelled(source, classes, left_out)):
         yield path, templates[number % len(templates)].replace("{}", label)
 
 

@@ -182,20 +182,31 @@ def shards_of(folder: Path) -> list[Path]:
     """
     folders = sorted(path for path in folder.iterdir() if path.name[0] != "." and path.is_dir())
     found = sorted(folder.glob("[!.]*.tar")) or folders
-    sizes = {path: path.stat().st_size for path in found if path.is_file()}
-    alike = Counter(sizes.values())
-    same = {path: _ends(path) if alike[sizes.get(path)] > 1 else os.path.realpath(path) for path in found}
+    kinds: dict[Path, tuple] = {path: () for path in found if path.is_file()}
+    for look in (_size, _begin, _ends):  # of thousands of tars few are as large as another, and fewer begin as one
+        alike = Counter(kinds.values())
+        kinds = {path: (*kind, look(path)) if alike[kind] > 1 else kind for path, kind in kinds.items()}
+    same = {path: kinds.get(path) or os.path.realpath(path) for path in found}
     once = {same[path]: path for path in sorted(found, key=lambda path: (path.is_symlink(), len(path.name)), reverse=True)}
     return [path for path in found if once[same[path]] == path]
 
 
-def _ends(tar: Path) -> tuple[bytes, ...]:
-    """How a tar begins and ends, and its size: of two tars that have the same, one is a copy."""
+def _size(tar: Path) -> int:
+    return tar.stat().st_size
+
+
+def _begin(tar: Path) -> bytes:
+    """The header of a tar's first file."""
+    with open(tar, "rb") as file:
+        return file.read(tarfile.BLOCKSIZE)
+
+
+def _ends(tar: Path) -> tuple[bytes, bytes]:
+    """How a tar begins and ends: of two as large that do so alike, one is a copy."""
     with open(tar, "rb") as file:
         begin = file.read(END_OF_COPY)
-        size = file.seek(0, os.SEEK_END)
-        file.seek(-min(size, END_OF_COPY), os.SEEK_END)
-        return begin, file.read(), b"%d" % size
+        file.seek(max(0, _size(tar) - END_OF_COPY))
+        return begin, file.read()
 
 
 def is_of_samples(tar: Path) -> bool:

@@ -86,9 +86,8 @@ def _text(begins: Callable[[str], object]) -> Callable[[Path], bool]:
 
 
 def _is_captions(source: Path) -> bool:
-    return source.suffix.lower() == ".txt" and _text(lambda line: line.replace('"', "").strip() == flickr.CAPTIONS_HEADER)(
-        source
-    )
+    begins = _text(lambda line: line.replace('"', "").strip() == flickr.CAPTIONS_HEADER)
+    return source.suffix.lower() == ".txt" and begins(source)
 
 
 def _of_source(read: Callable[[Path], Rows]) -> Callable[[Split], Rows]:
@@ -220,5 +219,5 @@ def count_pairs(source: Path, among: Sequence[str] = ("train",)) -> int:
     Raises UserError as `form_of`.
     """
     form = form_of(source, "caption")
-    among = ("train",) if form.has_own(source, "train") else among
-    return form.count(source) * SHARES["train"] // sum(SHARES[split] for split in among)
+    shares = len(among) > 1 and not form.has_own(source, "train")
+    return form.count(source) * SHARES["train"] // sum(SHARES[split] for split in among) if shares else form.count(source)

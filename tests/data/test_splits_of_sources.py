@@ -83,12 +83,15 @@ def test_a_copy_of_a_shard_is_listed_and_its_pairs_come_once(tmp_path, caplog):
         (folder / name).write_bytes(first.read_bytes())
     other = tar_of(folder / "00001.tar", ["c", "d"])
     assert other.stat().st_size == first.stat().st_size, "as large, and no copy"
+    assert tar_of(tmp_path / "x/00000.tar", ["x", "y"]).rename(folder / "00002.tar").stat().st_size == first.stat().st_size
+    with open(folder / "00002.tar", "rb") as third, open(first, "rb") as whole:
+        assert third.read(512) == whole.read(512), "and begins as the first one"
     split = Split("train", folder, tmp_path / "store")
-    assert sorted(text for _, text in read_split(split)) == ["a", "b", "c", "d"]
+    assert sorted(text for _, text in read_split(split)) == ["a", "b", "c", "d", "x", "y"]
     assert [(name, reason) for _, _, name, reason in split.left_out] == [
         ("00000 (1).tar", "a copy of a shard that is read"), ("00000.bak.tar", "a copy of a shard that is read"),
     ]  # fmt: skip
-    assert count_pairs(folder) == 4
+    assert count_pairs(folder) == 6
 
 
 def test_rows_are_of_the_split_that_their_column_says(tmp_path, caplog):
