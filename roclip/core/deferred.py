@@ -22,11 +22,13 @@ class Deferred:
         return getattr(import_module(self._name), attribute)
 
 
-def defer_package(name: str) -> None:
+def defer_package(name: str, /, **known: Any) -> None:
     """Let the submodules of a package be imported without what its own `__init__` imports beside them.
 
     `__init__` runs once a name is looked up in the package that is no submodule imported by then. A package that was imported
     before stays as it is.
+
+    known: what stands for names of the package until then. Its submodules are imported after the whole of it, if so.
     """
     if name in sys.modules:
         return
@@ -35,10 +37,14 @@ def defer_package(name: str) -> None:
 
     def load(attribute: str) -> Any:
         del package.__getattr__
+        package.__path__ = spec.submodule_search_locations
         spec.loader.exec_module(package)
         return getattr(package, attribute)
 
     package.__getattr__ = load
+    if known:
+        vars(package).update(known)
+        del package.__path__  # which an import of a submodule looks up
     sys.modules[name] = package
     parent, _, child = name.rpartition(".")
     if parent:

@@ -13,7 +13,7 @@ from roclip.data.json_stream import entries
 GENOME = ("VG_100K", "VG_100K_2")  # the folders of Visual Genome's images
 
 
-def _cell(source: Path, entry: Any, key: str, kind: type) -> Any:
+def cell(source: Path, entry: Any, key: str, kind: type) -> Any:
     """A value of an annotation. Raises UserError for one that is missing or of another type."""
     value = entry.get(key) if isinstance(entry, dict) else None
     if type(value) is not kind:
@@ -45,10 +45,10 @@ def _by_id(source: Path, listed: list[Any], key: str) -> dict[int, str]:
     """A text of each entry by its id. Raises UserError for an id that two have: one of them would be lost."""
     found: dict[int, str] = {}
     for entry in listed:
-        number = _cell(source, entry, "id", int)
+        number = cell(source, entry, "id", int)
         if number in found:
             raise _twice(source, number)
-        found[number] = _cell(source, entry, key, str)
+        found[number] = cell(source, entry, key, str)
     return found
 
 
@@ -61,7 +61,7 @@ def _images(source: Path, listed: list[Any]) -> dict[int, str]:
 
 
 def _image_of(source: Path, paths: dict[int, str], entry: Any) -> str:
-    number = _cell(source, entry, "image_id", int)
+    number = cell(source, entry, "image_id", int)
     if number not in paths:
         raise UserError(f"{source}: an annotation is of image {number}, which is not under 'images'; is the file whole?")
     return paths[number]
@@ -73,7 +73,7 @@ def coco_captions(source: Path) -> Iterator[tuple[str, str]]:
     paths = _images(source, found["images"])
     captions: dict[str, list[str]] = {path: [] for path in paths.values()}
     for entry in found["annotations"]:
-        captions[_image_of(source, paths, entry)].append(one_line_of(_cell(source, entry, "caption", str)))
+        captions[_image_of(source, paths, entry)].append(one_line_of(cell(source, entry, "caption", str)))
     return in_rounds(captions)
 
 
@@ -84,7 +84,7 @@ def coco_labels(source: Path) -> Iterator[tuple[str, str]]:
     names = _by_id(source, found["categories"], "name")
     shown = defaultdict(set)
     for entry in found["annotations"]:
-        category = _cell(source, entry, "category_id", int)
+        category = cell(source, entry, "category_id", int)
         shown[_image_of(source, paths, entry)].add(names.get(category, f"category {category}"))
     return ((path, *shown[path]) for path in dict.fromkeys(paths.values()) if len(shown[path]) == 1)  # each file once
 
@@ -93,10 +93,10 @@ def genome_captions(source: Path) -> Iterator[tuple[str, str]]:
     """Image and phrase of each region of region_descriptions.json, in rounds. Raises UserError for a file that is none."""
     captions: dict[str, list[str]] = {}
     for _, image in entries(source):
-        number, regions = _cell(source, image, "id", int), _cell(source, image, "regions", list)
+        number, regions = cell(source, image, "id", int), cell(source, image, "regions", list)
         if f"{number}.jpg" in captions:
             raise _twice(source, number)
-        captions[f"{number}.jpg"] = [one_line_of(_cell(source, region, "phrase", str)) for region in regions]
+        captions[f"{number}.jpg"] = [one_line_of(cell(source, region, "phrase", str)) for region in regions]
     folders = [source.parent / name for name in GENOME if (source.parent / name).is_dir()]
     there: dict[str, str] = {}
     for folder in folders:

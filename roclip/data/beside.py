@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -70,3 +71,12 @@ def in_rounds(captions: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
     """
     for turn in range(max(map(len, captions.values()), default=0)):
         yield from ((image, texts[turn]) for image, texts in captions.items() if turn < len(texts))
+
+
+def placed(source: Path, rows: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Rows of image and caption in rounds, with the images' paths. Raises UserError as `folder_of`."""
+    captions = defaultdict(list)
+    for image, caption in rows:
+        captions[os.path.normpath(image)].append(caption)  # ./a.jpg is a.jpg
+    folder = Path(folder_of(source, list(captions))) if captions else source.parent
+    return in_rounds({str(folder / image): texts for image, texts in captions.items()})

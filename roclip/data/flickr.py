@@ -1,8 +1,6 @@
 """Flickr8k's and Flickr30k's captions in the forms in which they are passed on."""
 
-import os
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +8,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import CELL, open_file, read_columns
 from roclip.core.not_text import not_text
 from roclip.data.annotations import one_line_of
-from roclip.data.beside import folder_of, in_rounds
+from roclip.data.beside import placed
 
 # by form: a row, and what such a file begins with
 TOKENS = re.compile(r"(?P<image>[^\t#]+)#\d+\t(?P<caption>.*)")  # NAME.jpg#0<TAB>caption
@@ -39,26 +37,17 @@ def _captions(source: Path, row: re.Pattern, header: re.Pattern | None) -> Itera
         raise not_text(source) from None
 
 
-def _placed(source: Path, rows: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """The rows in rounds, with the images' paths. Raises UserError where the images are not there."""
-    captions = defaultdict(list)
-    for image, caption in rows:
-        captions[os.path.normpath(image)].append(caption)  # ./a.jpg is a.jpg
-    folder = Path(folder_of(source, list(captions))) if captions else source.parent
-    return in_rounds({str(folder / image): texts for image, texts in captions.items()})
-
-
 def token_captions(source: Path) -> Iterator[tuple[str, str]]:
     """Of Flickr8k.token.txt and Flickr30k's results_20130124.token."""
-    return _placed(source, _captions(source, TOKENS, None))
+    return placed(source, _captions(source, TOKENS, None))
 
 
 def bar_captions(source: Path) -> Iterator[tuple[str, str]]:
     """Of Flickr30k's results.csv."""
-    return _placed(source, _captions(source, BARS, BARS_HEADER))
+    return placed(source, _captions(source, BARS, BARS_HEADER))
 
 
 def comma_captions(source: Path) -> Iterator[tuple[str, str]]:
     """Of Flickr8k's captions.txt."""
     cells = read_columns(source, ("image", "caption"), delimiter=",", restore=False)
-    return _placed(source, zip(cells["image"], map(one_line_of, cells["caption"]), strict=True))
+    return placed(source, zip(cells["image"], map(one_line_of, cells["caption"]), strict=True))

@@ -1,6 +1,7 @@
 """What lies on this disk: the forms in which data sets are given out, told apart by a look at the files, as the log says.
 
     COCO                 annotations/captions_train2014.json and the like; of instances_val2014.json labelled images
+    Karpathy's splits    dataset_coco.json and the like, of Flickr8k and Flickr30k too; lists as BLIP's coco_karpathy_train.json
     Visual Genome        region_descriptions.json, with VG_100K/ and VG_100K_2/ beside it
     Flickr8k, Flickr30k  captions.txt, Flickr8k.token.txt, results.csv
     parquet              a file or a folder of files with images inside, of Hugging Face's datasets or img2dataset
@@ -24,7 +25,7 @@ from roclip.core.errors import UserError
 from roclip.core.files import read_columns
 from roclip.core.not_text import POINTER, kind_of
 from roclip.core.provenance import fingerprint, is_ours
-from roclip.data import annotations, class_folders, flickr, json_stream, pairs, parquet_files, parquet_images
+from roclip.data import annotations, class_folders, flickr, json_stream, karpathy, pairs, parquet_files, parquet_images
 from roclip.data.image_paths import RealPaths
 from roclip.data.labels import checked, from_captions
 from roclip.data.samples import LeftOut
@@ -132,6 +133,19 @@ def _anything(source: Path) -> bool:
 
 
 CAPTIONED = (
+    Form(
+        "Karpathy's splits",
+        lambda source: _json("{")(source) and karpathy.has_splits(source),
+        lambda split: karpathy.captions_of_split(split.source, split.name),
+        karpathy.count_pairs,
+        karpathy.has_own,
+    ),
+    Form(
+        "a list of images and captions",
+        lambda source: _json("[")(source) and karpathy.is_list(source),
+        _of_source(karpathy.listed_captions),
+        _keys("caption"),
+    ),
     Form("COCO's captions", _json("{"), _of_source(annotations.coco_captions), _keys("caption")),
     Form("Visual Genome's regions", _json("["), _of_source(annotations.genome_captions), _keys("phrase")),
     Form("Flickr8k's captions.txt", _is_captions, _of_source(flickr.comma_captions)),

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from math import isnan, nan
 
-from scipy.stats import binomtest, fisher_exact
+from roclip.core.deferred import Deferred
+
+stats = Deferred("scipy.stats")
 
 
 def mcnemar(first_only: int, second_only: int) -> float:
@@ -12,12 +14,12 @@ def mcnemar(first_only: int, second_only: int) -> float:
     Under no difference the trials that only one of the two hits are as often the first's as the second's.
     """
     discordant = first_only + second_only
-    return float(binomtest(first_only, discordant).pvalue) if discordant else 1.0
+    return float(stats.binomtest(first_only, discordant).pvalue) if discordant else 1.0
 
 
 def fisher(hits: int, n: int, other_hits: int, other_n: int) -> float:
     """Fisher's exact two-sided p value of two shares of hits on different trials."""
-    return float(fisher_exact([[hits, n - hits], [other_hits, other_n - other_hits]]).pvalue)
+    return float(stats.fisher_exact([[hits, n - hits], [other_hits, other_n - other_hits]]).pvalue)
 
 
 def holm(values: Sequence[float]) -> list[float]:

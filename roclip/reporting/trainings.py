@@ -15,9 +15,11 @@ from statistics import mean, variance
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
-from scipy.special import betaln, expit, logit
-from scipy.stats import t
+
+from roclip.core.deferred import Deferred
+
+optimize = Deferred("scipy.optimize")
+special = Deferred("scipy.special")
 
 # The spread between trainings as the correlation of two images of one training, from none to that of a uniform distribution: a
 # beta distribution that is wider at mean .5 has two peaks.
@@ -40,13 +42,13 @@ def interval(trainings: Sequence[Count], confidence: float = 0.95) -> tuple[floa
         return nan, nan
     likelihood = _profile(trainings)
     best = _peak(likelihood)
-    critical = k * log1p(float(t.ppf((1 + confidence) / 2, k - 1)) ** 2 / (k - 1))
+    critical = k * log1p(float(special.stdtrit(k - 1, (1 + confidence) / 2)) ** 2 / (k - 1))
 
     def beyond(x: float) -> float:
         return 2 * (likelihood(best) - likelihood(x)) - critical
 
-    low = float(expit(brentq(beyond, -FARTHEST, best))) if beyond(-FARTHEST) > 0 else 0.0
-    high = float(expit(brentq(beyond, best, FARTHEST))) if beyond(FARTHEST) > 0 else 1.0
+    low = float(special.expit(optimize.brentq(beyond, -FARTHEST, best))) if beyond(-FARTHEST) > 0 else 0.0
+    high = float(special.expit(optimize.brentq(beyond, best, FARTHEST))) if beyond(FARTHEST) > 0 else 1.0
     return low, high
 
 
@@ -56,8 +58,8 @@ def _profile(trainings: Sequence[Count]) -> Callable[[float], float]:
     both = 1 / CORRELATIONS - 1  # a + b of the beta distribution
 
     def likelihood(x: float) -> float:
-        a, b = expit(x) * both, expit(-x) * both
-        return float((betaln(hits + a, n - hits + b) - betaln(a, b)).sum(axis=0).max())
+        a, b = special.expit(x) * both, special.expit(-x) * both
+        return float((special.betaln(hits + a, n - hits + b) - special.betaln(a, b)).sum(axis=0).max())
 
     return likelihood
 
@@ -66,7 +68,7 @@ def _peak(likelihood: Callable[[float], float]) -> float:
     """Where the likelihood is highest."""
     coarse = int(np.argmax([likelihood(x) for x in STEPS]))
     around = STEPS[max(coarse - 1, 0)], STEPS[min(coarse + 1, len(STEPS) - 1)]
-    fine = minimize_scalar(lambda x: -likelihood(x), bounds=around, method="bounded")
+    fine = optimize.minimize_scalar(lambda x: -likelihood(x), bounds=around, method="bounded")
     return max((STEPS[coarse], fine.x), key=likelihood)
 
 
@@ -82,7 +84,7 @@ def welch(first: Sequence[Count], second: Sequence[Count]) -> float:
     (one, its), (two, others) = map(_logits, (first, second))
     error = its + others
     degrees = error**2 / (its**2 / (len(first) - 1) + others**2 / (len(second) - 1))
-    return float(2 * t.sf(abs(one - two) / sqrt(error), degrees))
+    return float(2 * special.stdtr(degrees, -abs(one - two) / sqrt(error)))
 
 
 def _logits(trainings: Sequence[Count]) -> tuple[float, float]:
@@ -90,7 +92,7 @@ def _logits(trainings: Sequence[Count]) -> tuple[float, float]:
     rates = [(hits + 0.5) / (n + 1) for hits, n in trainings]
     middle, images = mean(rates), mean(n for _, n in trainings)
     of_images = 1 / (images * middle * (1 - middle))
-    values = [float(logit(rate)) for rate in rates]
+    values = [float(special.logit(rate)) for rate in rates]
     return mean(values), max(variance(values), of_images) / len(values)
 
 

@@ -88,27 +88,25 @@ def _imported(modules: list[str]) -> list[Path]:
         path = towers.HOME / f"{name.replace('.', '/')}.py"
         if name not in found and name not in WITHOUT_EFFECT and path.is_file():
             found[name] = path
-            modules += imports(path)
+            modules += _read(path)[1]
     return sorted(found.values())
 
 
+def code(path: Path) -> str:
+    """The sha256 of what a file does: of its syntax tree, without comments, layout and docstrings."""
+    return _read(path)[0]
+
+
 @cache
-def imports(path: Path) -> list[str]:
-    """What a file imports anywhere; of `from a import b` both a and a.b."""
+def _read(path: Path) -> tuple[str, list[str]]:
+    """`code`, and what a file imports anywhere; of `from a import b` both a and a.b."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return names
-
-
-@cache
-def code(path: Path) -> str:
-    """The sha256 of what a file does: of its syntax tree, without comments, layout and docstrings."""
-    tree = ast.parse(path.read_bytes())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
             del node.body[0]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), names

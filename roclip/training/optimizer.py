@@ -2,6 +2,11 @@
 
 import torch
 
+from roclip.core.deferred import defer_package
+
+# all that an optimiser asks of it where nothing is compiled; its import takes as long as a hundred steps of a small model
+defer_package("torch._dynamo", graph_break=lambda: None, disable=lambda function, *_, **__: function)
+
 
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
     """AdamW's groups: decay for matrices, kernels and embeddings; none for norms, biases and logit_scale."""

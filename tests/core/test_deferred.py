@@ -55,3 +55,14 @@ def test_a_name_that_a_package_has_not_is_an_error_as_ever(tmp_path):
 
 def test_a_package_that_is_there_already_stays(tmp_path):
     assert printed(tmp_path, "import big; defer_package('big'); print(big.name)") == ["heavy", "whole"]
+
+
+@pytest.mark.parametrize(
+    "use", ["big.absent", "big.heavy", "import big.light", "import big.inner.leaf", "from big import heavy"]
+)
+def test_names_that_are_known_load_nothing_and_are_the_package_s_own_once_it_is_loaded(tmp_path, use):
+    shown = "print(big.name, big.value)"
+    code = f"defer_package('big', name='known', value=7); import big; {shown}\ntry: {use}\nexcept AttributeError: pass\n{shown}"
+    before, value, *loaded = printed(tmp_path, code)
+    assert (before, value) == ("known", "7")
+    assert (loaded[0], loaded[-2:]) == ("heavy", ["whole", "3"])

@@ -1,0 +1,83 @@
+"""Captions with the splits of Karpathy and Fei-Fei (CVPR 2015), in JSON: his files of COCO and Flickr, and lists as BLIP's."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from roclip.core.errors import UserError
+from roclip.data.annotations import cell, one_line_of
+from roclip.data.beside import placed
+from roclip.data.json_stream import entries
+from roclip.data.split_names import split_of
+
+
+def _images(source: Path) -> Iterator[Any]:
+    """What stands under 'images'."""
+    return (entry for key, entry in entries(source) if key == "images")
+
+
+def has_splits(source: Path) -> bool:
+    """Whether it is one of Karpathy's files, dataset_coco.json and the like, by its first image."""
+    first = next(_images(source), None)
+    return isinstance(first, dict) and {"sentences", "filename"} <= first.keys()
+
+
+def is_list(source: Path) -> bool:
+    """Whether it is a list of images with their captions, as BLIP's coco_karpathy_train.json, by its first entry."""
+    _, first = next(entries(source), ("", None))
+    return isinstance(first, dict) and {"image", "caption"} <= first.keys()
+
+
+def has_own(source: Path, split: str) -> bool:
+    """Whether one of Karpathy's files has images of a split; those of `restval` are trained on."""
+    return any(_split(source, image) == split for image in _images(source))
+
+
+def _split(source: Path, image: Any) -> str:
+    return split_of(cell(source, image, "split", str))
+
+
+def _rows(source: Path, image: Any) -> Iterator[tuple[str, str]]:
+    """An image of Karpathy's with each of its captions; COCO's stand in a folder, such as val2014."""
+    name = cell(source, image, "filename", str)
+    path = f"{cell(source, image, 'filepath', str)}/{name}" if "filepath" in image else name
+    for sentence in cell(source, image, "sentences", list):
+        yield path, one_line_of(cell(source, sentence, "raw", str))
+
+
+def captions_of_split(source: Path, split: str) -> Iterator[tuple[str, str]]:
+    """Image and caption of one of Karpathy's files, in rounds; all images, where they are of no split or of one other.
+
+    Raises UserError for a file that is none, and where images are of other splits and none is of this one.
+    """
+    rows: dict[str, list[tuple[str, str]]] = {}
+    for image in _images(source):
+        rows.setdefault(_split(source, image), []).extend(_rows(source, image))
+    if split not in rows and len(rows) > 1:
+        others = ", ".join(sorted(filter(None, rows)))
+        raise UserError(f"{source}: no image is of the split '{split}', and some are of {others}; name another source for it")
+    return placed(source, rows[split] if split in rows else chain(*rows.values()))
+
+
+def listed_captions(source: Path) -> Iterator[tuple[str, str]]:
+    """Image and caption of a list, in rounds; an entry has one caption or several. Raises UserError for a file that is none."""
+    return placed(source, (row for _, entry in entries(source) for row in _listed(source, entry)))
+
+
+def _listed(source: Path, entry: Any) -> Iterator[tuple[str, str]]:
+    path = cell(source, entry, "image", str)
+    texts = entry.get("caption")
+    for text in texts if isinstance(texts, list) else [texts]:
+        if not isinstance(text, str):
+            raise UserError(f"{source}: a caption in {str(entry)[:100]!r} is no text; mend it")
+        yield path, one_line_of(text)
+
+
+def count_pairs(source: Path) -> int:
+    """How many pairs one of Karpathy's files has for training: it is read for that, COCO's in 2 s."""
+    counts = Counter()
+    for image in _images(source):
+        counts[_split(source, image)] += len(cell(source, image, "sentences", list))
+    return counts["train"] or counts.total()
