@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 
 CALTECH_PROBE = 30  # images of a class that the probe is trained on
 IMAGENET_PROBE = 50_000
+LIST = 3_000_000  # bytes of the longest list, Food101's, and half as many more
 # open_clip calls 657 and 744 both missile, and 836 and 837 both sunglasses; equal prompts could not tell them apart
 IMAGENET_RENAMED = {744: "projectile", 836: "sunglass"}
 CALTECH_RENAMED = {
@@ -247,13 +248,14 @@ def read(options: DownstreamOptions) -> Split:
 
 
 def _check_files(folder: Path) -> None:
-    """Raises UserError for pipes and devices, of which reading would never end, lists that begin with a byte-order mark, and
-    MATLAB files out of bounds."""
+    """Raises UserError for pipes and devices, whose reading never ends, byte-order marks in lists, and long files."""
     for path in below(folder):
         if not os.path.isfile(path) and os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112, PTH113 (as below)
             raise UserError(f"{path}: is a pipe or device, no file; take it out")
         if path.suffix == ".mat":
             check_mat(path)
+        if path.suffix in (".json", ".txt") and os.path.exists(path) and path.stat().st_size > LIST:  # noqa: PTH110
+            raise UserError(f"{path}: a list of more than {LIST / 1e6:.0f} MB, longer than any set has; unpack the set again")
         if path.suffix == ".txt":
             with open_file(path) as file:
                 if file.read(3) == BOM_UTF8:

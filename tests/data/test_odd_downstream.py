@@ -58,6 +58,14 @@ def test_a_pet_of_two_numbers_moves_no_other(made, row, said):
         made("pets", appended("annotations/trainval.txt", f"{row}\n"))
 
 
+def test_a_list_that_no_set_has_is_refused_before_it_is_read(made):
+    def change(folder: Path) -> None:
+        (folder / "meta/train.json").write_text(json.dumps({"apple_pie": [""] * 800_000}))
+
+    with pytest.raises(UserError, match=r"meta/train\.json: a list of more than 3 MB, longer than any set has; unpack"):
+        made("food101", change)
+
+
 def test_a_class_number_is_a_whole_number(made):
     def change(folder: Path) -> None:
         path = folder / "cars_test_annos_withlabels.mat"
