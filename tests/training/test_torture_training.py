@@ -52,7 +52,7 @@ def kill_in(process: subprocess.Popen, phase_file: Path, phase: str, after: floa
 
 def test_killed_at_random_it_ends_with_the_same_weights(few, scenes, tmp_path, torture):
     """As often in each part; the next one starts where the last one was killed, and so on to the end."""
-    kills, random = 50 if torture else 4, Random(0)
+    kills, random = 50 if torture else 6, Random(0)
     o = options(few, scenes, tmp_path / "model", batch_size=16, epochs=4, checkpoint_minutes=0.02)  # 1.2 s
     train.run(o)
     whole = o.out.rename(tmp_path / "whole")
