@@ -144,7 +144,10 @@ def look(config: Mapping[str, Any], plan: Plan, results: Path, images: bool, thr
     """All that is found. Raises UserError where there are no training pairs yet."""
     data = read_data(config, results)
     if "train" not in data:
-        raise UserError("no training pairs are there yet: name them in data.tables, or run `snakemake --cores all data` first")
+        raise UserError(
+            "no training pairs are there yet: name them in data.tables, or run `snakemake --cores all data` with the same "
+            "config files first"
+        )
     captions, limit = data["train"][1], config["data"]["max_bad_fraction"]
     lengths, context = token_lengths(config["train"]["model"], sample(captions))
     counts = mentions(captions, read_lines(Path(config["data"]["classes"])))

@@ -1,6 +1,6 @@
 """What it saves to cut a batch's tokens to its longest caption: time of the caption towers on a CPU, forwards and backwards.
 
-Batches of 32 captions as long as those of CC3M for RN50 (77 tokens), and of 64 embedded ones for the small tower (16).
+Batches of 32 captions as long as those of CC3M for RN50 (77 tokens), and of 64 drawn ones for the small tower (16).
 `training` is a whole CLIP step of the embedded experiment. Whole and cut take turns, on one thread; seconds are the least of
 several, ratios those of the least. Prints a table and writes benchmarks/tokens.csv.
 """
@@ -56,8 +56,8 @@ def main() -> None:
     rows = []
     for work, name, texts, pixels in (
         ("RN50's caption tower, captions as long as CC3M's", "RN50", list(captions(32, 0)), None),
-        ("small caption tower, embedded captions", SMALL, drawn, None),
-        ("embedded training", SMALL, drawn, torch.randn(64, 3, 32, 32).contiguous(memory_format=torch.channels_last)),
+        ("small caption tower, drawn captions", SMALL, drawn, None),
+        ("training on drawn scenes", SMALL, drawn, torch.randn(64, 3, 32, 32).contiguous(memory_format=torch.channels_last)),
     ):
         torch.manual_seed(0)
         config = towers.model_config(name)

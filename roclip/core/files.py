@@ -111,7 +111,12 @@ def _read(path: Path, columns: Sequence[str], delimiter: str | None, restore: bo
                         warned = True
                     yield _restored(row) if restore else row
                 elif not is_blank(delimiter.join(row)):
-                    raise UserError(f"{path}, line {begun}: expected {len(header)} cells, found {len(row)}")
+                    hint = (
+                        "; a cell that holds a comma stands in double quotes"
+                        if delimiter == "," and len(row) > len(header)
+                        else ""
+                    )
+                    raise UserError(f"{path}, line {begun}: expected {len(header)} cells, found {len(row)}{hint}")
                 lines.begin(ROW)
                 begun = reader.line_num + 1
         except OSError as error:

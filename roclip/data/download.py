@@ -3,7 +3,7 @@
 Reads a list of URLs (see roclip.data.url_list), and tables or shards of splits that are on this disk. Writes the images, and
 `train.csv`, `validation.csv` (path, caption), `test.csv`, `probe.csv` (path, label) in the order of the list, and
 `quarantine.csv`, the URLs that gave no image and the files that are not read of shards on this disk. All data sets take this
-way, the embedded one too: its list has file: URLs relative to the list's folder, which are followed inside it only.
+way, drawn scenes too: its list has file: URLs relative to the list's folder, which are followed inside it only.
 
 img2dataset works in a separate process (roclip.data.img2dataset_worker), through a guard (roclip.data.safe_http), in shards. A
 shard that is whole stays when the stage is stopped or killed, and a later run with the same list and settings resumes after it.

@@ -1,4 +1,4 @@
-"""Stage: draw the embedded data set, captioned scenes made of OpenMoji artwork.
+"""Stage: draw the default data set, captioned scenes made of OpenMoji artwork.
 
 A scene is one object, rotated, scaled and shifted, on a coloured and textured ground; in half of the scenes a second, small
 object stands in a corner. The caption names what was drawn, in one of a few sentence patterns. Classes, patterns and prompt
@@ -9,7 +9,7 @@ or a wrong one, and pairs that repeat another with a small change. The other spl
 captions.
 
 Writes the images and a list `urls.tsv` (split, url, caption, label) with file: URLs relative to the data folder, so that the
-embedded data takes the same way through `roclip.data.download` as any other set.
+drawn data take the same way through `roclip.data.download` as any other set.
 
 Artwork: OpenMoji, CC BY-SA 4.0. Class names: Unicode short names, by way of the `emoji` package.
 """

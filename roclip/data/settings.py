@@ -21,7 +21,7 @@ from roclip.data.url_list import SPLITS, paths, words
 
 SMALLEST, SIDE = 8, 4096  # pixels of the sides of an image that anything is trained on
 SCENES = 100_000_000  # of a split, at most
-NAMED = ("object", "other", "ground", "size", "side")  # what a sentence pattern of the embedded scenes may hold in braces
+NAMED = ("object", "other", "ground", "size", "side")  # what a sentence pattern of drawn scenes may hold in braces
 QUALITY = {"png": 1, "jpg": 95, "webp": 95}  # by the format in which images are kept; for png, how hard to compress
 DISTRIBUTORS = ("multiprocessing", "pyspark", "ray")
 _PATH = {"pattern": whole(PATH)}  # of a text; what is no text, it lets pass
@@ -36,7 +36,7 @@ _BY_SPLIT = {
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
     url_list: str | Mapping[str, str] | None = option(
-        "what is downloaded. null: nothing, the embedded scenes are drawn. TSV: a list with a header (split, url, caption, "
+        "what is downloaded. null: nothing, scenes are drawn. TSV: a list with a header (split, url, caption, "
         "label). { train: TSV, ... }, as CC3M is published: lists without a header, a text and a URL a line, where the text is "
         "the caption for train and validation and the label for test and probe",
         None,
@@ -50,7 +50,7 @@ class DataSettings:
         schema={"type": "object", **_BY_SPLIT},
     )
     classes: Path = option(
-        "file with one class name a line; for embedded scenes, Unicode short names of emoji",
+        "file with one class name a line; for drawn scenes, Unicode short names of emoji",
         Path("config/scenes/classes.txt"), pattern=PATH,
     )  # fmt: skip
     templates: Path = option(
@@ -59,7 +59,7 @@ class DataSettings:
         pattern=PATH,
     )
     captions: Path = option(
-        "file with one sentence pattern a line, for embedded scenes", Path("config/scenes/captions.txt"), pattern=PATH
+        "file with one sentence pattern a line, for drawn scenes", Path("config/scenes/captions.txt"), pattern=PATH
     )
     image_size: int = option(
         "side of the scenes, and shorter side to which downloads are shrunk, in pixels", 32, minimum=SMALLEST, maximum=SIDE
@@ -81,29 +81,29 @@ class DataSettings:
         "multiprocessing",
         choices=DISTRIBUTORS,
     )
-    train_scenes: int = option("embedded scenes in the split train", 40000, minimum=1, maximum=SCENES)
-    validation_scenes: int = option("embedded scenes in the split validation", 1000, minimum=1, maximum=SCENES)
-    test_scenes: int = option("embedded scenes in the split test", 2500, minimum=1, maximum=SCENES)
-    probe_scenes: int = option("embedded scenes in the split probe", 4000, minimum=2, maximum=SCENES)
-    seed: int = option("seed of the embedded scenes", 0, minimum=0)
+    train_scenes: int = option("drawn scenes in the split train", 40000, minimum=1, maximum=SCENES)
+    validation_scenes: int = option("drawn scenes in the split validation", 1000, minimum=1, maximum=SCENES)
+    test_scenes: int = option("drawn scenes in the split test", 2500, minimum=1, maximum=SCENES)
+    probe_scenes: int = option("drawn scenes in the split probe", 4000, minimum=2, maximum=SCENES)
+    seed: int = option("seed of the drawn scenes", 0, minimum=0)
     class_skew: float = option(
-        "how much more frequent some classes are among the embedded training scenes: the n-th of data.classes comes in "
+        "how much more frequent some classes are among the drawn training scenes: the n-th of data.classes comes in "
         "proportion to n to the power of minus this (Zipf's law); 0: all alike", 0.0, minimum=0, maximum=3,
     )  # fmt: skip
     nameless_captions: float = option(
-        "share of the embedded training captions that name no class: a pattern of data.captions without {object}", 0.0,
+        "share of the drawn training captions that name no class: a pattern of data.captions without {object}", 0.0,
         minimum=0, below=1,
     )  # fmt: skip
     wrong_captions: float = option(
-        "share of the other embedded training captions that name a random class in place of the object's", 0.0,
+        "share of the other drawn training captions that name a random class in place of the object's", 0.0,
         minimum=0, below=1,
     )  # fmt: skip
     near_duplicates: float = option(
-        "share of the embedded training scenes that repeat an earlier one, caption and all, moved by a pixel, with faint noise",
+        "share of the drawn training scenes that repeat an earlier one, caption and all, moved by a pixel, with faint noise",
         0.0, minimum=0, below=1,
     )  # fmt: skip
     object_variation: float = option(
-        "how much objects of the embedded scenes differ beyond place and a slight turn: in size, angle, place and colour", 0.0,
+        "how much objects of the drawn scenes differ beyond place and a slight turn: in size, angle, place and colour", 0.0,
         minimum=0, maximum=1,
     )  # fmt: skip
     held_out: int = option(
@@ -124,7 +124,7 @@ class DataSettings:
 
     @staticmethod
     def drawn(settings: Mapping[str, Any]) -> list[str]:
-        """The splits that are drawn from the embedded scenes: without a list of URLs those without a table."""
+        """The splits that are drawn scenes: without a list of URLs those without a table."""
         return [] if settings["url_list"] else [split for split in SPLITS if split not in settings["tables"]]
 
     @classmethod
@@ -205,13 +205,13 @@ class DownstreamSettings:
 
 
 def class_frequencies(classes: int, skew: float) -> np.ndarray:
-    """How often each of the embedded classes is drawn, by Zipf's law: (classes,), sums to 1."""
+    """How often each of the classes of drawn scenes is drawn, by Zipf's law: (classes,), sums to 1."""
     weights = np.arange(1, classes + 1, dtype=float) ** -skew
     return weights / weights.sum()
 
 
 def caption_shares(settings: Mapping[str, Any]) -> dict[str, float]:
-    """The share of the embedded training captions that name each class, in expectation: as the object or as the other one.
+    """The share of the drawn training captions that name each class, in expectation: as the object or as the other one.
 
     Half of the scenes have another object, and their captions a pattern of all; the others one that names no other.
     """

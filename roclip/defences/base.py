@@ -1,6 +1,6 @@
 """The contract between the trainer and a defence that acts in training; its base class is plain CLIP.
 
-The trainer owns the data order, the optimiser, precision, checkpoints, ranks and measurement. A defence says what an epoch is
+The trainer owns the data order, the optimiser, precision, states, ranks and measurement. A defence says what an epoch is
 called, over which pairs it goes, which loss a batch has, and which tensors must survive an interruption. It sees images,
 captions and ids, numbers that tell pairs apart and say nothing else: neither paths nor the rows of the table, for poisoned
 pairs come last there. The truth is nowhere within its reach.

@@ -4,7 +4,7 @@ In every `match_every`-th epoch each image is paired with the most similar capti
 caption, and no gradient reaches the caption tower. The pool is searched as it was before the batch; then the batch's captions
 enter it and push out the oldest. In all other epochs it is CLIP. Images and captions are augmented throughout.
 
-`match_with` turns it into one of its controls: what RoCLIP does beyond them, the nearest captions do.
+`match_with` turns it into one of its controls: what RoCLIP achieves and they do not is due to the nearest captions.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ class Targets(Outputs):
 
     @cached_property
     def url_list(self) -> list[str]:
-        """What is downloaded, as the words of a flag; the embedded scenes where the config names nothing else."""
+        """What is downloaded, as the words of a flag; drawn scenes where the config names nothing else."""
         if len(self.config["data"]["tables"]) == len(SPLITS):
             return []
         return words(self.config["data"]["url_list"] or f"{self.results}/data/urls.tsv")

@@ -56,7 +56,7 @@ from roclip.reporting.took import read_took
 from roclip.reporting.took import table as took_table
 
 VERSIONS = ("torch", "open_clip_torch", "numpy", "scikit-learn", "matplotlib", "snakemake")
-DRAWN = "embedded scenes, drawn with emoji"
+DRAWN = "scenes drawn with emoji"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class ReportOptions:
 
 
 def sources(data: Mapping[str, Any]) -> dict[str, list[str]]:
-    """By source its splits: a table on this disk, a list of URLs, or, where there is neither, the embedded scenes."""
+    """By source its splits: a table on this disk, a list of URLs, or, where there is neither, drawn scenes."""
     lists, found = data["url_list"] or {}, defaultdict(list)
     for split in SPLITS:
         listed = lists.get(split) if isinstance(lists, Mapping) else lists

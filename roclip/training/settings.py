@@ -38,7 +38,7 @@ class TrainSettings:
     weight_decay: float = option("AdamW's weight decay, of matrices and kernels only", 0.1, minimum=0)
     warmup_steps: int = option("steps of linear warm-up, fewer than the steps of the run", 50, minimum=0)
     crop_area: float = option("least share of the image that a random crop keeps (the paper: 0.08)", 0.4, above=0, maximum=1)
-    validation_images: int = option("how many validation images are used after every epoch", 1000, minimum=1)
+    validation_images: int = option("images of the split probe that are judged after every epoch", 1000, minimum=1)
     precision: str = option(
         "arithmetic of the towers; auto: bf16 on devices that have instructions for it, float32 on others, which take many "
         "times as long for bf16",

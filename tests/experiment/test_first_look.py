@@ -18,7 +18,7 @@ def test_splits_that_are_drawn_beside_tables_are_named(tmp_path):
     mine = data(tables={"train": str(tmp_path / "absent.csv"), "validation": str(tmp_path / "absent.csv")})
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data": mine}))
     first, *found = first_look(tmp_path, mine)
-    assert first == "test and probe: no table and no list is named, so these are embedded scenes, drawn with emoji"
+    assert first == "test and probe: no table and no list is named, so these are scenes drawn with emoji"
     assert "absent.csv" in found[-1]
 
 

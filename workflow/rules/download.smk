@@ -1,4 +1,4 @@
-"""Draws the embedded scenes, or takes a URL list, and downloads its images; takes over splits and downstream sets on this disk.
+"""Draws scenes, or takes a URL list, and downloads its images; takes over splits and downstream sets on this disk.
 
 Reads   config `data` and `downstream`; classes and sentence patterns; lists, tables and folders that the config names
 Writes  data/urls.tsv, data/{train,validation,test,probe}.csv, data/download.record.json (hashes of all images too)
@@ -7,7 +7,7 @@ Writes  data/urls.tsv, data/{train,validation,test,probe}.csv, data/download.rec
 
 
 rule scenes:
-    """Draw the embedded data set."""
+    """Draw the default data set."""
     input:
         classes=CONFIG["data"]["classes"],
         captions=CONFIG["data"]["captions"],

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Oracle(Filter):
-    """Removes exactly the poisoned pairs, which it reads in the truth: a control, the only recipe that may."""
+    """Removes exactly the poisoned pairs, which it reads in the truth: a reference, the only recipe that may."""
 
     reads_truth: ClassVar[bool] = True
 
