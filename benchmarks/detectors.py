@@ -1,15 +1,13 @@
 """Seconds in which each detector scores the pairs of a data set, of random features, on one core.
 
 40,000 pairs of 128 dimensions, as the default experiment has them, and 40,000 and 200,000 of 1024, as RN50 gives them, with
-each detector's default settings. One thread, seconds of processor time, the least of the repeats. Peak: memory in MB beyond
-that of the features.
+each detector's default settings. One thread, seconds of processor time, the least of the repeats (by default one).
 
 Prints a table and writes benchmarks/detectors.csv.
 """
 
 import argparse
 import multiprocessing
-import resource
 import time
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from roclip.core.files import write_table
 from roclip.defences.detectors import DETECTORS
 from roclip.defences.filters.base import Shuffled
 
-COLUMNS = ("detector", "pairs", "dimension", "seconds", "pairs_per_second", "peak")
+COLUMNS = ("detector", "pairs", "dimension", "seconds", "pairs_per_second")
 SIZES = ((40_000, 128), (40_000, 1024), (200_000, 1024))
 
 
@@ -35,16 +33,14 @@ def random_pairs(count: int, dimension: int) -> Shuffled:
 
 
 def measured(detector: str, count: int, dimension: int, repeats: int) -> dict:
-    """A row, measured in a process of its own, of whose memory the peak is."""
+    """A row."""
     pairs, seconds = random_pairs(count, dimension), []
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     kind = DETECTORS[detector]
     for _ in range(repeats):
         started = time.process_time()
         kind(kind.Settings()).scores(pairs)
         seconds.append(time.process_time() - started)
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    values = (detector, count, dimension, f"{min(seconds):.1f}", round(count / min(seconds)), round(peak))
+    values = (detector, count, dimension, f"{min(seconds):.1f}", round(count / min(seconds)))
     return dict(zip(COLUMNS, values, strict=True))
 
 
