@@ -93,6 +93,9 @@ def genome_captions(source: Path) -> Iterator[tuple[str, str]]:
     """Image and phrase of each region of region_descriptions.json, in rounds. Raises UserError for a file that is none."""
     captions: dict[str, list[str]] = {}
     for _, image in entries(source):
+        if not isinstance(image, dict) or "regions" not in image:
+            named = f"{source}: {str(image)[:100]!r} is neither an image with its captions (image, caption), as in BLIP's lists"
+            raise UserError(f"{named}, nor one of Visual Genome's (id, regions)")
         number, regions = cell(source, image, "id", int), cell(source, image, "regions", list)
         if f"{number}.jpg" in captions:
             raise _twice(source, number)

@@ -67,7 +67,8 @@ def entries(path: Path) -> Iterator[tuple[str, Any]]:
             window = _Window(file)
             yield from _entries(window)
             if found := window.peek():
-                raise ValueError(f"expected the end, found {found}")
+                lines = ", a second value, as in JSON lines, which are to be written as one list" if found in "{[" else ""
+                raise ValueError(f"expected the end, found {found}{lines}")
     except UnicodeDecodeError:
         raise not_text(path) from None
     except (ValueError, RecursionError) as error:

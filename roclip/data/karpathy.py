@@ -36,12 +36,17 @@ def has_own(source: Path, split: str) -> bool:
 
 
 def _split(source: Path, image: Any) -> str:
-    return split_of(cell(source, image, "split", str))
+    """The split of an image, "" for none. Raises UserError for a word that is none: its image would be lost."""
+    word = cell(source, image, "split", str)
+    split = split_of(word)
+    if word and not split:
+        raise UserError(f"{source}: '{word[:100]}' in {str(image)[:100]!r} is no split; write train, restval, val or test")
+    return split
 
 
 def _rows(source: Path, image: Any) -> Iterator[tuple[str, str]]:
     """An image of Karpathy's with each of its captions; COCO's stand in a folder, such as val2014."""
-    name = cell(source, image, "filename", str)
+    name = _named(source, image, "filename")
     path = f"{cell(source, image, 'filepath', str)}/{name}" if "filepath" in image else name
     for sentence in cell(source, image, "sentences", list):
         yield path, one_line_of(cell(source, sentence, "raw", str))
@@ -53,8 +58,13 @@ def captions_of_split(source: Path, split: str) -> Iterator[tuple[str, str]]:
     Raises UserError for a file that is none, and where images are of other splits and none is of this one.
     """
     rows: dict[str, list[tuple[str, str]]] = {}
+    of: dict[str, str] = {}
     for image in _images(source):
-        rows.setdefault(_split(source, image), []).extend(_rows(source, image))
+        name = _split(source, image)
+        for path, text in _rows(source, image):
+            if of.setdefault(path, name) != name:
+                raise UserError(f"{source}: {path} is an image of two splits, {of[path]} and {name}; take it out of one")
+            rows.setdefault(name, []).append((path, text))
     if split not in rows and len(rows) > 1:
         others = ", ".join(sorted(filter(None, rows)))
         raise UserError(f"{source}: no image is of the split '{split}', and some are of {others}; name another source for it")
@@ -67,12 +77,25 @@ def listed_captions(source: Path) -> Iterator[tuple[str, str]]:
 
 
 def _listed(source: Path, entry: Any) -> Iterator[tuple[str, str]]:
-    path = cell(source, entry, "image", str)
+    path = _named(source, entry, "image")
     texts = entry.get("caption")
     for text in texts if isinstance(texts, list) else [texts]:
         if not isinstance(text, str):
             raise UserError(f"{source}: a caption in {str(entry)[:100]!r} is no text; mend it")
         yield path, one_line_of(text)
+
+
+def _named(source: Path, entry: Any, key: str) -> str:
+    """The name of an image. Raises UserError for none."""
+    name = cell(source, entry, key, str)
+    if not name.strip():
+        raise UserError(f"{source}: '{key}' is empty in {str(entry)[:100]!r}; take the entry out")
+    return name
+
+
+def count_listed(source: Path) -> int:
+    """How many pairs a list has."""
+    return sum(1 for _, entry in entries(source) for _ in _listed(source, entry))
 
 
 def count_pairs(source: Path) -> int:

@@ -144,7 +144,7 @@ CAPTIONED = (
         "a list of images and captions",
         lambda source: _json("[")(source) and karpathy.is_list(source),
         _of_source(karpathy.listed_captions),
-        _keys("caption"),
+        karpathy.count_listed,
     ),
     Form("COCO's captions", _json("{"), _of_source(annotations.coco_captions), _keys("caption")),
     Form("Visual Genome's regions", _json("["), _of_source(annotations.genome_captions), _keys("phrase")),
@@ -218,7 +218,7 @@ def read_split(split: Split) -> Rows:
     rows = form.read(split)
     if split.text == "label" and split.classes_file and form not in CAPTIONED:
         rows = checked(rows, split.source, split.classes_file)
-    if len(split.among) > 1 and form is not PARQUET and not form.has_own(split.source, split.name):
+    if _is_shared(form, split.source, split.among):
         log.info("%s: its images are shared out among %s", split.source, ", ".join(split.among))
         rows = share(rows, split.name, split.among)
     if form in CAPTIONED and split.text == "label":
@@ -227,11 +227,19 @@ def read_split(split: Split) -> Rows:
     return rows
 
 
+def _is_shared(form: Form, source: Path, among: Sequence[str]) -> bool:
+    """Whether the images of a source that several splits name are shared out: where it has own ones of one of them at most.
+
+    A source of one split alone is read for any (`of_split`): each of its images for all that name it, were it not shared.
+    """
+    return len(among) > 1 and form is not PARQUET and sum(form.has_own(source, name) for name in among) < 2
+
+
 def count_pairs(source: Path, among: Sequence[str] = ("train",)) -> int:
     """About how many training pairs a source holds, which the splits `among` share, in a second or so for a million of them.
 
     Raises UserError as `form_of`.
     """
     form = form_of(source, "caption")
-    shares = len(among) > 1 and not form.has_own(source, "train")
-    return form.count(source) * SHARES["train"] // sum(SHARES[split] for split in among) if shares else form.count(source)
+    shares = sum(SHARES[split] for split in among) if _is_shared(form, source, among) else SHARES["train"]
+    return form.count(source) * SHARES["train"] // shares

@@ -7,6 +7,7 @@ Where a model takes other pixels than CLIP's, its config says so under `preproce
 travels with the weights, so that whatever reads them gives them such pixels.
 """
 
+import gzip
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from roclip.core.errors import UserError
-from roclip.core.files import read_json
+from roclip.core.files import open_file, read_json
 
 PUBLISHED_CONFIG = "open_clip_config.json"  # in a folder as open_clip publishes models
 PIXELS = "preprocess_cfg"
@@ -29,6 +30,7 @@ LARGEST = 10_000_000  # of any other number
 PARAMETERS = 10**10  # of a model
 DARKEST, BRIGHTEST = 1e-6, 1e6  # the least deviation of pixels, and the largest mean and deviation
 TOKENIZER = ("bpe_path", "clean")  # what a model may say of its tokenizer
+MERGES_LENGTH = 16 << 20  # bytes of a file of merges, unpacked; CLIP's has 3 MB
 MERGES = r"config/models/[\w-]+\.txt\.gz"  # files that a published folder's config may name
 # OpenAI's CLIP, per channel, of pixels in [0, 1]
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -102,7 +104,7 @@ def _faults(name: str, config: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(vision.get("image_size"), list):
         size = str(vision["image_size"])[:50]
         yield f"{name} has a vision_cfg.image_size that is no number of pixels, as of a square: {size}"
-    if (count := _parameters(config)) > PARAMETERS:
+    if (count := parameters(config)) > PARAMETERS:
         yield f"{name} would have {count:.1e} parameters, more than {PARAMETERS:.0e}; is it the right file?"
     settings = text.get("tokenizer_kwargs", {})
     if not isinstance(settings, dict) or settings.keys() - set(TOKENIZER):  # others of open_clip's download
@@ -136,7 +138,14 @@ def _of_number(value: Any) -> str | None:
     return f"more than {LARGEST}" if total > LARGEST else None
 
 
-def _parameters(config: Mapping[str, Any]) -> float:
+def check_merges(path: Path) -> None:
+    """Raises UserError or OSError for a file of merges that cannot be read, ValueError for one that unpacks to far too much."""
+    with open_file(path) as file, gzip.open(file) as unpacked:  # a pipe would hang
+        if len(unpacked.read(MERGES_LENGTH + 1)) > MERGES_LENGTH:
+            raise ValueError(f"its merges are longer than {MERGES_LENGTH >> 20} MB")
+
+
+def parameters(config: Mapping[str, Any]) -> float:
     """About how many parameters a model has, but for towers of timm, whose sizes go by their names."""
 
     def size(part: str, key: str, usual: float) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from roclip.core.errors import UserError
 from roclip.core.files import open_file
-from roclip.model.configs import PIXELS, PUBLISHED_CONFIG, UNCHANGED, is_published, model_config
+from roclip.model.configs import PIXELS, PUBLISHED_CONFIG, UNCHANGED, is_published, model_config, parameters
 from roclip.model.towers import Towers, checkpoints_in
 from roclip.model.weight_files import PUBLISHED, is_torchscript, misfit, read_tensors
 
@@ -38,6 +38,16 @@ def weights_of(source: Path) -> Path:
         missing = PUBLISHED_CONFIG if found else " or ".join(PUBLISHED)
         raise UserError(f"{source}: no {missing} in it; get the folder whole, or name a file of weights and its model")
     return found[0] if found else latest(source) if source.is_dir() else source
+
+
+def refuse_small_file(source: Path, config: Mapping[str, Any]) -> None:
+    """Raises UserError for a file that cannot hold the weights of a model, before that is made: it may take gigabytes."""
+    path, count = weights_of(source), parameters(config)
+    if path.is_file() and path.stat().st_size < count / 2:  # a number has one byte at the least; their count is an estimate
+        raise UserError(
+            f"{path}: weights of another model: {path.stat().st_size} bytes, and the model has about {count:.0f} parameters; "
+            "set train.model to the model that they are of"
+        )
 
 
 def read_weights(source: Path, model: Towers) -> dict[str, Tensor]:

@@ -21,11 +21,12 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from roclip.core.atomic import atomic
+from roclip.core.environment import environment_number
 from roclip.core.errors import UserError, first_line, is_out_of_memory
 from roclip.core.files import open_file
 from roclip.core.provenance import fingerprint
 from roclip.core.words import counted
-from roclip.model.configs import PIXELS, model_config, pixel_moments
+from roclip.model.configs import PIXELS, check_merges, model_config, pixel_moments
 from roclip.model.pixels import normalise, to_pixels
 from roclip.model.small_resnet import small_resnet
 from roclip.model.weight_files import misfit
@@ -132,7 +133,7 @@ def tokenizer(config: dict[str, Any]) -> SimpleTokenizer:
         if (merges := settings.get("bpe_path")) and not Path(merges).exists():  # the project's own file, from another folder
             settings["bpe_path"] = str(HOME / merges)
         if merges:
-            open_file(Path(settings["bpe_path"])).close()  # a pipe would hang
+            check_merges(Path(settings["bpe_path"]))
         return SimpleTokenizer(context_length=text.get("context_length", 77), **settings)
     except Exception as error:  # of settings that are not its own, or a file that holds no merges
         raise UserError(f"train.model: no tokenizer can be made of its text_cfg: {first_line(error)}") from None
@@ -177,13 +178,13 @@ class Runtime:
 
     @staticmethod
     def _device(device: str) -> torch.device:
-        number = int(os.environ.get("LOCAL_RANK", 0))
+        number = environment_number("LOCAL_RANK", 0)
         found = torch.cuda.device_count()
         asked = os.environ.get("CUDA_VISIBLE_DEVICES", "") not in ("", "-1", "NoDevFiles")
         if device == "cpu" or (device == "auto" and not found and not asked):
             return torch.device("cpu")
         # all ranks say so, and none waits for another
-        processes = max(number + 1, int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+        processes = max(number + 1, environment_number("LOCAL_WORLD_SIZE", 1))
         if found < processes:
             needed = counted(processes, "GPU")
             raise UserError(f"train.device: {needed} needed, and PyTorch sees {found}; use cpu, or fewer processes")

@@ -65,9 +65,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def _archived(path: Path) -> Mapping[str, Any]:
     """What torch.save wrote since 1.6: an archive, which it never compresses."""
     with zipfile.ZipFile(path) as archive:
+        if min(member.header_offset for member in archive.infolist()):  # another archive before it, which PyTorch may read
+            raise ValueError("it does not begin with its first part")
         _check_members(archive.infolist(), path.stat().st_size)
         for entry in (entry for entry in archive.infolist() if entry.filename.endswith(".pkl")):
             _check_description(entry)
+            if any(code.name == "GLOBAL" and "bytearray" in said for code, said, _ in genops(archive.read(entry))):
+                raise ValueError(f"its {entry.filename} asks for bytes by their number, of any length, as no weights do")
         if bad := archive.testzip():
             raise ValueError(f"its part {bad} is damaged")
     found = torch.load(path, map_location="cpu", weights_only=True)
@@ -164,7 +168,8 @@ class _Attributes(pickle.Unpickler):
             ("torch._utils", "_rebuild_tensor_v2"): _tensor,
             ("collections", "OrderedDict"): OrderedDict,
             ("torch.jit._pickle", "restore_type_tag"): lambda value, _: value,
-            **{("torch.jit._pickle", f"build_{kind}list"): list for kind in ("int", "double", "bool", "tensor")},
+            # their numbers are no weights, and copies of a long list would take any amount of memory
+            **{("torch.jit._pickle", f"build_{kind}list"): lambda _: () for kind in ("int", "double", "bool", "tensor")},
         }
         if (module, name) not in known:
             raise pickle.UnpicklingError(f"{module}.{name}")

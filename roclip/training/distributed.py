@@ -16,9 +16,20 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from roclip.core.environment import environment_number, odd_environment
 from roclip.core.errors import UserError
 
 TIMEOUT = timedelta(minutes=10)  # of every collective: a rank that died must not leave the others waiting
+
+
+def _check_environment() -> None:
+    """Raises UserError for what torchrun would not have put there: some clusters set a part of it for every job."""
+    count, rank = environment_number("WORLD_SIZE"), environment_number("RANK")
+    environment_number("MASTER_PORT")
+    if not os.environ.get("MASTER_ADDR"):
+        raise odd_environment("MASTER_ADDR is not set")
+    if rank >= count:
+        raise odd_environment(f"RANK is {rank} of WORLD_SIZE {count}")
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,7 @@ class Ranks:
         if "WORLD_SIZE" not in os.environ:
             yield cls(device=device)
             return
+        _check_environment()
         try:
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
             yield cls(dist.get_rank(), dist.get_world_size(), device)

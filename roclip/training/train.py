@@ -20,7 +20,7 @@ from roclip.core.options import Stage
 from roclip.data.pairs import read_pairs
 from roclip.defences import TRAININGS
 from roclip.model import towers
-from roclip.model.start_weights import read_weights, weights_of
+from roclip.model.start_weights import read_weights, refuse_small_file, weights_of
 from roclip.training.monitor import read_truth
 from roclip.training.pairs import Pairs, kept_rows
 from roclip.training.run import clear, weights_record, write_tables
@@ -42,7 +42,9 @@ def take_over(options: TrainOptions) -> list[dict]:
     Raises UserError for weights that do not fit the model.
     """
     config = towers.model_config(options.model, options.pixels)
-    model, path = towers.create(config), Path(options.weights)
+    path = Path(options.weights)
+    refuse_small_file(path, config)
+    model = towers.create(config)
     model.load_state_dict(read_weights(path, model))
     path = weights_of(path)
     clear(options.out)

@@ -23,7 +23,7 @@ from roclip.defences.base import Batch, Defence, Phase
 from roclip.model import towers
 from roclip.model.captions import Captions
 from roclip.model.configs import pixel_moments
-from roclip.model.start_weights import read_weights
+from roclip.model.start_weights import read_weights, refuse_small_file
 from roclip.training import batch_norms
 from roclip.training.batches import Batches
 from roclip.training.distributed import Ranks
@@ -94,6 +94,8 @@ class Training:
     def start(self, defence: type[Defence]) -> None:
         """The state before the first step."""
         options = self.options
+        if options.start_from:
+            refuse_small_file(Path(options.start_from), self.config)
         with torch.random.fork_rng():
             torch.manual_seed(options.seed)
             model = towers.create(self.config)

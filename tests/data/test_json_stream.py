@@ -78,3 +78,11 @@ def test_a_long_list_does_not_fill_the_memory_and_its_keys_are_counted(tmp_path)
     assert tracemalloc.get_traced_memory()[1] < 2e7
     tracemalloc.stop()
     assert count_keys(tmp_path / "a.json", "caption") == 50_000
+
+
+def test_json_lines_are_called_so(tmp_path):
+    (tmp_path / "a.json").write_text('{"image": "1.jpg"}\n{"image": "2.jpg"}\n')
+    with pytest.raises(
+        UserError, match=r"found \{, a second value, as in JSON lines, which are to be written as one list; mend"
+    ):
+        list(entries(tmp_path / "a.json"))

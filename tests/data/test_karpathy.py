@@ -86,6 +86,13 @@ IMAGE = {"filename": "1.jpg", "split": "train", "sentences": [{"raw": "a"}]}
         ({"images": [IMAGE, IMAGE | {"sentences": "a"}]}, "expected list as 'sentences'"),
         ({"images": [IMAGE, IMAGE | {"filepath": 3}]}, "expected str as 'filepath'"),
         ({"images": [IMAGE, 7]}, "expected str as 'split' in '7'"),
+        ({"images": [IMAGE, IMAGE | {"split": "trian"}]}, "'trian' in \"{'filename': '1.jpg', 'split': 'trian'"),
+        ({"images": [IMAGE, IMAGE | {"filename": " "}]}, "'filename' is empty in"),
+        ([{"image": "1.jpg", "caption": "a"}, {"image": "", "caption": "a"}], "'image' is empty in"),
+        (
+            [{"file_name": "1.jpg", "text": "a"}],
+            "\"{'file_name': '1.jpg', 'text': 'a'}\" is neither an image with its captions",
+        ),
         ([{"image": "1.jpg", "caption": "a"}, {"image": "1.jpg"}], "a caption in \"{'image': '1.jpg'}\" is no text"),
         (
             [{"image": "1.jpg", "caption": "a"}, {"image": "1.jpg", "caption": ["a", 3]}],
@@ -101,3 +108,27 @@ def test_an_entry_that_is_none_is_one_line(tmp_path, content, message):
     with pytest.raises(UserError, match=re.escape(f"a.json: {message}")) as raised:
         rows(source)
     assert "\n" not in str(raised.value)
+
+
+def test_a_file_of_one_split_alone_that_several_name_is_shared_out(tmp_path):
+    """Each image is of one split: none that is judged is trained on."""
+    source = published.karpathy(tmp_path, {"train": {n: [f"a cat {n}"] for n in range(12)}})
+    among = ("train", "validation", "test")
+    found = {name: {number for number, _ in rows(source, name, among, ("cat",))} for name in among}
+    assert sorted(number for numbers in found.values() for number in numbers) == [*range(12)]
+    assert len(found["train"]) > 6
+    assert count_pairs(source, among) == 12 * 16 // 19
+
+
+def test_an_image_of_two_splits_is_one_line(tmp_path):
+    published.karpathy(tmp_path, {"train": {3: ["a"]}, "test": {4: ["b"]}})
+    content = json.loads((tmp_path / "dataset_flickr8k.json").read_text())
+    content["images"].append(content["images"][0] | {"split": "test"})
+    source = put(tmp_path / "dataset_flickr8k.json", json.dumps(content).encode())
+    with pytest.raises(UserError, match=r"json: 3_3c4b5\.jpg is an image of two splits, train and test; take it out of one"):
+        rows(source)
+
+
+def test_captions_of_a_list_are_counted(tmp_path):
+    entries = [{"image": "1.jpg", "caption": ["a", "b", "c"]}, {"image": "2.jpg", "caption": "d"}]
+    assert count_pairs(put(tmp_path / "a.json", json.dumps(entries).encode())) == 4

@@ -175,8 +175,8 @@ def test_a_class_may_be_called_by_a_number_and_a_link_may_lead_to_itself(tmp_pat
         ),
         ({"images": [{"id": "1", "file_name": "a.jpg"}], "annotations": [1]}, "expected int as 'id'"),
         ([{"id": 1, "regions": [{"phrase": "x"}]}], "lie in none of VG_100K, VG_100K_2 beside it"),
-        ([{"id": 1}], "expected list as 'regions'"),
-        ([3], "expected int as 'id'"),
+        ([{"id": 1}], "is neither an image with its captions"),
+        ([3], "'3' is neither an image with its captions"),
         ({"images": math.nan}, "not JSON that can be read: NaN"),
     ],
 )

@@ -256,3 +256,13 @@ def test_suffixes_in_capitals_and_quoted_names_of_columns(tmp_path):
     captions = tmp_path / "flickr/captions.txt"
     captions.write_text(captions.read_text().replace("image,caption", '"image","caption"'))
     assert read(captions.rename(captions.with_name("captions.TXT")), "train", tmp_path) == ["a", "b"]
+
+
+def test_shards_of_one_split_alone_that_several_name_are_shared_out(tmp_path):
+    """Each image is of one split: none that is judged is trained on."""
+    folder, among = tmp_path / "wds", ("train", "validation")
+    tar_of(folder / "train-0.tar", [f"caption {n}" for n in range(40)])
+    train, validation = (read(folder, name, tmp_path, among=among) for name in among)
+    assert sorted(train + validation) == sorted(f"caption {n}" for n in range(40))
+    assert 0 < len(validation) < len(train)
+    assert count_pairs(folder, among) == 40 * 16 // 17

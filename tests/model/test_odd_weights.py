@@ -1,5 +1,6 @@
 """Weights that look like others, or take any time to read: read to the letter, or one line that says what to do."""
 
+import gzip
 import json
 import os
 import struct
@@ -110,6 +111,14 @@ def test_the_config_of_a_published_folder_names_no_file_of_merges_by_its_own_nam
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
     with pytest.raises(UserError, match="it may name the project's own alone"):
         model_config(str(tmp_path / "open_clip_config.json"))
+
+
+def test_merges_that_unpack_to_far_too_much_are_one_line(tmp_path):
+    with gzip.open(tmp_path / "merges.txt.gz", "wb") as file:
+        for _ in range(17):
+            file.write(bytes(1 << 20))
+    with pytest.raises(UserError, match=r"no tokenizer can be made of its text_cfg: its merges are longer than 16 MB"):
+        towers.tokenizer({"text_cfg": {"tokenizer_kwargs": {"bpe_path": str(tmp_path / "merges.txt.gz")}}})
 
 
 def test_merges_that_are_a_pipe_are_one_line(tmp_path):

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from roclip.core.errors import UserError
 from roclip.model import towers
-from roclip.model.start_weights import latest, read_weights
+from roclip.model.start_weights import latest, read_weights, refuse_small_file
 from tests.fixtures.trainings import TRANSFORMER
 from tests.fixtures.weights import SMALL, write_small
 
@@ -61,6 +61,12 @@ def test_a_pipe_among_checkpoints_is_one_line(tmp_path, model):
 def test_a_folder_without_weights_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"no checkpoints \(\*\.safetensors\) in it; train the model first$"):
         latest(tmp_path)
+
+
+def test_a_file_that_is_too_small_for_a_model_is_one_line_before_the_model_is_made(small):
+    refuse_small_file(small, towers.model_config(SMALL))
+    with pytest.raises(UserError, match=r"weights of another model: \d+ bytes, and the model has about 4\d{8} parameters; set"):
+        refuse_small_file(small, towers.model_config("ViT-L-14"))
 
 
 def without(weights: dict) -> None:

@@ -44,6 +44,29 @@ def in_a_script(path):
     torch.jit.script(module).save(str(path))
 
 
+def by_its_number(path):
+    """Bytes that are made where the file is read."""
+    rewritten(path, {"data.pkl": b"\x80\x02}X\x01\x00\x00\x00wc__builtin__\nbytearray\nJ\x00\x00\x00\x50\x85Rs."})
+
+
+def rewritten(path, changes):
+    """A file of torch.save with other parts."""
+    torch.save({"weight": torch.zeros(1)}, path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, changes.get(name.rpartition("/")[2], content))
+
+
+def behind_another(path):
+    """Two archives: Python reads the last one, and PyTorch the one to which its directory points."""
+    compressed(path)
+    first = path.read_bytes()
+    torch.save({"weight": torch.zeros(1)}, path)
+    path.write_bytes(first + path.read_bytes())
+
+
 class Buffers(torch.nn.Module):
     def __init__(self, buffers):
         super().__init__()
@@ -61,6 +84,8 @@ class Buffers(torch.nn.Module):
         (shared, "its tensors share their numbers, so that they are many times as long as the file"),
         (compressed, "its tensors are compressed, as PyTorch never writes them"),
         (in_a_script, "weight has 134217728 numbers, of which the file holds 1; save a copy of its own"),
+        (by_its_number, "its theirs/data.pkl asks for bytes by their number, of any length, as no weights do"),
+        (behind_another, "it does not begin with its first part"),
     ],
 )
 def test_a_small_file_does_not_fill_the_memory(tmp_path, write, message):
@@ -69,6 +94,16 @@ def test_a_small_file_does_not_fill_the_memory(tmp_path, write, message):
     with pytest.raises(UserError) as caught:
         read_tensors(tmp_path / "theirs.pt")
     assert str(caught.value) == f"{tmp_path}/theirs.pt: not a file of weights, or a broken one ({message})"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+def test_copies_of_a_list_in_a_script_take_no_memory(tmp_path):
+    """A million numbers, of which 100 lists are made."""
+    numbers = b"\x80\x02ctorch.jit._pickle\nbuild_intlist\nq\x000(" + b"K\x01" * 10**6 + b"t\x85q\x010"
+    in_archive(numbers + b"]q\x02(" + b"h\x00h\x01R" * 100 + b"e.", tmp_path / "theirs.pt")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match="an archive without a module"):
+        read_tensors(tmp_path / "theirs.pt")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
 
 

@@ -29,6 +29,14 @@ def test_every_kind_of_cell_is_read(tmp_path):
     assert [text for _, text in shown["pictures"]] == ["an image", "with the trigger"]
 
 
+def test_more_names_than_a_page_shows_are_one_line_whichever_files_they_are_in(tmp_path):
+    for file in range(2):
+        rows = [row(f"world{file}", defence=f"d{file}_{n}") for n in range(76 - file)]
+        write(tmp_path, *rows, name=f"world{file}")
+    with pytest.raises(UserError, match="151 defences in all files, more than the 150 that a page shows; take some out"):
+        read_entries(tmp_path)
+
+
 def test_zero_has_no_sign(tmp_path):
     (single,) = read_entry(write(tmp_path, row(cost="-0", control="-0.0", control_low="-0", control_high="0.1")))
     assert [str(single[name]) for name in ("cost", "control", "control_low")] == ["0.0"] * 3

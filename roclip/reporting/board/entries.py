@@ -39,6 +39,7 @@ WORDS = {
     "family": FAMILIES,
     "cost_from": ("", MEASURED, COUNTED),
 }
+MOST_NAMES = 150  # attacks, and defences, of all files: the page has a cell for each of one with each of the other
 CURVES = ("curve_zero_shot", "curve_success")
 LONG = (*CURVES, "curve_kinds", "pictures", "picture_texts")
 KEY = ("dataset", "attack", "defence")
@@ -61,7 +62,13 @@ def read_entries(folder: Path) -> list[Row]:
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".csv" and path.name[0] != "."):
         if path not in paths:
             log.warning("%s: is not read; move it to %s and let its name end in .csv", path, folder)
-    return [row for path in paths for row in read_entry(path)]
+    rows = [row for path in paths for row in read_entry(path)]
+    for key in ("attack", "defence"):
+        if (count := len({row[key] for row in rows})) > MOST_NAMES:
+            raise UserError(
+                f"{folder}: {count} {key}s in all files, more than the {MOST_NAMES} that a page shows; take some out"
+            )
+    return rows
 
 
 def read_entry(path: Path) -> list[Row]:
