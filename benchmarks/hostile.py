@@ -20,10 +20,12 @@ KINDS = {
     "tars, shards, folders of others": (
         "tests/data/test_samples.py", "tests/data/test_shards.py", "tests/data/test_take_over.py", "tests/data/test_sources.py",
         "tests/data/test_odd_sources.py", "tests/data/test_hostile_parquet.py", "tests/data/test_chosen_sources.py",
+        "tests/data/test_splits_of_sources.py",
         "tests/data/test_odd_downstream.py",
     ),
     "lists, JSON, YAML": (
         "tests/core/test_hostile_lists.py", "tests/core/test_yaml_files.py", "tests/data/test_json_stream.py",
+        "tests/data/test_karpathy.py",
     ),
     "configs": (
         "tests/experiment/test_config.py", "tests/experiment/test_odd_configs.py", "tests/experiment/test_config_files.py",
@@ -32,6 +34,7 @@ KINDS = {
     "models and weights": (
         "tests/experiment/test_hostile_models.py", "tests/model/test_any_weights.py", "tests/model/test_weight_files.py",
         "tests/model/test_start_weights.py", "tests/model/test_configs.py", "tests/model/test_odd_weights.py",
+        "tests/model/test_weight_bombs.py",
     ),
     "features, records, results": (
         "tests/evaluation/test_features.py", "tests/core/test_records.py", "tests/core/test_provenance.py",
@@ -40,8 +43,9 @@ KINDS = {
     "leaderboard entries": ("tests/reporting/test_leaderboard_entries.py",),
     "code in data": ("tests/workflow/test_no_code_from_data.py",),
     "machines and accounts": (
-        "tests/core/test_locks.py", "tests/experiment/test_account.py", "tests/experiment/test_run_lock.py",
-        "tests/experiment/test_run_times.py", "tests/workflow/test_places.py", "tests/workflow/test_terminal_loss.py",
+        "tests/core/test_locks.py", "tests/core/test_environment.py", "tests/experiment/test_account.py",
+        "tests/experiment/test_run_lock.py", "tests/experiment/test_run_times.py", "tests/workflow/test_places.py",
+        "tests/workflow/test_terminal_loss.py",
     ),
 }  # fmt: skip
 
