@@ -1,5 +1,6 @@
 """Captions with the splits of Karpathy and Fei-Fei (CVPR 2015), in JSON: his files of COCO and Flickr, and lists as BLIP's."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
@@ -49,7 +50,7 @@ def _rows(source: Path, image: Any) -> Iterator[tuple[str, str]]:
     name = _named(source, image, "filename")
     path = f"{cell(source, image, 'filepath', str)}/{name}" if "filepath" in image else name
     for sentence in cell(source, image, "sentences", list):
-        yield path, one_line_of(cell(source, sentence, "raw", str))
+        yield os.path.normpath(path), one_line_of(cell(source, sentence, "raw", str))
 
 
 def captions_of_split(source: Path, split: str) -> Iterator[tuple[str, str]]:

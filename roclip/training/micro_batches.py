@@ -7,6 +7,7 @@ a second forward pass. torch.utils.checkpoint does it, part by part.
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib import import_module
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ class MicroBatches:
     ) -> None:
         """attention: the kernels that the towers run with, also as they encode once more."""
         self.size, self.attention = size, attention
+        if size:  # what `checkpoint` asks for, and which takes memory: before what a step can have is counted
+            import_module("torch._dynamo.config")
         norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
         self.statistics = [buffer for norm in norms for buffer in norm.buffers()]
 

@@ -1,11 +1,18 @@
 """What AdamW is given of a model."""
 
+from contextlib import nullcontext
+
 import torch
 
 from roclip.core.deferred import defer_package
 
-# all that an optimiser asks of it where nothing is compiled; its import takes as long as a hundred steps of a small model
-defer_package("torch._dynamo", graph_break=lambda: None, disable=lambda function, *_, **__: function)
+# what is asked of it where nothing is compiled; its import takes as long as a hundred steps of a small model
+defer_package(
+    "torch._dynamo",
+    graph_break=lambda: None,
+    disable=lambda function, *_, **__: function,
+    set_stance=lambda *_, **__: nullcontext(),
+)
 
 
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:

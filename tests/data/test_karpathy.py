@@ -123,7 +123,7 @@ def test_a_file_of_one_split_alone_that_several_name_is_shared_out(tmp_path):
 def test_an_image_of_two_splits_is_one_line(tmp_path):
     published.karpathy(tmp_path, {"train": {3: ["a"]}, "test": {4: ["b"]}})
     content = json.loads((tmp_path / "dataset_flickr8k.json").read_text())
-    content["images"].append(content["images"][0] | {"split": "test"})
+    content["images"].append(content["images"][0] | {"split": "test", "filename": "./3_3c4b5.jpg"})
     source = put(tmp_path / "dataset_flickr8k.json", json.dumps(content).encode())
     with pytest.raises(UserError, match=r"json: 3_3c4b5\.jpg is an image of two splits, train and test; take it out of one"):
         rows(source)

@@ -74,7 +74,9 @@ def test_coco_is_legal_on_its_own_counts(tmp_path, monkeypatch):
     folder = tmp_path / "data/coco/annotations"
     folder.mkdir(parents=True)
     for split in ("train2014", "val2014"):
-        (folder / f"captions_{split}.json").write_text('{"annotations": [' + '{"caption": "x"},' * 414_113 + "]}")
+        (folder / f"captions_{split}.json").write_text(
+            '{"images": [1], "annotations": [' + '{"caption": "x"},' * 414_112 + '{"caption": "x"}]}'
+        )
     monkeypatch.chdir(tmp_path)
     whole, plan = check(on_top("coco"), ATTACKS)
     assert len(plan.runs) == 5 * 3
