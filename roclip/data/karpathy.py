@@ -48,9 +48,9 @@ def _split(source: Path, image: Any) -> str:
 def _rows(source: Path, image: Any) -> Iterator[tuple[str, str]]:
     """An image of Karpathy's with each of its captions; COCO's stand in a folder, such as val2014."""
     name = _named(source, image, "filename")
-    path = f"{cell(source, image, 'filepath', str)}/{name}" if "filepath" in image else name
+    path = os.path.normpath(f"{cell(source, image, 'filepath', str)}/{name}" if "filepath" in image else name)
     for sentence in cell(source, image, "sentences", list):
-        yield os.path.normpath(path), one_line_of(cell(source, sentence, "raw", str))
+        yield path, one_line_of(cell(source, sentence, "raw", str))
 
 
 def captions_of_split(source: Path, split: str) -> Iterator[tuple[str, str]]:
