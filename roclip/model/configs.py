@@ -28,6 +28,7 @@ SIZES = {  # of a model and its parts: whole numbers from 1 to these, well above
 SWITCHES = ("quick_gelu", "no_causal_mask", "embed_cls", "output_tokens", "no_ln_pre")  # of open_clip, for which a text is true
 LARGEST = 10_000_000  # of any other number
 PARAMETERS = 10**10  # of a model
+PATCHES = 16_384  # of an image: four times those of open_clip's largest models, and attention takes their square
 DARKEST, BRIGHTEST = 1e-6, 1e6  # the least deviation of pixels, and the largest mean and deviation
 TOKENIZER = ("bpe_path", "clean")  # what a model may say of its tokenizer
 MERGES_LENGTH = 16 << 20  # bytes of a file of merges, unpacked; CLIP's has 3 MB
@@ -106,6 +107,8 @@ def _faults(name: str, config: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name} has a vision_cfg.image_size that is no number of pixels, as of a square: {size}"
     if (count := parameters(config)) > PARAMETERS:
         yield f"{name} would have {count:.1e} parameters, more than {PARAMETERS:.0e}; is it the right file?"
+    if (count := patches(vision)) > PATCHES:
+        yield f"{name} would cut an image into {count:.0f} patches, more than {PATCHES}; is it the right file?"
     settings = text.get("tokenizer_kwargs", {})
     if not isinstance(settings, dict) or settings.keys() - set(TOKENIZER):  # others of open_clip's download
         yield f"{name} has {str(settings)[:100]} as text_cfg.tokenizer_kwargs, which may hold {' and '.join(TOKENIZER)} alone"
@@ -149,8 +152,7 @@ def parameters(config: Mapping[str, Any]) -> float:
     """About how many parameters a model has, but for towers of timm, whose sizes go by their names."""
 
     def size(part: str, key: str, usual: float) -> float:
-        value = config[part].get(key, usual)
-        return value if isinstance(value, (int, float)) else usual
+        return _size(config[part], key, usual)
 
     def transformer(part: str, width: float) -> float:
         return width**2 * size(part, "layers", 12) * (4 + 2 * abs(size(part, "mlp_ratio", 4)))
@@ -165,8 +167,19 @@ def parameters(config: Mapping[str, Any]) -> float:
         stages = sum(17 * blocks * (wide * 2**stage) ** 2 for stage, blocks in enumerate(layers[:4]))
         return count + stages + 32 * wide * (3 * 32 * wide + embedding)
     patch = size("vision_cfg", "patch_size", 16)
-    patches = (abs(size("vision_cfg", "image_size", 224)) / patch) ** 2
-    return count + transformer("vision_cfg", wide) + wide * (3 * patch**2 + patches + embedding)
+    return count + transformer("vision_cfg", wide) + wide * (3 * patch**2 + patches(config["vision_cfg"]) + embedding)
+
+
+def patches(vision: Mapping[str, Any]) -> float:
+    """Into how many patches a vision transformer cuts an image; 0 for a ResNet and for towers of timm, which have their own."""
+    if vision.get("timm_model_name") or isinstance(vision.get("layers"), list):
+        return 0
+    return (abs(_size(vision, "image_size", 224)) / _size(vision, "patch_size", 16)) ** 2
+
+
+def _size(part: Mapping[str, Any], key: str, usual: float) -> float:
+    value = part.get(key, usual)
+    return value if isinstance(value, (int, float)) else usual
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import open_clip.timm_model
+import psutil
 import timm
 import torch
 from open_clip.model import CLIP
@@ -26,7 +27,7 @@ from roclip.core.errors import UserError, first_line, is_out_of_memory
 from roclip.core.files import open_file
 from roclip.core.provenance import fingerprint
 from roclip.core.words import counted
-from roclip.model.configs import PIXELS, check_merges, model_config, pixel_moments
+from roclip.model.configs import PIXELS, check_merges, model_config, parameters, pixel_moments
 from roclip.model.pixels import normalise, to_pixels
 from roclip.model.small_resnet import small_resnet
 from roclip.model.weight_files import misfit
@@ -83,9 +84,12 @@ class Towers(CLIP):
 def create(config: dict[str, Any]) -> Towers:
     """Freshly initialised towers in channels-last layout; the weights depend on torch's global random state.
 
-    Raises UserError for a config that open_clip's CLIP cannot be made of.
+    Raises UserError for a config that open_clip's CLIP cannot be made of, or whose weights do not fit into the memory.
     """
     try:
+        needed, free = 4 * parameters(config), psutil.virtual_memory().available
+        if needed > free:  # bytes; the system would end the process
+            raise ValueError(f"its weights take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free")
         model = Towers(**{key: value for key, value in config.items() if key != PIXELS})
     except Exception as error:  # open_clip and timm raise many kinds for settings that are not theirs
         if is_out_of_memory(error):
@@ -183,17 +187,15 @@ class Runtime:
         asked = os.environ.get("CUDA_VISIBLE_DEVICES", "") not in ("", "-1", "NoDevFiles")
         if device == "cpu" or (device == "auto" and not found and not asked):
             return torch.device("cpu")
-        # all ranks say so, and none waits for another
-        processes = max(number + 1, environment_number("LOCAL_WORLD_SIZE", 1))
+        processes = max(number + 1, environment_number("LOCAL_WORLD_SIZE", 1))  # all ranks say so; none waits for another
         if found < processes:
-            needed = counted(processes, "GPU")
-            raise UserError(f"train.device: {needed} needed, and PyTorch sees {found}; use cpu, or fewer processes")
+            raise UserError(
+                f"train.device: {counted(processes, 'GPU')} needed, and PyTorch sees {found}; use cpu, or fewer processes"
+            )
         try:
             torch.cuda.set_device(number)
         except RuntimeError as error:  # of a driver or a GPU that is at fault, or held by somebody else
-            raise UserError(
-                f"train.device: GPU {number} cannot be used ({str(error).splitlines()[0]}); see nvidia-smi"
-            ) from None
+            raise UserError(f"train.device: GPU {number} cannot be used ({first_line(error)}); see nvidia-smi") from None
         return torch.device("cuda", number)
 
     @property

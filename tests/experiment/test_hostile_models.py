@@ -65,3 +65,22 @@ def test_a_model_of_sizes_that_are_legal_and_too_many_parameters_is_refused(tmp_
     (tmp_path / "model.json").write_text(json.dumps(model))
     with pytest.raises(UserError, match=r"model\.json would have \d\.\de\+1\d parameters, more than 1e\+10; is it the right"):
         model_config(str(tmp_path / "model.json"))
+
+
+@pytest.mark.parametrize(
+    "vision", [{"image_size": 224, "patch_size": 1}, {"image_size": 4096}, {"image_size": 513, "patch_size": 4}]
+)
+def test_a_model_of_more_patches_than_attention_can_compare_is_refused(tmp_path, vision):
+    """224 x 224 patches of a pixel would be compared for minutes before the first step."""
+    model = {"embed_dim": 64, "vision_cfg": {"layers": 1, "width": 64, **vision}, "text_cfg": {"width": 64}}
+    (tmp_path / "model.json").write_text(json.dumps(model))
+    with pytest.raises(
+        UserError, match=r"model\.json would cut an image into \d+ patches, more than 16384; is it the right file"
+    ):
+        model_config(str(tmp_path / "model.json"))
+
+
+def test_a_resnet_of_large_images_is_not_cut(tmp_path):
+    model = {"embed_dim": 64, "vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "image_size": 4096}, "text_cfg": {"width": 64}}
+    (tmp_path / "model.json").write_text(json.dumps(model))
+    assert model_config(str(tmp_path / "model.json")) == model

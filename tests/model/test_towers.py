@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import open_clip
+import psutil
 import pytest
 import torch
 from open_clip.model import CLIP
@@ -225,6 +226,16 @@ def test_a_config_of_which_no_model_can_be_made_is_one_line(changes):
     with pytest.raises(UserError, match=r"^train\.model: no model can be made of its config: ") as caught:
         towers.create({**towers.model_config(SMALL), **changes})
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_does_not_fit_into_the_memory_is_not_made(monkeypatch):
+    config = towers.model_config(SMALL)
+    memory = psutil.virtual_memory()
+    # of 1.3 million words a caption tower of width 128, the largest part, takes .67 GB
+    config = {**config, "text_cfg": {**config["text_cfg"], "vocab_size": 1_300_000}}
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory._replace(available=650_000_000))
+    with pytest.raises(UserError, match=r"config: its weights take 0\.7 GB, and 0\.7 GB of memory are free$"):
+        towers.create(config)
 
 
 @pytest.mark.parametrize(
