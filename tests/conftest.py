@@ -24,8 +24,9 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # img2dataset imports it, and it w
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, those of whole workflows, so that processes which share the files end together."""
-    items.sort(key=lambda item: "workflow" not in item.path.parts)
+    """The longest files first, of whole workflows, then of trainings, so that processes which share the files end together."""
+    longest = ("workflow", "training")
+    items.sort(key=lambda item: [folder not in item.path.parts for folder in longest])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
