@@ -1,11 +1,14 @@
 """Figures of attack success, utility and sweeps show what results.csv says."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from roclip.defences.base import Defence
 from roclip.reporting.figures import figures_of
 from roclip.reporting.figures.attack_success import attack_success
+from roclip.reporting.figures.matrix import ACCURACY, matrix
 from roclip.reporting.figures.style import LINE_STYLES, WIDEST
 from roclip.reporting.figures.sweep import meaning, number, sweep
 from roclip.reporting.figures.utility import utility
@@ -208,3 +211,46 @@ def test_which_settings_are_numbers(setting, found):
 )
 def test_what_a_setting_means_is_said_by_the_step_that_has_it(key, found):
     assert meaning(key, {"train": {"kind": "clip"}}) == found
+
+
+def cells(axis) -> dict[tuple[str, str], str]:
+    """What is written in each place of a matrix, by the labels of its row and column."""
+    columns = {
+        round(place, 2): label.get_text().replace("\n", "")
+        for place, label in zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)
+    }
+    rows = [label.get_text() for label in axis.get_yticklabels()]
+    return {
+        (rows[round(text.get_position()[1])], columns[round(text.get_position()[0], 2)]): text.get_text() for text in axis.texts
+    }
+
+
+def test_the_cells_of_a_matrix_are_the_shares_of_the_table_in_percent():
+    rows = results(4)
+    (axis,) = shown(matrix(rows, ["noting"]))
+    written, names = cells(axis), {"last_clip": "noting, last CLIP epoch", "last_noting": "noting, last noting epoch"}
+    assert len(written) == 3 * (4 + 1)
+    for row in rows.itertuples():
+        label = "clip" if row.defence == "clip" else names[row.checkpoint]
+        success = 100 * row.attack_success
+        assert written[label, row.attack] == ("<1" if 0 < success < 1 else f"{success:.0f}")
+    accuracy = rows[rows.defence == "clip"].zero_shot.mean()
+    assert written["clip", ACCURACY.replace("\n", "")] == f"{100 * accuracy:.0f}"
+    assert [label.get_style() for label in axis.get_yticklabels()] == ["normal", "italic", "italic"]
+
+
+def test_a_matrix_says_what_was_not_run_and_what_has_not_learned():
+    rows = table(*(result("a", *model) for model in MODELS), result("b", *MODELS[0], 0.005))
+    rows.loc[1, "learned"] = False
+    written = cells(shown(matrix(rows, []))[0])
+    assert written["noting, last CLIP epoch", "a"] == "not learned"
+    assert written["noting, last noting epoch", "b"] == "not run"
+    assert written["clip", "b"] == "<1"
+
+
+@pytest.mark.parametrize(("attacks", "there"), [(1, False), (2, True)])
+def test_a_matrix_is_drawn_from_two_attacks_on(attacks, there):
+    plan = made_up_plan({"clip": "clip"})
+    family = {f"a{i}": "backdoor" for i in range(attacks)} | {"none": "clean"}
+    plan = replace(plan, family=family, runs=[(attack, "clip", 10) for attack in family])
+    assert ("matrix" in figures_of(plan)) == there

@@ -8,6 +8,7 @@ from roclip.reporting.figures.cosines import Cosines
 from roclip.reporting.figures.detection import Detection
 from roclip.reporting.figures.equal_accuracy import EqualAccuracy
 from roclip.reporting.figures.front import Front
+from roclip.reporting.figures.matrix import Matrix
 from roclip.reporting.figures.saw_tooth import SawTooth
 from roclip.reporting.figures.sweep import Sweep
 from roclip.reporting.figures.telemetry import Telemetry
@@ -15,6 +16,7 @@ from roclip.reporting.figures.utility import Utility
 
 FIGURES: dict[str, type[Figure]] = {
     "attack_success": AttackSuccess,
+    "matrix": Matrix,
     "equal_accuracy": EqualAccuracy,
     "front": Front,
     "utility": Utility,
