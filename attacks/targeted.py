@@ -5,7 +5,7 @@ training data several times, with captions of the corpus that name that class. T
 The adversary's classes are drawn among those that enough captions name.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,11 @@ from roclip.core.files import read_lines
 from roclip.core.options import option
 from roclip.core.randomness import numpy_generator
 from roclip.data.class_mentions import classes_named, naming
+from roclip.data.image_paths import RealPaths
 from roclip.data.pairs import Columns, read_pairs
 
 CAPTIONS = "attack.captions_per_target"
+APART = " | "  # between the captions of an image: no class reaches over it
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,20 @@ class Target:
     """An image that shall be taken for a class: its number among the targets, its row of the validation table, and that."""
 
     number: int
-    row: int
+    row: int  # its first, where it has several captions
     path: str
-    caption: str
+    caption: str  # all that it has, in one text
     name: str  # the adversary's class
+
+
+def by_image(pairs: Columns) -> Columns:
+    """The images of a table, each once: its path, all its captions, a line each, and its first row, counted from 0."""
+    real, rows = RealPaths(), {}
+    for row, path in enumerate(pairs["path"]):
+        rows.setdefault(real(path), []).append(row)
+    firsts = [its[0] for its in rows.values()]
+    captions = [APART.join(pairs["caption"][row] for row in its) for its in rows.values()]
+    return {"path": [pairs["path"][row] for row in firsts], "caption": captions, "row": list(map(str, firsts))}
 
 
 class Targeted(Attack):
@@ -82,7 +94,7 @@ class Targeted(Attack):
 
     def poison(self, clean: Columns) -> Poisoning:
         """Raises UserError when there are too few classes, validation images or captions that name a class."""
-        targets, pairs, chosen, shown = self._targets(clean, read_pairs(self.options.validation)), [], [], []
+        targets, pairs, chosen, shown = self._targets(clean, by_image(read_pairs(self.options.validation))), [], [], []
         own = classes_named([target.caption for target in targets], read_lines(self.options.classes))
         for target, classes in zip(targets, own, strict=True):
             captions, facts = self._captions(target, clean)
@@ -103,11 +115,12 @@ class Targeted(Attack):
     def _targets(self, clean: Columns, validation: Columns) -> list[Target]:
         """The targets and their classes."""
         # targets and captions have generators of their own, so more captions or other data leave the targets as they are
-        targets: list[Target] = []
+        targets: dict[int, Target] = {}
         for number, name in enumerate(self._classes(len(validation["path"]), clean)):
-            row = self._row(number, name, validation, {target.row for target in targets})
-            targets.append(Target(number, row, validation["path"][row], validation["caption"][row], name))
-        return targets
+            image = self._image(number, name, validation, targets.keys())
+            row = int(validation["row"][image])
+            targets[image] = Target(number, row, validation["path"][image], validation["caption"][image], name)
+        return list(targets.values())
 
     def _classes(self, images: int, clean: Columns) -> list[str]:
         """The adversary's class of each target."""
@@ -136,11 +149,11 @@ class Targeted(Attack):
         )
 
     def _candidates(self, name: str, validation: Columns) -> set[int]:
-        """The rows of images that may be a target of the class, those of `may_be`."""
+        """The places of images that may be a target of the class, those of `may_be`."""
         return set(range(len(validation["path"]))) - set(naming(validation["caption"], name).tolist())
 
-    def _row(self, number: int, name: str, validation: Columns, used: set[int]) -> int:
-        """The row of an image that is no target yet and may be one of the class."""
+    def _image(self, number: int, name: str, validation: Columns, used: Set[int]) -> int:
+        """The place of an image that is no target yet and may be one of the class."""
         candidates = sorted(self._candidates(name, validation) - used)
         if not candidates:
             raise UserError(f"attack.targets: {self.options.validation} has no image left {self.may_be.format(name)}")

@@ -44,6 +44,29 @@ def test_the_manifest_names_the_rows(scenes, tmp_path):
             assert (poison["path"], poison["caption"]) == (target["target"], clean[row]["caption"])
 
 
+@pytest.mark.parametrize("kind", [kind for kind in attacks.TARGETED if kind != "near_class"])
+def test_an_image_with_several_captions_is_one_target_and_of_none_of_the_classes_they_name(kind, scenes, tmp_path):
+    """As in COCO's and Flickr's tables, with five rows an image; two spellings of a path are one image."""
+    first = read_table(scenes / "validation.csv", ("path", "caption"))[:9]
+    rows = [(path, caption) for i, row in enumerate(first) for path, caption in several(row, first[(i + 3) % 9])]
+    write_rows(tmp_path / "validation.csv", ("path", "caption"), rows)
+    for seed in range(4):
+        out = attacks.build(kind, scenes, tmp_path / str(seed), seed, targets=6, validation=tmp_path / "validation.csv")
+        targets = attacks.targets_of(out)
+        images = [target["target"].replace("/./", "/") for target in targets]
+        assert len(set(images)) == 6
+        for image, target in zip(images, targets, strict=True):
+            of_it = [(row, caption) for row, (path, caption) in enumerate(rows) if path.replace("/./", "/") == image]
+            assert target["validation_row"] == of_it[0][0]
+            assert not any(re.search(rf"\b{target['class']}\b", caption) for _, caption in of_it)
+
+
+def several(row: dict[str, str], other: dict[str, str]) -> list[tuple[str, str]]:
+    """An image with three captions, one of another image; under its path and another spelling of that."""
+    folder, _, name = row["path"].rpartition("/")
+    return [(row["path"], "it"), (f"{folder}/./{name}", other["caption"]), (row["path"], row["caption"])]
+
+
 def test_the_adversary_may_choose_the_classes(scenes, tmp_path):
     chosen = ("mushroom", "cactus", "banana")
     out = build(scenes, tmp_path, targets=2, adversary_classes=chosen)
