@@ -15,9 +15,11 @@ Splits that name one source have its images shared out among them. Where a sourc
 a label is the class that more than half of an image's captions name while none names another.
 """
 
+import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +28,8 @@ from roclip.core.files import read_columns
 from roclip.core.not_text import POINTER, kind_of
 from roclip.core.provenance import fingerprint, is_ours
 from roclip.data import annotations, class_folders, flickr, json_stream, karpathy, pairs, parquet_files, parquet_images
-from roclip.data.image_paths import RealPaths
+from roclip.data.image_bounds import BadImage
+from roclip.data.image_paths import MEMBER, RealPaths, content_of
 from roclip.data.labels import checked, from_captions
 from roclip.data.samples import LeftOut
 from roclip.data.url_list import TEXT
@@ -195,20 +198,28 @@ def sharing(tables: Mapping[str, str | Path], split: str) -> tuple[str, ...]:
     return tuple(name for name in TEXT if name in tables and os.path.realpath(tables[name]) == source)
 
 
-def share(rows: Rows, name: str, among: Sequence[str]) -> Rows:
+def share(rows: Rows, name: str, among: Sequence[str], folder: Path = Path()) -> Rows:
     """The rows of the images that a split gets of a source which several name: each image is of one split alone.
 
-    Which one is drawn for each image, once and for all: the order of a source may be that of its classes.
+    Its place below `folder`, where the source lies, decides, and not the order: pairs and labels of one source may be read in
+    different ones. Of an image in a tar its bytes do, for an image with several captions may be in it once for each.
     """
-    real = RealPaths()
+    real, home = RealPaths(), os.path.realpath(folder)
     turns = [split for split in among for _ in range(SHARES[split])]
     drawn: dict[str, str] = {}
     for path, text in rows:
         image = real(path)
         if image not in drawn:
-            drawn[image] = turns[int(fingerprint("share", len(drawn)), 16) % len(turns)]
+            drawn[image] = turns[int(fingerprint("share", _identity(image, home)), 16) % len(turns)]
         if drawn[image] == name:
             yield path, text
+
+
+def _identity(image: str, home: str) -> str:
+    if MEMBER.fullmatch(image):
+        with suppress(BadImage, OSError):  # what cannot be read is left out later
+            return hashlib.sha256(content_of(image)).hexdigest()
+    return os.path.relpath(image, home)
 
 
 def read_split(split: Split) -> Rows:
@@ -220,7 +231,8 @@ def read_split(split: Split) -> Rows:
         rows = checked(rows, split.source, split.classes_file)
     if _is_shared(form, split.source, split.among):
         log.info("%s: its images are shared out among %s", split.source, ", ".join(split.among))
-        rows = share(rows, split.name, split.among)
+        source = split.source
+        rows = share(rows, split.name, split.among, source if source.is_dir() else source.parent)
     if form in CAPTIONED and split.text == "label":
         log.info("%s: labels are the classes that more than half of an image's captions name", split.source)
         rows = from_captions(rows, split.classes)

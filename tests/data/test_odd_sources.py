@@ -23,6 +23,7 @@ from tests.fixtures import published
 from tests.fixtures.pictures import stored
 from tests.fixtures.published import image
 from tests.fixtures.shards import jpeg, write_tar
+from tests.fixtures.webserver import picture
 
 FOUR = [file for n in range(4) for file in ((f"{n}.jpg", jpeg(n)), (f"{n}.txt", b"caption"))]
 
@@ -79,6 +80,25 @@ def test_an_image_is_of_one_split_however_its_rows_spell_it():
     rows = [(spelling.format(n), str(n)) for n in range(60) for spelling in ("im/{}.jpg", "im/./{}.jpg", "x/../im/{}.jpg")]
     of = [{text for _, text in share(iter(rows), split, SPLITS)} for split in SPLITS]
     assert sum(map(len, of)) == 60
+
+
+def test_an_image_is_of_one_split_in_whatever_order_the_pairs_and_the_labels_are_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [(f"{tmp_path}/im/{n}.jpg", str(n)) for n in range(60)]
+    orders = rows, rows[::-1], [(f"im/{n}.jpg", text) for n, (_, text) in enumerate(rows)]
+    of = [[sorted(text for _, text in share(iter(its), split, SPLITS, tmp_path)) for split in SPLITS] for its in orders]
+    assert of[0] == of[1] == of[2]
+    assert 40 < len(of[0][0]) < 60
+
+
+def test_an_image_that_is_in_a_tar_once_for_each_caption_is_of_one_split(tmp_path):
+    pictures = [picture(n % 12, "jpeg", (32, 32 + n // 12)) for n in range(40)]
+    names = [(n, f"{n}-{i}") for n in range(40) for i in range(5)]
+    files = [file for n, name in names for file in ((f"{name}.jpg", pictures[n]), (f"{name}.txt", f"{n}".encode()))]
+    write_tar(tmp_path / "t/00000.tar", files)
+    of = [{text for _, text in read_split(Split(split, tmp_path / "t", among=SPLITS[:2]))} for split in SPLITS[:2]]
+    assert sum(map(len, of)) == 40
+    assert of[1]
 
 
 def two_parquets(folder, *names):

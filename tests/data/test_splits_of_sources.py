@@ -184,8 +184,8 @@ def test_a_pointer_of_git_lfs_is_called_so(tmp_path, name):
 
 
 def linked(tmp_path):
-    """30 images in a folder, and the folder once more as a link."""
-    published.class_folders(tmp_path / "real", {"cat": 30})
+    """120 images in a folder, and the folder once more as a link."""
+    published.class_folders(tmp_path / "real", {"cat": 120})
     (tmp_path / "link").symlink_to("real")
     return [
         tmp_path / where / f"cat/{path.name}"
