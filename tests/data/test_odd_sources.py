@@ -95,6 +95,7 @@ def test_an_image_that_is_in_a_tar_once_for_each_caption_is_of_one_split(tmp_pat
     pictures = [picture(n % 12, "jpeg", (32, 32 + n // 12)) for n in range(40)]
     names = [(n, f"{n}-{i}") for n in range(40) for i in range(5)]
     files = [file for n, name in names for file in ((f"{name}.jpg", pictures[n]), (f"{name}.txt", f"{n}".encode()))]
+    (tmp_path / "t").mkdir()
     write_tar(tmp_path / "t/00000.tar", files)
     of = [{text for _, text in read_split(Split(split, tmp_path / "t", among=SPLITS[:2]))} for split in SPLITS[:2]]
     assert sum(map(len, of)) == 40
