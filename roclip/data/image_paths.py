@@ -1,9 +1,11 @@
 """Where images lie: in files and in members of tars, inside the data roots; the paths are untrusted."""
 
+import hashlib
 import os
 import re
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from tarfile import TarInfo
 
@@ -61,6 +63,14 @@ class RealPaths:
         if os.path.islink(real):  # noqa: PTH114
             real = os.path.realpath(real)
         return real + path[len(member[1]) :] if member else real
+
+
+def identity(real: str, home: str = "") -> str:
+    """What one image goes by: its real path, as seen from `home`; in a tar its bytes, for that may hold it once a caption."""
+    if MEMBER.fullmatch(real):
+        with suppress(BadImage, OSError):  # what cannot be read is left out later
+            return hashlib.sha256(content_of(real)).hexdigest()
+    return os.path.relpath(real, home) if home else real
 
 
 class Roots:

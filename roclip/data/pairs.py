@@ -22,6 +22,7 @@ from pathlib import Path
 from roclip.core.errors import UserError
 from roclip.core.files import HEADER, count_lines, open_file, read_columns, read_json
 from roclip.core.not_text import not_text, refuse_nul
+from roclip.data.image_paths import RealPaths
 from roclip.data.samples import LeftOut, beside, samples_of, shards_of
 from roclip.data.split_names import by_split, of_split
 
@@ -71,14 +72,17 @@ def for_training(paths: Sequence[str], held_out: int) -> list[int]:
     An image that several captions describe has several rows, anywhere. From the last row on its image is held out with all of
     its rows, until there are enough; so where each image has one row, they are the last `held_out`.
     """
-    captions, out = Counter(paths) if held_out else {}, set()
-    for path in reversed(paths):
+    if not held_out:
+        return list(range(len(paths)))
+    images, out = list(map(RealPaths(), paths)), set()
+    captions = Counter(images)
+    for image in reversed(images):
         if held_out <= 0:
             break
-        if path not in out:
-            out.add(path)
-            held_out -= captions[path]
-    return [row for row, path in enumerate(paths) if path not in out]
+        if image not in out:
+            out.add(image)
+            held_out -= captions[image]
+    return [row for row, image in enumerate(images) if image not in out]
 
 
 def count_pairs(source: Path) -> int:

@@ -15,11 +15,9 @@ Splits that name one source have its images shared out among them. Where a sourc
 a label is the class that more than half of an image's captions name while none names another.
 """
 
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,8 +26,7 @@ from roclip.core.files import read_columns
 from roclip.core.not_text import POINTER, kind_of
 from roclip.core.provenance import fingerprint, is_ours
 from roclip.data import annotations, class_folders, flickr, json_stream, karpathy, pairs, parquet_files, parquet_images
-from roclip.data.image_bounds import BadImage
-from roclip.data.image_paths import MEMBER, RealPaths, content_of
+from roclip.data.image_paths import RealPaths, identity
 from roclip.data.labels import checked, from_captions
 from roclip.data.samples import LeftOut
 from roclip.data.url_list import TEXT
@@ -210,16 +207,9 @@ def share(rows: Rows, name: str, among: Sequence[str], folder: Path = Path()) ->
     for path, text in rows:
         image = real(path)
         if image not in drawn:
-            drawn[image] = turns[int(fingerprint("share", _identity(image, home)), 16) % len(turns)]
+            drawn[image] = turns[int(fingerprint("share", identity(image, home)), 16) % len(turns)]
         if drawn[image] == name:
             yield path, text
-
-
-def _identity(image: str, home: str) -> str:
-    if MEMBER.fullmatch(image):
-        with suppress(BadImage, OSError):  # what cannot be read is left out later
-            return hashlib.sha256(content_of(image)).hexdigest()
-    return os.path.relpath(image, home)
 
 
 def read_split(split: Split) -> Rows:

@@ -13,17 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from roclip.core.atomic import atomic
 from roclip.core.columns import LABELLED, PAIRS, QUERIES
 from roclip.core.errors import UserError
 from roclip.core.files import read_columns, read_lines, read_table
 from roclip.core.options import Stage, option, same_option
+from roclip.data.image_paths import RealPaths, identity
 from roclip.data.images import Intake
 from roclip.data.settings import DataSettings
 from roclip.evaluation.class_numbers import labels_of
+from roclip.evaluation.class_tokens import class_tokens
 from roclip.evaluation.features import CAPTIONS, check_features
-from roclip.evaluation.zero_shot_classifier import class_features, prompts
+from roclip.evaluation.zero_shot_classifier import class_features
 from roclip.model import towers
 from roclip.model.captions import Captions
 from roclip.model.choices import DEVICES, MOST_THREADS, PRECISIONS
@@ -65,18 +68,21 @@ class Encoder:
         self.config = next(iter(self.models.values()))[1]["model_config"]
         for model, _ in self.models.values():
             model.to(self.runtime.device)
-        self.classes = read_lines(options.classes)
+        self.classes = len(read_lines(options.classes))
         self.intake = Intake(options.roots, options.max_bad_fraction)
 
     def encode_classes(self) -> dict[str, np.ndarray]:
         """The features of the classes by every checkpoint, by their keys in the .npz file."""
-        texts = prompts(self.classes, read_lines(self.options.templates))
-        found = self._encode_texts(texts, "class_features")
-        return {key: class_features(features, len(self.classes)) for key, features in found.items()}
+        options = self.options
+        tokens = class_tokens(options.classes, options.templates, towers.tokenizer(self.config), refuse=False)
+        found = self._encode_tokens(tokens, "class_features")
+        return {key: class_features(features, self.classes) for key, features in found.items()}
 
     def _encode_texts(self, texts: Sequence[str], part: str) -> dict[str, np.ndarray]:
         """The features of texts by every checkpoint, by their keys in the .npz file."""
-        tokens = Captions(texts, towers.tokenizer(self.config)).tokens()
+        return self._encode_tokens(Captions(texts, towers.tokenizer(self.config)).tokens(), part)
+
+    def _encode_tokens(self, tokens: Tensor, part: str) -> dict[str, np.ndarray]:
         return {
             f"{name}/{part}": towers.encode_tokens(model, tokens, self.runtime).numpy()
             for name, (model, _) in self.models.items()
@@ -105,12 +111,13 @@ class Encoder:
 
         Captions of images that are left out are left out too. Raises UserError as `encode_table`.
         """
-        pairs, firsts = read_columns(table, tuple(PAIRS)), {}
-        for row, path in enumerate(pairs["path"]):
-            firsts.setdefault(path, row)
+        pairs, firsts, real = read_columns(table, tuple(PAIRS)), {}, RealPaths()
+        images = [identity(real(path)) for path in pairs["path"]]
+        for row, image in enumerate(images):
+            firsts.setdefault(image, row)
         rows = np.array(list(firsts.values()), np.int64)
-        arrays = self._encode_images(table, list(firsts), rows, "test", rows.tolist())
-        labels = np.array([firsts[path] for path in pairs["path"]], np.int64)
+        arrays = self._encode_images(table, [pairs["path"][row] for row in rows], rows, "test", rows.tolist())
+        labels = np.array([firsts[image] for image in images], np.int64)
         kept = np.flatnonzero(np.isin(labels, arrays["test/labels"]))
         arrays["captions/labels"] = labels[kept]
         return arrays | self._encode_texts([pairs["caption"][row] for row in kept], CAPTIONS[0])

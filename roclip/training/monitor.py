@@ -18,8 +18,9 @@ from roclip.data.class_mentions import BETWEEN, named_by, naming
 from roclip.data.images import Intake
 from roclip.defences.base import Defence
 from roclip.evaluation.class_numbers import labels_of
+from roclip.evaluation.class_tokens import class_tokens
 from roclip.evaluation.lookup import best_ranks
-from roclip.evaluation.zero_shot_classifier import class_features, prompts, ranks
+from roclip.evaluation.zero_shot_classifier import class_features, ranks
 from roclip.model import towers
 from roclip.model.captions import Captions
 from roclip.training.loader import FromFiles, InMemory
@@ -169,10 +170,9 @@ class Measurement:
         is_poison: Sequence[str],
     ) -> None:
         """captions, images, is_poison: of the training pairs, in the order of their table."""
-        classes = read_lines(options.classes)
         size = config["vision_cfg"]["image_size"]
-        self.classes = len(classes)
-        self.prompt_tokens = Captions(prompts(classes, read_lines(options.templates)), towers.tokenizer(config)).tokens()
+        self.classes = len(read_lines(options.classes))
+        self.prompt_tokens = class_tokens(options.classes, options.templates, towers.tokenizer(config), refuse=True)
         is_images = "path" in read_columns(options.targets, ("label",), ("path",))
         self.targets = self._labelled(options, options.targets, None, size, intake) if is_images else None
         self.queries = None if is_images else self._queries(options.targets, options.classes, towers.tokenizer(config))

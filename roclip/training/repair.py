@@ -11,6 +11,7 @@ from roclip.core.columns import TRUTH
 from roclip.core.errors import UserError
 from roclip.core.options import Stage
 from roclip.core.randomness import generator
+from roclip.data.image_paths import RealPaths
 from roclip.data.pairs import read_pairs
 from roclip.defences.repair import REPAIRS
 from roclip.training.monitor import read_truth
@@ -27,8 +28,9 @@ def read(options: RepairOptions) -> Pairs:
     """
     pairs, attacked = read_pairs(options.pairs), read_pairs(options.attacked)
     truth = read_truth(options.truth, options.attacked, len(attacked["path"]))
-    count, trained_on = len(pairs["path"]), set(attacked["path"])
-    unseen = [row for row, path in enumerate(pairs["path"]) if path not in trained_on]
+    count, real = len(pairs["path"]), RealPaths()
+    trained_on = set(map(real, attacked["path"]))
+    unseen = [row for row, path in enumerate(pairs["path"]) if real(path) not in trained_on]
     poisoned = [row for row, cell in enumerate(truth["is_poison"]) if cell == "1"]
     wanted = options.clean_pairs - options.poisoned_pairs
     if wanted > len(unseen):

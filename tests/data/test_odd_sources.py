@@ -97,7 +97,10 @@ def test_an_image_that_is_in_a_tar_once_for_each_caption_is_of_one_split(tmp_pat
     files = [file for n, name in names for file in ((f"{name}.jpg", pictures[n]), (f"{name}.txt", f"{n}".encode()))]
     (tmp_path / "t").mkdir()
     write_tar(tmp_path / "t/00000.tar", files)
-    of = [{text for _, text in read_split(Split(split, tmp_path / "t", among=SPLITS[:2]))} for split in SPLITS[:2]]
+    of = [
+        {text for _, text in read_split(Split(split, tmp_path / "t", tmp_path / "store", among=SPLITS[:2]))}
+        for split in SPLITS[:2]
+    ]
     assert sum(map(len, of)) == 40
     assert of[1]
 

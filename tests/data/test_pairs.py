@@ -155,3 +155,7 @@ def test_images_are_held_out_whole_the_last_ones_and_no_more_than_needed(paths, 
 def test_where_each_image_has_one_row_the_last_are_held_out():
     assert for_training([f"{n}.png" for n in range(9)], 4) == [0, 1, 2, 3, 4]
     assert for_training(["a", "b"], 0) == [0, 1]
+
+
+def test_an_image_is_held_out_under_each_spelling_of_its_path():
+    assert for_training(["im/a.png", "im/b.png", "im/./a.png", "x/../im/b.png"], 1) == [0, 2]

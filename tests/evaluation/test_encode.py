@@ -1,6 +1,7 @@
 """Encoding: every feature stays with its image and label, however many images are held at a time."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from roclip.data import downstream
 from roclip.data.downstream import DownstreamOptions
 from roclip.data.images import decode
 from roclip.evaluation import encode, measure
+from roclip.evaluation.class_tokens import class_tokens
 from roclip.evaluation.encode import EncodeOptions
 from roclip.evaluation.features import Features
 from roclip.model import towers
@@ -154,9 +156,34 @@ def test_captions_of_an_attack_are_encoded_with_the_trigger_and_without(options)
         encode.run(dataclasses.replace(options, captions=queries))
 
 
+@pytest.mark.parametrize(
+    "classes",
+    [
+        "banded\nzigzagged\nBANDED\n",
+        "banded\nzigzagged\nR&B\nR&amp;B\n",
+        "banded\nzigzagged\ncooper's hawk\ncooper\u2019s hawk\n",
+    ]
+    + ["banded\nzigzagged\n{0} male\n{0} female\n".format("common loon " * 9)],
+)
+def test_classes_that_a_model_cannot_tell_apart_are_refused_before_a_training_and_said_before_a_judgement(
+    options, classes, caplog
+):
+    options.classes.write_text(classes)
+    message = (
+        r"classes\.txt: '.*' and '.*' are the same to the model, which reads no case, no HTML and only 16 tokens; give one"
+    )
+    read = towers.tokenizer(towers.model_config(SMALL))
+    with pytest.raises(UserError, match=message):
+        class_tokens(options.classes, options.templates, read, refuse=True)
+    encode.run(options)
+    assert re.search(message, caplog.text)
+
+
 def test_pairs_are_encoded_with_each_image_once_and_without_those_that_are_broken(options):
     paths = [row["path"] for row in read_table(options.test, ("path",))]
-    rows = [(paths[0], "one"), ("gone.jpg", "two"), (paths[1], "three"), (paths[0], "four"), ("gone.jpg", "five")]
+    again = paths[0].replace("/dtd/", "/./dtd/", 1)  # another spelling is no other image
+    assert again != paths[0]
+    rows = [(paths[0], "one"), ("gone.jpg", "two"), (paths[1], "three"), (again, "four"), ("gone.jpg", "five")]
     table = options.out.parent / "pairs.csv"
     write_table(table, tuple(PAIRS), [{"path": path, "caption": caption} for path, caption in rows])
     encode.run(dataclasses.replace(options, test=table, captions=table, probe=None, max_bad_fraction=0.5))

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from roclip.core.columns import PAIRS
 from roclip.core.errors import UserError
-from roclip.core.files import read_table
+from roclip.core.files import read_table, write_table
 from roclip.core.provenance import read_record
 from roclip.defences.repair import REPAIRS
 from roclip.model import towers
@@ -84,6 +84,15 @@ def test_no_image_is_seen_again(mended, few, scenes):
     trained_on = {row["path"] for row in read_table(few / "train.csv", tuple(PAIRS))}
     every = {row["path"] for row in read_table(scenes / "train.csv", tuple(PAIRS))}
     assert {*repair.read(mended(clean_pairs=len(every - trained_on))).path} == every - trained_on
+
+
+def test_no_image_is_seen_again_under_another_spelling_of_its_path(mended, few, tmp_path):
+    rows = read_table(few / "train.csv", tuple(PAIRS))
+    folder, _, name = rows[0]["path"].rpartition("/")
+    other = {**rows[0], "path": f"{folder}/./{name}"}
+    write_table(tmp_path / "pairs.csv", tuple(PAIRS), [other] * 3)
+    with pytest.raises(UserError, match="1 is more than the 0 pairs of"):
+        repair.read(mended(pairs=tmp_path / "pairs.csv", clean_pairs=1))
 
 
 def test_some_of_the_clean_pairs_may_be_poisoned(mended, few):
