@@ -7,7 +7,7 @@ import sys
 from functools import cache
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attacks import ATTACKS
@@ -65,6 +65,7 @@ def test_defaults_work_where_there_is_enough(kind):
 
 @every_attack
 @given(pairs=st.integers(1, 50), classes=st.lists(st.text(), max_size=3), images=st.none() | st.integers(0, 9), side=st.just(8))
+@settings(deadline=None)  # the first one imports what mends texts
 def test_problems_name_settings_and_hold_one_line(kind, pairs, classes, images, side):
     few = Facts(pairs, tuple(classes), "classes.txt", images, side, epochs=1, batch_size=2)
     found = list(attacks.problems(kind, few, clean_pairs=pairs + 1))

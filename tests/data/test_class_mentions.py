@@ -1,8 +1,11 @@
 """Which captions name a class."""
 
+import unicodedata
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from open_clip.tokenizer import get_clean_fn
 
 from roclip.data.class_mentions import classes_named, composed, named_by, naming, whole_word
 
@@ -22,6 +25,12 @@ def test_class_names_match_whole_words_in_any_case():
         ("caf\u00e9", "a cafe\u0301.", True), ("cafe\u0301", "a CAF\u00c9", True), ("caf\u00e9", "a cafe", False),
         ("hot dog", "a hot\u00a0dog", True), ("hot dog", "hot  dogs", False), ("hot dog", "Hot \t dog", True),
         ("hot dog", "a hotdog", False), ("hot dog", "\u00e9 hot\u2003dog", True), ("hot\u00a0dog", "a hot dog", True),
+        ("cooper's hawk", "a Cooper\u2019s hawk", True), ("cooper\u2019s hawk", "a cooper's hawk", True),
+        ("caf\u00e9", "a caf&eacute; here", True), ("caf\u00e9", "a caf\u00c3\u00a9 here", True),
+        ("black & white cat", "one black &amp; white cat", True), ("mushroom", "a mushr&#111;om", True),
+        ("cat", "a \uff43\uff41\uff54", True), ("fish", "a \ufb01sh", True), ("r&b", "an R&amp;B song", True),
+        ("\u0915\u0941\u0924", "\u0915\u0941\u0924\u094d\u0924\u093e", False),
+        ("\u0915\u0941\u0924", "\u0915\u0941\u0924 x", True),
     ],
 )  # fmt: skip
 def test_names_with_signs_marks_and_blanks_are_found(name, caption, named):
@@ -54,3 +63,16 @@ def test_all_classes_at_once_are_named_as_each_alone(captions, names):
 def test_classes_are_written_side_by_side():
     names = ["cat", "ice cream", "cream"]
     assert classes_named(["an Ice cream, a cat", "ice", "cream"], names) == ["cat|ice cream|cream", "", "cream"]
+
+
+PARTS = [
+    *(" ", "cat", "it", "<", "\u2019", "\u201c", "&amp;", "&eacute;", "&#111;", "&amp;lt;", "\ufb01", "\uff43", "\u00c3\u00a9"),
+    *("\u00e2\u20ac\u2122", "\u00e9", "e\u0301", "\u00fc", "\u4e00", "\u0915\u0941"),
+]
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=8).map("".join))
+@settings(deadline=None, max_examples=300)
+def test_captions_are_looked_through_as_the_tokenizer_reads_them(caption):
+    read = unicodedata.normalize("NFC", get_clean_fn("lower")(caption))
+    assert composed(caption).lower().split() == read.split()
