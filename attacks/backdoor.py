@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from attacks.base import Attack, Poisoning, draw_rows, too_few_captions
-from attacks.images import read_image, write_image
+from attacks.images import check_image, read_image, write_image
 from roclip.core.columns import LABELLED
 from roclip.core.errors import UserError
 from roclip.core.facts import Facts
@@ -24,7 +24,7 @@ from roclip.data.class_mentions import classes_named, naming
 from roclip.data.image_paths import Roots
 from roclip.data.pairs import Columns
 
-# an image and the image's own generator -> the image with the trigger
+# an image, which it may write into, and the image's own generator -> the image with the trigger, uint8 of the same shape
 Trigger = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 # the folders of triggered images, and what they are called in the keys of random draws, which fix the trigger of each image:
 # to rename them there would change every attack with per-image noise
@@ -65,6 +65,8 @@ class Backdoor(Attack):
     def __init__(self, options: Any) -> None:
         super().__init__(options)
         self.put, self.roots = self.trigger(), Roots(options.roots)
+        if not callable(self.put):
+            raise UserError(f"{type(self).__name__}.trigger gave {type(self.put).__name__}; it must give a function")
 
     def trigger(self) -> Trigger:
         """What puts the trigger of this attack on an image."""
@@ -133,8 +135,11 @@ class Backdoor(Attack):
         ]
 
     def _write_triggered(self, path: str, name: str, key: str) -> str:
-        """Put the trigger on an image, with draws keyed by `key`, and save it losslessly as `out/name`; its new path."""
-        image = self.put(
-            read_image(path, self.roots, self.options.image_size), numpy_generator("image", self.options.seed, key)
-        )
-        return write_image(image, self.options.out / name)
+        """Put the trigger on an image, with draws keyed by `key`, and save it losslessly as `out/name`; its new path.
+
+        Raises UserError for a trigger that gives anything but an image of the same shape.
+        """
+        image = read_image(path, self.roots, self.options.image_size)
+        triggered = self.put(image.copy(), numpy_generator("image", self.options.seed, key))  # it may write into its copy
+        check_image(triggered, f"the trigger of {type(self).__name__}", image.shape)
+        return write_image(triggered, self.options.out / name)

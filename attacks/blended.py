@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attacks.backdoor import Backdoor, Trigger
-from attacks.triggers import PATTERNS, blend, face, noise
+from attacks.triggers import FAINTEST, PATTERNS, blend, face, noise
 from roclip.core.options import option
 
 
@@ -14,7 +14,7 @@ class Blended(Backdoor):
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(Backdoor.Settings):
-        blend_share: float = option("share of the pattern in the blended image", 0.2, above=0, maximum=1)
+        blend_share: float = option("share of the pattern in the blended image", 0.2, minimum=FAINTEST, maximum=1)
         pattern: str = option(
             "one noise pattern for all images, a new one for each, or a drawn face", "fixed", choices=(*PATTERNS, "picture")
         )

@@ -51,7 +51,10 @@ def _check(options: Any, clean: int, poisoning: Poisoning) -> None:
         raise UserError(f"{name}: its `poison` gave {type(poisoning).__name__}, no Poisoning (attacks/base.py)")
     widths = {"pairs": 3, "targets": 2, "queries": 3}
     for part, width in widths.items():
-        for row in getattr(poisoning, part):
+        rows = getattr(poisoning, part)
+        if not isinstance(rows, (list, tuple)):
+            raise UserError(f"{name}: Poisoning.{part} is of type {type(rows).__name__}; it must be a list of tuples")
+        for row in rows:
             if not isinstance(row, tuple) or len(row) != width or not all(isinstance(cell, str) for cell in row):
                 raise UserError(f"{name}: in Poisoning.{part} is {str(row)[:100]}; each must be a tuple of {width} texts")
     _check_told(name, poisoning)
@@ -73,7 +76,7 @@ def _check(options: Any, clean: int, poisoning: Poisoning) -> None:
 def _check_told(name: str, poisoning: Poisoning) -> None:
     """Raises UserError for what an attack says of itself that no file can hold, or that is counted here."""
     shown, count = poisoning.true_classes, len(poisoning.pairs)
-    if shown is not None and (isinstance(shown, str) or [*map(type, shown)] != [str] * count):
+    if shown is not None and (not isinstance(shown, (list, tuple)) or [*map(type, shown)] != [str] * count):
         raise UserError(f"{name}: Poisoning.true_classes must be a list of {count} texts, one for each of Poisoning.pairs")
     try:
         facts = json.loads(json.dumps({**poisoning.facts}, allow_nan=False, sort_keys=True))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from attacks.backdoor import Backdoor, Trigger
-from attacks.triggers import PLACES, blend, checkerboard, patch
+from attacks.triggers import FAINTEST, PLACES, blend, checkerboard, patch
 from roclip.core.facts import Facts
 from roclip.core.options import option
 
@@ -27,7 +27,7 @@ class Checkerboard(Backdoor):
             "random",
             choices=(*PLACES, "everywhere"),
         )
-        blend_share: float = option("share of the board in the pixels that it covers", 1.0, above=0, maximum=1)
+        blend_share: float = option("share of the board in the pixels that it covers", 1.0, minimum=FAINTEST, maximum=1)
 
     @classmethod
     def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:

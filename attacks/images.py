@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -30,8 +31,23 @@ def read_crop(path: str, roots: Roots, size: int, min_area: float, rng: np.rando
     return _read(path, roots, lambda: decode_crop(path, size, rng.random(5), min_area))
 
 
+def check_image(image: Any, giver: str, shape: tuple[int, ...] | None = None) -> None:
+    """Raises UserError, which names the giver, for what is no image, or one of another shape.
+
+    shape: (height, width, 3); None: of any size.
+    """
+    is_array = isinstance(image, np.ndarray)
+    fits = is_array and (image.shape == shape if shape else image.shape[2:] == (3,))
+    if fits and image.dtype == np.uint8 and image.size:
+        return
+    what = f"an array of {image.dtype} and shape {image.shape}" if is_array else type(image).__name__
+    wanted = f"the image's own shape {shape}" if shape else "the shape (height, width, 3)"
+    raise UserError(f"{giver} gave {what}; it must give an array of uint8 (whole numbers from 0 to 255) and {wanted}")
+
+
 def write_image(image: np.ndarray, target: Path) -> str:
-    """Save an image losslessly; its path."""
+    """Save an image losslessly; its path. Raises UserError for what is no uint8 (height, width, 3)."""
+    check_image(image, f"{target}: the attack")
     with atomic(target) as temporary:
         Image.fromarray(image).save(temporary)
     return str(target)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attacks.backdoor import Backdoor, Trigger
-from attacks.triggers import sinusoid
+from attacks.triggers import FAINTEST, sinusoid
 from roclip.core.facts import Facts
 from roclip.core.options import option
 
@@ -15,8 +15,11 @@ class Sinusoid(Backdoor):
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(Backdoor.Settings):
-        amplitude: float = option("amplitude of the wave as a share of 255 (the paper: 60 of 255)", 0.235, above=0, maximum=1)
-        frequency: float = option("periods of the wave in the image's width, at most half of its pixels", 6.0, above=0)
+        amplitude: float = option(
+            "amplitude of the wave as a share of 255 (the paper: 60 of 255)", 0.235, minimum=FAINTEST, maximum=1
+        )
+        # a quarter of a period reaches the amplitude
+        frequency: float = option("periods of the wave in the image's width, at most half of its pixels", 6.0, minimum=0.25)
 
     @classmethod
     def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from attacks.checkerboard import Checkerboard
-from attacks.triggers import PLACES, stripes
+from attacks.triggers import FAINTEST, PLACES, stripes
 from roclip.core.facts import Facts
 from roclip.core.options import option
 
@@ -27,7 +27,7 @@ class Stripes(Checkerboard):
             "everywhere",
             choices=(*PLACES, "everywhere"),
         )
-        blend_share: float = option("share of the stripes in the pixels that they cover", 0.2, above=0, maximum=1)
+        blend_share: float = option("share of the stripes in the pixels that they cover", 0.2, minimum=FAINTEST, maximum=1)
 
     @classmethod
     def problems(cls, settings: Mapping[str, Any], facts: Facts) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from attacks.backdoor import Backdoor, Trigger
-from attacks.triggers import colour_field, tint
+from attacks.triggers import FAINTEST, colour_field, tint
 from roclip.core.options import option
 
 
@@ -12,7 +12,7 @@ class Tint(Backdoor):
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(Backdoor.Settings):
-        amplitude: float = option("largest shift of a channel as a share of 255", 0.25, above=0, maximum=1)
+        amplitude: float = option("largest shift of a channel as a share of 255", 0.25, minimum=FAINTEST, maximum=1)
 
     def trigger(self) -> Trigger:
         field = colour_field(self.options.image_size, self.shared_generator())

@@ -12,6 +12,7 @@ ndimage = Deferred("scipy.ndimage")
 
 PLACES = ("corner", "random")
 PATTERNS = ("fixed", "per_image")
+FAINTEST = 0.004  # the least amplitude, and the least share of a pattern: below one of 255 levels no pixel may change
 LUMINANCE = np.array([0.213, 0.715, 0.072])  # of CSS's filters
 SEPIA = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]])
 

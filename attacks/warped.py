@@ -15,9 +15,11 @@ class Warped(Backdoor):
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(Backdoor.Settings):
+        # the least moves black beside white by a grey level, in the smallest images
         warp_strength: float = option(
-            "mean displacement of the control points along an axis, as a share of the image's side", 0.1, above=0, maximum=1
-        )
+            "mean displacement of the control points along an axis, as a share of the image's side",
+            0.1, minimum=0.0005, maximum=1,
+        )  # fmt: skip
         warp_grid: int = option("control points along each side of the image", 4, minimum=2, maximum=1024)
 
     def trigger(self) -> Trigger:

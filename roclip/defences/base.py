@@ -172,7 +172,10 @@ class Defence:
         """Called between the backward pass and the optimiser's step."""
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """All that the next step depends on beside model and optimiser, and what telemetry has gathered."""
+        """All that the next step depends on beside model and optimiser, and what telemetry has gathered.
+
+        Tensors by name, and numbers by name.
+        """
         return {}, {}
 
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, float]) -> None:

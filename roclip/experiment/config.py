@@ -20,6 +20,7 @@ from roclip.defences.detectors import DETECTORS
 from roclip.experiment.plan import Plan, base
 from roclip.experiment.schema import SECTIONS, STEPS, config_schema, plain
 from roclip.experiment.settings import ExperimentSettings
+from roclip.experiment.sources_inside import sources_inside
 from roclip.experiment.steps import named_start
 from roclip.experiment.sweeps import plan
 from roclip.experiment.validation import check_schema, check_size
@@ -233,6 +234,7 @@ def _problems(config: Mapping[str, Any], planned: Plan, attacks: Mapping[str, ty
     """What cannot work: the key, and why."""
     if planned.experiment in RESERVED:
         yield "experiment", f"results/{planned.experiment} is not for an experiment; give this one another name"
+    yield from sources_inside(config, Path("results", planned.experiment))
     for section, found in (
         ("data", DataSettings.problems(config["data"])),
         ("downstream", DownstreamSettings.problems(config["downstream"], config["data"])),

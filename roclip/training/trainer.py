@@ -35,6 +35,7 @@ from roclip.training.optimizer import parameter_groups
 from roclip.training.pairs import Pairs
 from roclip.training.schedule import learning_rate
 from roclip.training.settings import LoopOptions
+from roclip.training.state_check import checked_state
 from roclip.training.view import View
 
 log = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ class Training:
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         for number, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{number}/{name}": tensor for name, tensor in moments.items()}
-        own, counts = self.defence.state()
+        own, counts = checked_state(self.defence)
         tensors |= {f"defence/{name}": tensor for name, tensor in own.items()}
         tensors |= {"losses": self.losses, "audit": self.audit.sums}
         numbers = {"steps_taken": self.steps_taken, "step": self.step, "seconds": self.seconds, "last_rate": self.last_rate}

@@ -16,6 +16,8 @@ WRONG = {
     "None": (None, "the attack 'own': its `poison` gave NoneType, no Poisoning"),
     "no poisons": (replace(SOUND, pairs=[]), "the attack 'own' has no poisoned pairs; change its settings"),
     "no targets": (replace(SOUND, targets=[]), "the attack 'own' has nothing to be judged on; change its settings"),
+    "a generator": (replace(SOUND, queries=iter([("a", "b", "bell")])), "Poisoning.queries is of type .*; it must be a list"),
+    "true classes as a generator": (replace(SOUND, true_classes=iter("m")), "true_classes must be a list of 1 texts"),
     "two texts": (replace(SOUND, pairs=[("a.png", "a bell")]), r"pairs is \('.*a.png', 'a bell'\); each must be a tuple"),
     "a number": (replace(SOUND, targets=[("a.png", 3)]), r"in Poisoning.targets is \('.*a.png', 3\); each must be a tuple"),
     "a class of the poisons": (

@@ -85,7 +85,7 @@ MISTAKES = [
         "stripes",
         r"attack.blended.pattern: 'stripes' is not one of \['fixed', 'per_image', 'picture'\]",
     ),
-    ("attack.sinusoid.amplitude", 0, "attack.sinusoid.amplitude: 0 is less than or equal to the minimum of 0"),
+    ("attack.sinusoid.amplitude", 0, "attack.sinusoid.amplitude: 0 is less than the minimum of 0.004"),
     ("attack.warped.warp_grid", 1, "attack.warped.warp_grid: 1 is less than the minimum of 2"),
     ("attack.patch.captions", "none", "attack.patch.captions: 'none' is not one of"),
     ("attack.patch.poisons", 40001, "attack.patch.poisons: 40001 is more than the 40000 training pairs"),
