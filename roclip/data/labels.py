@@ -4,7 +4,7 @@ A label that is no class would show after all trainings only.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from roclip.core.errors import UserError
@@ -14,14 +14,19 @@ from roclip.data.class_mentions import folded, named_by
 from roclip.data.image_paths import RealPaths
 
 
-def checked(rows: Iterable[tuple[str, str]], source: Path, classes_file: Path) -> Iterator[tuple[str, str]]:
-    """The rows (path, label). Raises UserError for the first label that is no class, with its row, counted from 1.
+def checked(
+    rows: Iterable[tuple[str, str]], source: Path, classes_file: Path, row_of: Callable[[int], int] = int
+) -> Iterator[tuple[str, str]]:
+    """The rows (path, label), as they are.
 
-    And for an image that has two labels: whatever a model says, one of them is wrong.
+    row_of: the row, counted from 1, in which the row stands that came last, by how many came.
+    Raises UserError for the first label that is no class, with its row, and for an image that has two labels: whatever a model
+    says, one of them is wrong.
     """
     classes = read_lines(classes_file)
     known, said, real = set(classes), {}, RealPaths()
-    for number, (path, label) in enumerate(rows, 1):
+    for count, (path, label) in enumerate(rows, 1):
+        number = row_of(count)
         if label not in known:
             raise UserError(unknown(source, number, label, classes_file, classes))
         before, row = said.setdefault(real(path), (label, number))
