@@ -111,7 +111,11 @@ def _named(source: Path, entry: Any, key: str) -> str:
 
 def count_listed(source: Path) -> int:
     """How many pairs a list has for training."""
-    counts = Counter(_split_listed(source, entry) for _, entry in entries(source) for _ in _listed(source, entry))
+    return _for_training(Counter(_split_listed(source, entry) for _, entry in entries(source) for _ in _listed(source, entry)))
+
+
+def _for_training(counts: Counter[str]) -> int:
+    """How many pairs are trained on, by how many there are of each split."""
     return counts["train"] or counts.total()
 
 
@@ -120,4 +124,4 @@ def count_pairs(source: Path) -> int:
     counts = Counter()
     for image in _images(source):
         counts[_split(source, image)] += len(cell(source, image, "sentences", list))
-    return counts["train"] or counts.total()
+    return _for_training(counts)
