@@ -6,7 +6,7 @@ import re
 import pytest
 
 from roclip.core.errors import UserError
-from roclip.data.image_paths import Roots
+from roclip.data.image_paths import RealPaths, Roots, identity
 from roclip.data.sources import Split, count_pairs, read_split
 from roclip.data.take_over import take_over
 from tests.fixtures.published import image, put
@@ -131,3 +131,4 @@ def test_a_path_with_a_nul_is_one_line(tmp_path, name):
     split = Split(name, source, tmp_path, classes_file=put(tmp_path / "classes.txt", b"cat\n"))
     with pytest.raises(UserError, match=r"1 of 1 images lie outside data\.roots .* no file's name holds a NUL; take the row"):
         take_over(split, tmp_path / "out.csv", Roots([str(tmp_path)]), 0.0)
+    assert identity(RealPaths()("a\0/b.tar/c.jpg@0+9"), "/"), "of none in a tar either"
