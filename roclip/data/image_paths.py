@@ -55,6 +55,8 @@ class RealPaths:
 
     def __call__(self, path: str) -> str:
         """The path of a file; of a member of a tar that of the tar, with its name in it."""
+        if "\0" in path:
+            return f"\0{path}\0"  # of no file, in no folder and no tar
         member = MEMBER.fullmatch(path)
         folder, name = os.path.split(member[1] if member else path)
         if folder not in self.resolved:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from roclip.core.errors import UserError
 from roclip.data.annotations import cell, one_line_of
 from roclip.data.beside import placed
 from roclip.data.json_stream import entries
-from roclip.data.split_names import split_of
+from roclip.data.split_names import TO_WRITE, said_in, split_of
 
 
 def _images(source: Path) -> Iterator[Any]:
@@ -36,13 +36,24 @@ def has_own(source: Path, split: str) -> bool:
     return any(_split(source, image) == split for image in _images(source))
 
 
-def _split(source: Path, image: Any) -> str:
+def _split(source: Path, image: Any, key: str = "split") -> str:
     """The split of an image, "" for none. Raises UserError for a word that is none: its image would be lost."""
-    word = cell(source, image, "split", str)
+    word = cell(source, image, key, str)
     split = split_of(word)
     if word and not split:
-        raise UserError(f"{source}: '{word[:100]}' in {str(image)[:100]!r} is no split; write train, restval, val or test")
+        raise UserError(f"{source}: '{word[:100]}' in {str(image)[:100]!r} is no split; {TO_WRITE}")
     return split
+
+
+def _split_listed(source: Path, entry: Any) -> str:
+    """The split of an entry of a list, which need not say one. Raises UserError as `_split`."""
+    key = said_in(source, entry) if isinstance(entry, dict) else None
+    return "" if key is None or entry[key] is None else _split(source, entry, key)
+
+
+def has_own_listed(source: Path, split: str) -> bool:
+    """Whether a list has images of a split."""
+    return any(_split_listed(source, entry) == split for _, entry in entries(source))
 
 
 def _rows(source: Path, image: Any) -> Iterator[tuple[str, str]]:
@@ -58,11 +69,15 @@ def captions_of_split(source: Path, split: str) -> Iterator[tuple[str, str]]:
 
     Raises UserError for a file that is none, and where images are of other splits and none is of this one.
     """
+    return _of_split(source, split, ((_split(source, image), _rows(source, image)) for image in _images(source)))
+
+
+def _of_split(source: Path, split: str, images: Iterable[tuple[str, Iterable[tuple[str, str]]]]) -> Iterator[tuple[str, str]]:
+    """The rows of a split, in rounds; images: the split of each, and its rows."""
     rows: dict[str, list[tuple[str, str]]] = {}
     of: dict[str, str] = {}
-    for image in _images(source):
-        name = _split(source, image)
-        for path, text in _rows(source, image):
+    for name, captions in images:
+        for path, text in captions:
             if of.setdefault(path, name) != name:
                 raise UserError(f"{source}: {path} is an image of two splits, {of[path]} and {name}; take it out of one")
             rows.setdefault(name, []).append((path, text))
@@ -72,13 +87,13 @@ def captions_of_split(source: Path, split: str) -> Iterator[tuple[str, str]]:
     return placed(source, rows[split] if split in rows else chain(*rows.values()))
 
 
-def listed_captions(source: Path) -> Iterator[tuple[str, str]]:
-    """Image and caption of a list, in rounds; an entry has one caption or several. Raises UserError for a file that is none."""
-    return placed(source, (row for _, entry in entries(source) for row in _listed(source, entry)))
+def listed_captions(source: Path, split: str) -> Iterator[tuple[str, str]]:
+    """Image and caption of a list, in rounds; an entry has one caption or several. Of which images, as `captions_of_split`."""
+    return _of_split(source, split, ((_split_listed(source, entry), _listed(source, entry)) for _, entry in entries(source)))
 
 
 def _listed(source: Path, entry: Any) -> Iterator[tuple[str, str]]:
-    path = _named(source, entry, "image")
+    path = os.path.normpath(_named(source, entry, "image"))  # ./a.jpg is a.jpg
     texts = entry.get("caption")
     for text in texts if isinstance(texts, list) else [texts]:
         if not isinstance(text, str):
@@ -95,8 +110,13 @@ def _named(source: Path, entry: Any, key: str) -> str:
 
 
 def count_listed(source: Path) -> int:
-    """How many pairs a list has."""
-    return sum(1 for _, entry in entries(source) for _ in _listed(source, entry))
+    """How many pairs a list has for training."""
+    return _for_training(Counter(_split_listed(source, entry) for _, entry in entries(source) for _ in _listed(source, entry)))
+
+
+def _for_training(counts: Counter[str]) -> int:
+    """How many pairs are trained on, by how many there are of each split."""
+    return counts["train"] or counts.total()
 
 
 def count_pairs(source: Path) -> int:
@@ -104,4 +124,4 @@ def count_pairs(source: Path) -> int:
     counts = Counter()
     for image in _images(source):
         counts[_split(source, image)] += len(cell(source, image, "sentences", list))
-    return counts["train"] or counts.total()
+    return _for_training(counts)

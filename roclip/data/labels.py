@@ -3,8 +3,9 @@
 A label that is no class would show after all trainings only.
 """
 
+import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from roclip.core.errors import UserError
@@ -13,21 +14,31 @@ from roclip.core.words import nearest
 from roclip.data.class_mentions import folded, named_by
 from roclip.data.image_paths import RealPaths
 
+log = logging.getLogger(__name__)
 
-def checked(rows: Iterable[tuple[str, str]], source: Path, classes_file: Path) -> Iterator[tuple[str, str]]:
-    """The rows (path, label). Raises UserError for the first label that is no class, with its row, counted from 1.
 
-    And for an image that has two labels: whatever a model says, one of them is wrong.
+def checked(
+    rows: Iterable[tuple[str, str]], source: Path, classes_file: Path, row_of: Callable[[int], int] = int
+) -> Iterator[tuple[str, str]]:
+    """The rows (path, label), each image once: judged twice, it would make an interval narrower, and nothing surer.
+
+    row_of: the row, counted from 1, in which the row stands that came last, by how many came.
+    Raises UserError for the first label that is no class, with its row, and for an image that has two labels: whatever a model
+    says, one of them is wrong.
     """
     classes = read_lines(classes_file)
-    known, said, real = set(classes), {}, RealPaths()
-    for number, (path, label) in enumerate(rows, 1):
+    known, said, real, count = set(classes), {}, RealPaths(), 0
+    for count, (path, label) in enumerate(rows, 1):
+        number = row_of(count)
         if label not in known:
             raise UserError(unknown(source, number, label, classes_file, classes))
         before, row = said.setdefault(real(path), (label, number))
         if before != label:
             raise UserError(f"{source}, row {number}: {path} is labelled '{label}', and '{before}' in row {row}; keep one")
-        yield path, label
+        if row == number:
+            yield path, label
+    if count > len(said):
+        log.warning("%s: left out %d of %d rows: their images stand there before", source, count - len(said), count)
 
 
 def unknown(source: Path, row: int, label: str, classes_file: Path, classes: Sequence[str]) -> str:

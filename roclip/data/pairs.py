@@ -24,7 +24,7 @@ from roclip.core.files import HEADER, count_lines, open_file, read_columns, read
 from roclip.core.not_text import not_text, refuse_nul
 from roclip.data.image_paths import RealPaths
 from roclip.data.samples import LeftOut, beside, samples_of, shards_of
-from roclip.data.split_names import by_split, of_split
+from roclip.data.split_names import by_split, of_split, said_in, splits_said
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def for_training(paths: Sequence[str], held_out: int) -> list[int]:
 
 
 def count_pairs(source: Path) -> int:
-    """About how many pairs a table or a folder of shards holds: by its lines, by what img2dataset noted, or counted.
+    """About how many pairs for training a table or a folder of shards holds: by its lines or splits, by notes, or counted.
 
     Of shards without a note so many are read as hold COUNTED pairs, a matter of seconds; the others are taken to be like them.
     Raises UserError for a source that is not there, and a broken shard.
@@ -97,12 +97,21 @@ def count_pairs(source: Path) -> int:
         shards = of_split(source, shards_of(source), "train")
         known = sum(noted[shard.stem] for shard in shards if shard.stem in noted)
         return known + _counted([shard for shard in shards if shard.stem not in noted])
+    if splits := Counter(splits_of_rows(source)):
+        return splits["train"] or splits.total()
     return max(0, count_lines(source) - 1)
 
 
 def has_own(source: Path, split: str) -> bool:
-    """Whether shards in a folder are called after the split."""
-    return os.path.isdir(source) and split in by_split(shards_of(source))  # noqa: PTH112 (as above)
+    """Whether shards in a folder are called after the split, or a column of a table says of rows that they are of it."""
+    return split in (by_split(shards_of(source)) if os.path.isdir(source) else splits_of_rows(source))  # noqa: PTH112 (as above)
+
+
+def splits_of_rows(table: Path) -> list[str]:
+    """The split of each row of a table, where a column says it. Raises UserError for a word in it that is no split."""
+    delimiter, header = read_header(table)
+    said = said_in(table, header)
+    return splits_said(table, read_columns(table, (said,), delimiter=delimiter, restore=False)[said]) if said else []
 
 
 def _counted(shards: list[Path]) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -13,13 +11,10 @@ from roclip.core.deferred import Deferred
 from roclip.core.errors import UserError, first_line
 from roclip.core.files import ROW, open_file
 from roclip.core.not_text import POINTER, kind_of
-from roclip.data.split_names import by_split, of_split, split_of
+from roclip.data.split_names import OR_RENAME, TO_WRITE, by_split, of_split, said_in, says_some, splits_said
 
 pyarrow = Deferred("pyarrow")  # config checks import this module
 parquet = Deferred("pyarrow.parquet")
-log = logging.getLogger(__name__)
-
-SAID = "split"  # a column that says of each row what it is of, as that of Flickr30k does
 
 
 def open_parquet(path: Path) -> parquet.ParquetFile:
@@ -58,25 +53,29 @@ def files_of(source: Path, split: str) -> list[Path]:
 
 
 def splits_of_rows(path: Path) -> list[str] | None:
-    """The split of each row, where a column of texts says it."""
-    found: list[str] = []
+    """The split of each row, where a column says it. Raises UserError for a column of anything but names of splits."""
+    words: list[str] = []
     try:
         file = open_parquet(path)
-        kinds = [kind for name, kind in zip(file.schema_arrow.names, file.schema_arrow.types, strict=True) if name == SAID]
-        if len(kinds) != 1 or not _is_text(kinds[0]) or is_too_large(file, SAID):
+        said = said_in(path, file.schema_arrow.names)
+        if said is None or pyarrow.types.is_null(kind := file.schema_arrow.field(said).type):
             return None
-        texts = parquet.ParquetFile(open_file(path), pre_buffer=False, read_dictionary=[SAID])  # of few texts, for all rows
-        for chunk in texts.read(columns=[SAID], use_threads=False)[SAID].chunks:
-            names = [split_of(name or "") for name in chunk.dictionary.to_pylist()]
-            found += ["" if place is None else names[place] for place in chunk.indices.to_pylist()]
+        if not _is_text(kind) or is_too_large(file, said):
+            what = f"of more than {ROW} bytes a row" if _is_text(kind) else str(kind)[:100]
+            raise UserError(f"{path}: its column '{said}' is {what}, and not of names of splits; {TO_WRITE}, {OR_RENAME}")
+        texts = parquet.ParquetFile(open_file(path), pre_buffer=False, read_dictionary=[said])  # of few texts, for all rows
+        for chunk in texts.read(columns=[said], use_threads=False)[said].chunks:
+            names = [name or "" for name in chunk.dictionary.to_pylist()]
+            words += ["" if place is None else names[place] for place in chunk.indices.to_pylist()]
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise broken(path, error) from None
-    return found
+    return splits_said(path, words)
 
 
 def _is_text(kind: pyarrow.DataType) -> bool:
     kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
-    return pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
+    types = pyarrow.types
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
 def rows_of(source: Path, shards: Sequence[Path], split: str) -> list[list[bool] | None]:
@@ -85,17 +84,8 @@ def rows_of(source: Path, shards: Sequence[Path], split: str) -> list[list[bool]
     Raises UserError where rows are of other splits and none is of this one.
     """
     said = [splits_of_rows(path) for path in shards]
-    counts = Counter(chain.from_iterable(each or () for each in said))
-    others = sorted(filter(None, counts))
-    if split in counts:
-        there = f"{counts[split]} of {counts.total()} rows"
-        log.info("%s: %s are of the split '%s', says their column '%s'", source, there, split, SAID)
+    if says_some(source, chain.from_iterable(each or () for each in said), split):
         return [each and [name == split for name in each] for each in said]
-    if others and len(counts) > 1:
-        raise UserError(
-            f"{source}: its column '{SAID}' says of no row that it is of the split '{split}', and of some that they are of "
-            f"{' and '.join(others)}; name another source, or take the column out"
-        )
     return [None] * len(said)
 
 

@@ -108,16 +108,21 @@ def _names(schema: pyarrow.Schema, column: str) -> list[str]:
     return noted if isinstance(noted, list) and all(isinstance(name, str) for name in noted) else []
 
 
-def _texts(value: Any, names: Sequence[str]) -> list[str]:
+def _texts(value: Any, names: Sequence[str], text: str, listed: bool = False) -> list[str]:
     """The captions of a row, of which there may be a list, or its label, which may be the number of a class.
 
-    Raises TypeError for what is none.
+    listed: whether it stands in a list. Raises TypeError for what is none: a caption may be no number but that of a class with
+    a name.
     """
     if isinstance(value, list):
-        return [text for each in value for text in _texts(each, names)]
+        if listed:
+            raise TypeError("a list of lists, as of words, is no text; write each caption as one text")
+        return [found for each in value for found in _texts(each, names, text, True)]
     if isinstance(value, dict):  # a struct of a sentence and what is known of it
-        return _texts(value.get("raw") or value.get("sentence"), names)
+        return _texts(value.get("raw") or value.get("sentence"), names, text, listed)
     if type(value) is int:
+        if text == "caption" and not 0 <= value < len(names):
+            raise TypeError(f"{value} is no text, and no number of a class that the file names; write the captions themselves")
         return [names[value] if 0 <= value < len(names) else str(value)]
     if isinstance(value, bytes):
         value = value.decode()
@@ -192,7 +197,7 @@ def _rows(path: Path, text: str, left_out: LeftOut, chosen: Sequence[bool] | Non
                 f"{path}, row {number}: its {text} has {CELL} bytes or more, or is a list of over {MOST}; take it out"
             )
         try:
-            texts = _texts(said.as_py(), names)
+            texts = _texts(said.as_py(), names, text)
             if text == "caption":
                 texts = list(map(one_line_of, texts))
         except (ValueError, TypeError, OverflowError, LookupError) as error:  # no UTF-8, a date that no calendar has

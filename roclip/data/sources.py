@@ -29,6 +29,7 @@ from roclip.data import annotations, class_folders, flickr, json_stream, karpath
 from roclip.data.image_paths import RealPaths, identity
 from roclip.data.labels import checked, from_captions
 from roclip.data.samples import LeftOut
+from roclip.data.split_names import says_some
 from roclip.data.url_list import TEXT
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,8 @@ class Split:
 
     store: a folder for images that lie in no file of their own; classes: what labels must be, as `classes_file` lists them;
     among: the splits that share the images of the source;
-    left_out: receives the files of shards that are not read, each with its reason.
+    left_out: receives the files of shards that are not read, each with its reason;
+    read: receives the row of a table that was read last.
     """
 
     name: str
@@ -53,11 +55,16 @@ class Split:
     classes_file: Path | None = None
     among: tuple[str, ...] = ()
     left_out: LeftOut = field(default_factory=list)
+    read: list[int] = field(default_factory=list)
 
     @property
     def text(self) -> str:
         """caption or label."""
         return TEXT[self.name]
+
+    def row(self, count: int) -> int:
+        """Where the row stands that came last, counted from 1; count: how many came. Of a table not all may come."""
+        return self.read[-1] if self.read else count
 
 
 @dataclass(frozen=True)
@@ -115,17 +122,37 @@ def _labels_of_classes(split: Split) -> Rows:
 
 def _pairs_of_table(split: Split) -> Rows:
     columns = pairs.read_pairs(split.source, left_out=split.left_out, restore=is_ours(split.source), split=split.name)
-    return zip(columns["path"], columns["caption"], strict=True)
+    return _of_split(split, columns)
 
 
-def _labels_of_table(source: Path) -> Rows:
+def _labels_of_table(split: Split) -> Rows:
+    source = split.source
     if source.is_dir():
         raise UserError(
             f"{source}: no class folders in it; labelled images are in such folders, a table (path, label) or parquet"
         )
     delimiter, _ = pairs.read_header(source)
     columns = read_columns(source, ("path", "label"), delimiter=delimiter, restore=is_ours(source))
-    return zip(columns["path"], columns["label"], strict=True)
+    return _of_split(split, columns)
+
+
+def _of_split(split: Split, columns: pairs.Columns) -> Rows:
+    """The rows of a table that are of a split, where a column says it, or all. Raises UserError for an image of two splits."""
+    source, of, real = split.source, {}, RealPaths()
+    splits = [] if source.is_dir() else pairs.splits_of_rows(source)
+    for row, (path, name) in enumerate(zip(columns["path"], splits, strict=False), 1):
+        before, first = of.setdefault(real(path), (name, row)) if name else (name, row)
+        if before != name:
+            both = f"of the split '{name}', and in row {first} of '{before}'"
+            raise UserError(f"{source}, row {row}: {path} is {both}; an image is of one split, so take one row out")
+    return _read(split, columns, splits if says_some(source, splits, split.name) else [split.name] * len(columns["path"]))
+
+
+def _read(split: Split, columns: pairs.Columns, splits: Sequence[str]) -> Rows:
+    for row, (path, text, name) in enumerate(zip(columns["path"], columns[split.text], splits, strict=True), 1):
+        if name == split.name:
+            split.read[:] = [row]
+            yield path, text
 
 
 def _anything(source: Path) -> bool:
@@ -143,8 +170,9 @@ CAPTIONED = (
     Form(
         "a list of images and captions",
         lambda source: _json("[")(source) and karpathy.is_list(source),
-        _of_source(karpathy.listed_captions),
+        lambda split: karpathy.listed_captions(split.source, split.name),
         karpathy.count_listed,
+        karpathy.has_own_listed,
     ),
     Form("COCO's captions", _json("{"), _of_source(annotations.coco_captions), _keys("caption")),
     Form("Visual Genome's regions", _json("["), _of_source(annotations.genome_captions), _keys("phrase")),
@@ -169,7 +197,7 @@ FORMS = {  # by what is read; the first that fits
         *CAPTIONED,
         PARQUET,
         Form("class folders", class_folders.fits, _labels_of_classes),
-        Form("a table", _anything, _of_source(_labels_of_table)),
+        Form("a table", _anything, _labels_of_table, has_own=pairs.has_own),
     ),
 }
 SHARES = {"train": 16, "validation": 1, "test": 2, "probe": 1}  # in which proportion splits share the images of one source
@@ -218,7 +246,7 @@ def read_split(split: Split) -> Rows:
     log.info("%s: taken for %s", split.source, form.name)
     rows = form.read(split)
     if split.text == "label" and split.classes_file and form not in CAPTIONED:
-        rows = checked(rows, split.source, split.classes_file)
+        rows = checked(rows, split.source, split.classes_file, split.row)
     if _is_shared(form, split.source, split.among):
         log.info("%s: its images are shared out among %s", split.source, ", ".join(split.among))
         source = split.source

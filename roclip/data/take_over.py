@@ -45,21 +45,22 @@ def _in_their_places(rows: Rows, split: Split, roots: Roots, max_bad_fraction: f
     count, outside, first, looked_for, missing, relative, empty = 0, 0, "", 0, [], False, 0
     for path, text in rows:
         count += 1
+        row = split.row(count)
         empty += not text.strip()
         relative |= not path.startswith((os.sep, str(split.source.parent)))
         if not path:
-            raise UserError(f"{split.source}, row {count}: its path is empty; take the row out")
+            raise UserError(f"{split.source}, row {row}: its path is empty; take the row out")
         for what, cell, advice in (("path", path, "rename the file"), (split.text, text, "mend it")):
             if not _is_utf8(cell):
-                raise UserError(f"{split.source}, row {count}: its {what} '{cell[:500]}' is not UTF-8; {advice}")
+                raise UserError(f"{split.source}, row {row}: its {what} '{cell[:500]}' is not UTF-8; {advice}")
             if len(cell) >= CELL:  # the table of it could not be read
-                raise UserError(f"{split.source}, row {count}: its {what} has {CELL} characters or more; {advice}")
+                raise UserError(f"{split.source}, row {row}: its {what} has {CELL} characters or more; {advice}")
         if not _is_inside(path, roots):
             outside += 1
-            first = first or f"first in row {count} ({path}); {_advice(path)}"
+            first = first or f"first in row {row} ({path}); {_advice(path)}"
         elif is_looked_for(count):
             looked_for += 1
-            missing += [] if is_there(path) else [f"first in row {count} ({path})"]
+            missing += [] if is_there(path) else [f"first in row {row} ({path})"]
         yield path, text
     if empty:
         log.warning("%s: %d of %d %ss are empty, and are taken over as they are", split.source, empty, count, split.text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 np = Deferred("numpy")
 optimize = Deferred("scipy.optimize")
 preprocessing = Deferred("sklearn.preprocessing")
+log = logging.getLogger(__name__)
 
 ITERATIONS = 200
 TOLERANCE = 1e-6  # nats an image; a bound on the gradient, which shrinks with the number of classes, stops early at 1,000
@@ -81,6 +83,16 @@ def fit(images: np.ndarray, labels: np.ndarray) -> Probe:
     return Probe(classes, weights.astype(np.float32), (best[-1] - scaler.mean_ @ weights).astype(np.float32), found.nfev)
 
 
+def _warn_of_unknown(features: Features) -> None:
+    """Warn of test images of classes that no probe image shows: a probe can name none of them."""
+    unknown = ~np.isin(features.labels(), features.labels("probe"))
+    if unknown.any():
+        log.warning(
+            "%s: %d of %d test images are misses, for no probe image shows their classes, %d in all; add probe images of each",
+            features.path, unknown.sum(), len(unknown), len(np.unique(features.labels()[unknown])),
+        )  # fmt: skip
+
+
 class LinearProbe(Measure):
     """Linear probe: the accuracy of a logistic regression that is trained on the features of the set's probe images."""
 
@@ -92,6 +104,8 @@ class LinearProbe(Measure):
         """Raises UserError when the probe images show less than two classes, and for features that no probe can be made of."""
         if len(set(features.labels("probe").tolist())) < 2:
             raise UserError(f"{features.path}: the probe images must show at least two classes")
+        if checkpoint == features.checkpoints[0]:
+            _warn_of_unknown(features)
         probe = fit(features.images(checkpoint, "probe"), features.labels("probe"))
         try:
             hits = probe.predict(features.images(checkpoint)) == features.labels()

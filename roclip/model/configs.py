@@ -8,15 +8,19 @@ travels with the weights, so that whatever reads them gives them such pixels.
 """
 
 import gzip
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from roclip.core.errors import UserError
 from roclip.core.files import open_file, read_json
+
+log = logging.getLogger(__name__)
 
 PUBLISHED_CONFIG = "open_clip_config.json"  # in a folder as open_clip publishes models
 PIXELS = "preprocess_cfg"
@@ -29,7 +33,8 @@ SWITCHES = ("quick_gelu", "no_causal_mask", "embed_cls", "output_tokens", "no_ln
 LARGEST = 10_000_000  # of any other number
 PARAMETERS = 10**10  # of a model
 PATCHES = 16_384  # of an image: four times those of open_clip's largest models, and attention takes their square
-DARKEST, BRIGHTEST = 1e-6, 1e6  # the least deviation of pixels, and the largest mean and deviation
+DARKEST = 1e-6  # the least deviation of pixels, of which none is above 1, and none of their means outside [0, 1]
+DONE = {"resize_mode": "shortest", "interpolation": "bicubic"}  # whatever a model says of it
 TOKENIZER = ("bpe_path", "clean")  # what a model may say of its tokenizer
 MERGES_LENGTH = 16 << 20  # bytes of a file of merges, unpacked; CLIP's has 3 MB
 MERGES = r"config/models/[\w-]+\.txt\.gz"  # files that a published folder's config may name
@@ -83,6 +88,8 @@ def model_config(name: str, pixels: str = "model") -> dict[str, Any]:
     config = {key: value for key, value in config.items() if key != PIXELS}
     for fault in _faults(name, config):
         raise UserError(f"train.model: {fault}")
+    if isinstance(said.get(PIXELS), dict):
+        _check_pixels(name, said[PIXELS], config["vision_cfg"].get("image_size"))
     own = UNCHANGED if pixels == "none" else _moments(name, said.get(PIXELS) or {})
     return config if own == {"mean": [*MEAN], "std": [*STD]} else {**config, PIXELS: own}
 
@@ -200,6 +207,28 @@ def _read(name: str) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
+def _check_pixels(name: str, preprocess: Mapping[str, Any], side: Any) -> None:
+    """Raises UserError for pixels that are not given to a model: no colours, or of another size; side: that of its images.
+
+    That images are brought to their size in another way than it says is a line in the log.
+    """
+    mode, size = preprocess.get("mode"), preprocess.get("size")
+    if mode not in (None, "RGB"):
+        raise UserError(f"train.model: {name}: {PIXELS}.mode is {str(mode)[:50]!r}; take a model of RGB")
+    if None not in (size, side) and size not in (side, [side, side]):
+        differs = f"{PIXELS}.size is {str(size)[:50]}, and vision_cfg.image_size {str(side)[:50]}"
+        raise UserError(f"train.model: {name}: {differs}; write the same in both")
+    others = [f"{key} {str(preprocess[key])[:50]!r}" for key in DONE if preprocess.get(key) not in (None, DONE[key])]
+    if others:
+        _say_what_is_done(name, " and ".join(others))
+
+
+@cache
+def _say_what_is_done(name: str, others: str) -> None:
+    done = "the shorter side is brought to the model's, bicubic, and the centre square is taken"
+    log.warning("train.model: %s: %s of its %s is passed over: %s", name, others, PIXELS, done)
+
+
 def _moments(name: str, preprocess: Any) -> dict[str, list[float]]:
     """Mean and standard deviation as a config gives them, CLIP's where it gives none."""
     found = {}
@@ -207,9 +236,10 @@ def _moments(name: str, preprocess: Any) -> dict[str, list[float]]:
         values = preprocess.get(key, [*usual]) if isinstance(preprocess, Mapping) else None
         if not isinstance(values, list) or len(values) != 3 or not all(type(value) in (int, float) for value in values):
             raise UserError(f"train.model: {name}: {PIXELS}.{key} must be three numbers, one for each channel")
-        least = DARKEST if key == "std" else -BRIGHTEST
-        if not all(least <= value <= BRIGHTEST for value in values):  # integers may be of hundreds of digits
-            raise UserError(f"train.model: {name}: {PIXELS}.{key} must be from {least:g} to {BRIGHTEST:g}")
+        least = DARKEST if key == "std" else 0
+        if not all(least <= value <= 1 for value in values):
+            said = f"{PIXELS}.{key} must be from {least:g} to 1, of pixels from 0 to 1"
+            raise UserError(f"train.model: {name}: {said}; of pixels from 0 to 255 divide it by 255")
         found[key] = [float(value) for value in values]
     return found
 

@@ -1,5 +1,6 @@
 """Hostile parquet files: each is read to the letter or refused in one line that names the file, and the row if there is one."""
 
+import json
 import os
 import struct
 import subprocess
@@ -99,12 +100,16 @@ def test_images_that_no_stage_would_open_are_left_out(tmp_path, monkeypatch, cap
     [
         ("label", [1.0], "float, neither a text nor the number of a class"), ("label", [True], "bool, neither"),
         ("caption", [[0.5]], "float, neither"), ("caption", [b"\xff"], "'utf-8' codec"),
+        ("caption", [[["a", "dog"], ["a", "cat"]]], "a list of lists, as of words, is no text; write each caption as one text"),
+        ("sentences", [[{"raw": ["a", "dog"]}]], "a list of lists, as of words"), ("label", [[["a"]]], "a list of lists"),
+        ("caption", [1, 2], "1 is no text, and no number of a class that the file names; write the captions themselves"),
+        ("text", [[5, 6]], "5 is no text"),
     ],
 )  # fmt: skip
 def test_a_text_of_another_type_is_named_with_it(tmp_path, column, values, said):
-    put(tmp_path, image=IMAGE, **{column: values})
-    split = "test" if column == "label" else "train"
-    with pytest.raises(UserError, match=rf"x\.parquet, row 1: its {column} cannot be read: {said}"):
+    put(tmp_path, image=pa.array([image(1)] * len(values)), **{column: values})
+    split, what = ("test", "label") if column == "label" else ("train", "caption")
+    with pytest.raises(UserError, match=rf"x\.parquet, row 1: its {what} cannot be read: {said}"):
         list(read_split(Split(split, tmp_path / "x.parquet", tmp_path / "store")))
 
 
@@ -128,3 +133,13 @@ def test_images_are_bytes_of_any_type(tmp_path, kind):
         )
     )
     assert (numbers_of([path for path, _ in found]), found[0][1]) == ([1], "a")
+
+
+def test_a_caption_may_be_one_of_a_list_or_the_number_of_a_class_with_a_name(tmp_path):
+    for caption, expected in (([["a dog", "two cats"]], ["a dog", "two cats"]), ([{"raw": ["a", "b"]}], ["a", "b"])):
+        assert [text for _, text in read_split(put(tmp_path, image=IMAGE, caption=caption))] == expected
+    noted = json.dumps({"info": {"features": {"caption": {"names": ["cat", "dog"]}}}})
+    table = pa.table({"image": pa.array([image(1)] * 2), "caption": [1, 0]}).replace_schema_metadata({"huggingface": noted})
+    parquet.write_table(table, tmp_path / "x.parquet")
+    split = Split("train", tmp_path / "x.parquet", tmp_path / "store")
+    assert [text for _, text in read_split(split)] == ["dog", "cat"]

@@ -3,7 +3,7 @@
 import pytest
 
 from roclip.core.errors import UserError
-from roclip.core.files import write_table
+from roclip.core.files import read_table, write_table
 from roclip.data import download
 from roclip.data.download import DownloadOptions
 from roclip.data.labels import unknown
@@ -103,3 +103,19 @@ def test_a_class_in_two_spellings_is_one_line(tmp_path, first, second):
     assert found == [("classes", said)]
     (tmp_path / "classes.txt").write_text("dog\ncaf\u00e9\ncafe\nc\nc++\nhotdog\nhot dog\n")
     assert not list(DataSettings.problems({**given, "tables": dict.fromkeys(SPLITS, ""), "roots": chosen.roots}))
+
+
+def test_an_image_that_stands_there_more_than_once_is_judged_once(tmp_path, caplog):
+    chosen = options(tmp_path)
+    for name in ("b.png", "c.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "link.png").symlink_to("b.png")
+    rows = [{"path": f"{tmp_path}/{name}.png", "label": "cat"} for name in ("b", "c", "link", "b", "./c", "a")]
+    write_table(tmp_path / "test.csv", ("path", "label"), rows)
+    download.run(chosen)
+    assert [row["path"] for row in read_table(tmp_path / "data/test.csv", ("path",))] == [
+        f"{tmp_path}/{name}.png" for name in "bca"
+    ]
+    assert f"{tmp_path}/test.csv: left out 3 of 6 rows: their images stand there before" in caplog.text
+    assert "probe.csv: left out 1 of 2 rows" in caplog.text
+    assert "train.csv: left out" not in caplog.text

@@ -1,6 +1,7 @@
 """Which shards, rows and images a split gets of a source that says it by names, by a column or not at all."""
 
 import io
+import re
 import tarfile
 
 import pyarrow as pa
@@ -107,11 +108,36 @@ def test_rows_are_of_the_split_that_their_column_says(tmp_path, caplog):
         read(source, "probe", tmp_path)
 
 
-@pytest.mark.parametrize(
-    "said", [["test", "test"], ["left", "right"], [None, ""], [1, 2], ["a\udc80b".encode("utf-8", "replace")] * 2]
-)
+@pytest.mark.parametrize("said", [["test", "test"], [None, ""], [None, None]])
 def test_a_column_that_says_one_split_or_none_leaves_all_rows(tmp_path, said):
     assert len(read(rows_of_splits(tmp_path / "a.parquet", said), "train", tmp_path)) == 4
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (
+            ["train", "left"],
+            "a.parquet, row 2: 'left' in its column 'split' is no split; write train, restval, val or test, or",
+        ),
+        ([1, 2], "a.parquet: its column 'split' is int64, and not of names of splits; write"),
+        ([b"train", b"test"], "a.parquet: its column 'split' is binary, and not of names of splits; write"),
+        ([["train"], ["test"]], "a.parquet: its column 'split' is list<element: string>, and not of names of splits; write"),
+    ],
+)
+def test_a_column_of_other_words_than_splits_is_one_line(tmp_path, said, message):
+    source = rows_of_splits(tmp_path / "a.parquet", said)
+    with pytest.raises(UserError, match=re.escape(message)):
+        read(source, "train", tmp_path)
+
+
+def test_a_column_says_the_split_in_capitals_too_and_once(tmp_path):
+    columns = {"caption": ["a", "b"], "Split": pa.array(["train", "test"]).cast(pa.string_view())}
+    source = published.hugging_face(tmp_path / "a.parquet", columns, [image(0), image(1)])
+    assert read(source, "train", tmp_path) == ["a"]
+    published.hugging_face(tmp_path / "b.parquet", columns | {"split": ["test", "train"]}, [image(0), image(1)])
+    with pytest.raises(UserError, match=r"b\.parquet: it says the split twice, as 'Split' and as 'split'; take one out"):
+        read(tmp_path / "b.parquet", "train", tmp_path)
 
 
 def test_a_column_of_splits_that_is_no_text_is_one_line(tmp_path):

@@ -71,6 +71,19 @@ def test_a_linear_probe_needs_two_classes(tmp_path):
         measured("linear_probe", features)
 
 
+def test_a_linear_probe_warns_of_classes_that_no_probe_image_shows(tmp_path, caplog, features):
+    measured("linear_probe", features)
+    assert not caplog.text
+    labels = LABELS | {"probe": LABELS["probe"] % 2}
+    lacking = Features(write_features(tmp_path / "lacking.npz", made_up({"last_clip": 0, "last_matching": 1}, labels=labels)))
+    there = int((LABELS["test"] < 2).sum())
+    assert measured("linear_probe", lacking)["last_clip", "linear_probe"] == there
+    said = (
+        f"{30 - there} of 30 test images are misses, for no probe image shows their classes, 1 in all; add probe images of each"
+    )
+    assert [record.getMessage() for record in caplog.records] == [f"{tmp_path}/lacking.npz: {said}"], "once"
+
+
 def test_a_linear_probe_whose_scores_overflow_is_one_line(tmp_path):
     arrays = made_up()
     arrays["last_clip/probe"][:, 0] *= 1e-40  # its weight is beyond float32

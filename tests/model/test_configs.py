@@ -85,7 +85,8 @@ def test_pixels_that_are_not_normalised_are_a_part_of_the_config(tmp_path):
         ({"std": [1, 1, None]}, "std"), ({"std": [1, 0, 1]}, "std"), ({"std": [True, 1, 1]}, "std"),
         ({"std": [1, -1, 1]}, "std"), ({"mean": [0, 1e300, 0]}, "mean"), ({"mean": [0, -1e300, 0]}, "mean"),
         ({"std": [1, 1e300, 1]}, "std"), ({"std": [1, 1e-320, 1]}, "std"), ({"std": [1, 10**400, 1]}, "std"),
-        ({"mean": [10**400, 0, 0]}, "mean"),
+        ({"mean": [10**400, 0, 0]}, "mean"), ({"mean": [122.77, 116.75, 104.09]}, "mean"), ({"std": [68.5, 0.3, 0.3]}, "std"),
+        ({"mean": [0.5, -0.1, 0.5]}, "mean"), ({"mean": [0.5, 0.5, 1.1]}, "mean"), ({"std": [1, 1, 1.1]}, "std"),
     ],
 )  # fmt: skip
 def test_pixels_that_cannot_be_are_one_line(tmp_path, preprocess, key):
@@ -93,6 +94,38 @@ def test_pixels_that_cannot_be_are_one_line(tmp_path, preprocess, key):
     with pytest.raises(UserError, match=rf"theirs: preprocess_cfg\.{key} must be") as caught:
         model_config(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_moments_of_pixels_to_255_are_told_so(tmp_path):
+    folder = published(tmp_path / "theirs", model_config("RN50"), preprocess_cfg={"std": [68.5, 66.63, 70.32]})
+    said = "preprocess_cfg.std must be from 1e-06 to 1, of pixels from 0 to 1; of pixels from 0 to 255 divide it by 255"
+    with pytest.raises(UserError, match=re.escape(said)):
+        model_config(folder)
+
+
+@pytest.mark.parametrize("pixels", ["model", "none"])
+@pytest.mark.parametrize(
+    ("preprocess", "said"),
+    [
+        ({"mode": "L"}, "preprocess_cfg.mode is 'L'; take a model of RGB"),
+        ({"size": 336}, "preprocess_cfg.size is 336, and vision_cfg.image_size 224; write the same in both"),
+        ({"size": [224, 336]}, "preprocess_cfg.size is [224, 336], and vision_cfg.image_size 224"),
+    ],
+)
+def test_pixels_that_no_model_is_given_are_one_line(tmp_path, preprocess, said, pixels):
+    folder = published(tmp_path / "theirs", model_config("RN50"), preprocess_cfg=preprocess)
+    with pytest.raises(UserError, match=re.escape(f"train.model: {folder}: {said}")):
+        model_config(folder, pixels)
+
+
+def test_another_way_to_bring_images_to_their_size_is_one_line_of_the_log(tmp_path, caplog):
+    usual = {"size": [224, 224], "mode": "RGB", "interpolation": "bicubic", "resize_mode": "shortest", "fill_color": 0}
+    assert model_config(published(tmp_path / "a", model_config("RN50"), preprocess_cfg=usual)) == model_config("RN50")
+    assert not caplog.text
+    folder = published(tmp_path / "b", model_config("RN50"), preprocess_cfg=usual | {"size": 224, "resize_mode": "squash"})
+    assert model_config(folder) == model_config(folder) == model_config("RN50")
+    said = "resize_mode 'squash' of its preprocess_cfg is passed over: the shorter side is brought to the model's"
+    assert caplog.text.count(said) == len(caplog.records) == 1
 
 
 @pytest.mark.parametrize("name", ["ViTamin-B", "coca_ViT-B-32", "PE-Core-B-16"])
