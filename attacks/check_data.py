@@ -24,6 +24,7 @@ from attacks.data_findings import (
     of_classes,
     of_missing,
     of_overlap,
+    of_shared,
     sample,
     verdict,
 )
@@ -84,12 +85,18 @@ def _place(url: str, listed: Path) -> str:
 
 
 def overlaps(data: Data) -> Iterator[Finding]:
-    """Images of evaluation splits that training names too, by their paths without links."""
+    """Images of evaluation splits that training, or those of the test that another split names too, by their real paths."""
     real = Roots(()).real
-    trained = set(map(real, data["train"][0]))
+    images = {split: set(map(real, columns[0])) for split, columns in data.items()}
+
+    def shared(split: str, other: str) -> tuple[int, int, str]:
+        both = [path for path in dict.fromkeys(data[split][0]) if real(path) in images[other]]
+        return len(both), len(set(data[split][0])), both[0] if both else ""
+
     for split in (split for split in SPLITS[1:] if split in data):
-        both = [path for path in dict.fromkeys(data[split][0]) if real(path) in trained]
-        yield of_overlap(split, "files", len(both), len(set(data[split][0])), both[0] if both else "")
+        yield of_overlap(split, "files", *shared(split, "train"))
+    for other in (other for other in ("validation", "probe") if {"test", other} <= data.keys()):
+        yield of_shared("test", other, *shared("test", other))
 
 
 def of_places(data: Data, limit: float) -> Iterator[Finding]:

@@ -121,6 +121,15 @@ def of_overlap(split: str, kind: str, found: int, n: int, example: str) -> Findi
     return Finding(name, FAULT, found, 0, f"{meaning}, such as {example}.", "take them out of one of both")
 
 
+def of_shared(split: str, other: str, found: int, n: int, example: str) -> Finding:
+    """Images that two evaluation splits share."""
+    name, meaning = f"{split}_in_{other}", f"{found} of {n} images of the split {split} are in the split {other} too"
+    if not found:
+        return Finding(name, FINE, 0, 0, f"{meaning}.")
+    why = "the linear probe learns of them" if other == "probe" else "targets are taken from there and trained on"
+    return Finding(name, FAULT, found, 0, f"{meaning}, such as {example}: {why}.", "take them out of one of both")
+
+
 def of_attack(
     settings: Mapping[str, Any], family: str, captions: Sequence[str], counts: Mapping[str, tuple[int, int]]
 ) -> list[Finding]:

@@ -4,6 +4,7 @@ Nothing of Snakemake is needed here. `wildcards` is any object with the names th
 seed, set.
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -26,8 +27,17 @@ SCENES = (
     "image_size", "train_scenes", "validation_scenes", "test_scenes", "probe_scenes", "seed",
     "class_skew", "nameless_captions", "wrong_captions", "near_duplicates", "object_variation",
 )  # fmt: skip
+PACKED = (".tar", ".parquet")  # files with images in them
 NEUTRAL = tuple(option.name for option in fields(TrainSettings) if option.metadata["role"] == "neutral")
 DOWNLOAD = ("image_size", "image_format", "output_format", "roots", "max_bad_fraction", "allow", "distributor")
+
+
+def _inside(source: str | Path) -> list[str]:
+    """What a folder of data holds beside images: class folders and shards, whose times tell of a change in them."""
+    if not os.path.isdir(source):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
+        return []
+    with os.scandir(source) as found:
+        return [each.path for each in found if each.name[0] != "." and (each.is_dir() or each.name.endswith(PACKED))]
 
 
 @dataclass(frozen=True)
@@ -132,9 +142,12 @@ class Targets(Outputs):
         return words(self.config["data"]["tables"])
 
     def downloaded(self) -> list[str]:
-        """The files of lists, tables and shards that the download reads."""
+        """What the download reads: lists, tables and shards, folders in them, and the classes that make labels of captions."""
         listed = paths(self.url_list).values() if self.url_list else ()
-        return sorted({str(path) for path in (*listed, *by_split(self.local_tables, "tables").values())})
+        sources = [*listed, *by_split(self.local_tables, "tables").values()]
+        inside = [path for source in sources for path in _inside(source)]
+        words_of = [self.config["data"][name] for name in ("classes", "templates")] if self.local_tables else []
+        return sorted({str(path) for path in (*sources, *inside, *words_of)})
 
     def scenes_flags(self) -> str:
         return flags({"data": f"{self.results}/data", **{key: self.config["data"][key] for key in SCENES}})

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from attacks import check_data
+from attacks.findings import FAULT, FINE
 from roclip.core.columns import CHECK, CLASS_MENTIONS, COPIES, VERDICTS
 from roclip.core.errors import UserError
 from roclip.core.files import read_table, write_table
@@ -152,9 +153,16 @@ def test_images_under_another_spelling_or_by_a_link_are_trained_on_too(tmp_path,
     data = {
         "train": (train, ["a", "b"]),
         "test": (["images/./a.jpg", "images/c.jpg"], ["x", "x"]),
-        "probe": (["linked/b.jpg"], ["x"]),
+        "probe": (["linked/b.jpg", "linked/c.jpg"], ["x", "x"]),
     }
-    assert {each.finding: each.value for each in check_data.overlaps(data)} == {"test_files": 1, "probe_files": 1}
+    found = {each.finding: each for each in check_data.overlaps(data)}
+    assert {name: each.value for name, each in found.items()} == {"test_files": 1, "probe_files": 1, "test_in_probe": 1}
+    shared = (
+        "1 of 2 images of the split test are in the split probe too, such as images/c.jpg: the linear probe learns of them."
+    )
+    assert (found["test_in_probe"].meaning, found["test_in_probe"].severity) == (shared, FAULT)
+    data["validation"] = (["images/d.jpg"], ["x"])
+    assert [each.severity for each in check_data.overlaps(data) if each.finding == "test_in_validation"] == [FINE]
 
 
 def test_no_thread_at_all_is_one_line(capsys):

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -171,9 +172,25 @@ def test_splits_on_this_disk_are_not_downloaded(tmp_path):
     small = {"train": {"epochs": 20}, "attack": {"targeted": {"targets": 2, "captions_per_target": 2}}}
     there = targets({"experiment": "x", "attacks": ["targeted"], "defences": ["clip"], "data": {"tables": tables}, **small})
     assert there.url_list == []
-    assert there.downloaded() == sorted(tables.values())
+    lists = [
+        "config/scenes/many_classes.txt",
+        there.config["data"]["templates"],
+    ]  # labels may be the classes that captions name
+    assert there.downloaded() == sorted([*tables.values(), *lists])
     assert "url_list" not in given(there.download_flags())
     assert there.pairs_to_train([job(attack="targeted", step="clip")]) == [20 * 200]
+
+
+def test_a_folder_of_data_is_read_again_when_something_is_put_into_it(tmp_path):
+    for name in ("cat", "dog", ".hidden"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+    for name in ("00000.tar", "a.parquet", "README.md"):
+        (tmp_path / "pets" / name).touch()
+    there = targets({})
+    tables = {split: str(tmp_path / "pets") for split in ("train", "validation", "test", "probe")}
+    there = replace(there, config={**there.config, "data": {**there.config["data"], "tables": tables}})
+    inside = [path for path in there.downloaded() if path.startswith(str(tmp_path))]
+    assert inside == [f"{tmp_path}/pets{name}" for name in ("", "/00000.tar", "/a.parquet", "/cat", "/dog")]
 
 
 def test_the_pairs_that_trainings_see(wanted):
