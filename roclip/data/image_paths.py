@@ -84,6 +84,8 @@ class Roots:
         self.real = RealPaths()
 
     def check(self, path: str) -> None:
-        """Raises BadImage for a file, or a member of a tar, that lies outside them."""
+        """Raises BadImage for a file, or a member of a tar, that lies outside them, and for a path that no file can have."""
+        if "\0" in path:
+            raise BadImage("a null character in its path")
         if not self.real(path).startswith(self.folders):
             raise BadImage(f"outside the data roots ({self.names})")
