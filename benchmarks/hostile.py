@@ -21,7 +21,7 @@ KINDS = {
         "tests/data/test_samples.py", "tests/data/test_shards.py", "tests/data/test_take_over.py", "tests/data/test_sources.py",
         "tests/data/test_odd_sources.py", "tests/data/test_hostile_parquet.py", "tests/data/test_chosen_sources.py",
         "tests/data/test_splits_of_sources.py",
-        "tests/data/test_odd_downstream.py",
+        "tests/data/test_odd_downstream.py", "tests/data/test_splits_in_tables.py", "tests/data/test_class_mentions.py",
     ),
     "lists, JSON, YAML": (
         "tests/core/test_hostile_lists.py", "tests/core/test_yaml_files.py", "tests/data/test_json_stream.py",
@@ -29,8 +29,9 @@ KINDS = {
     ),
     "configs": (
         "tests/experiment/test_config.py", "tests/experiment/test_odd_configs.py", "tests/experiment/test_config_files.py",
-        "tests/experiment/test_schema.py",
+        "tests/experiment/test_schema.py", "tests/experiment/test_sources_inside.py", "tests/attacks/test_faintest.py",
     ),
+    "users' own attacks and defences": ("tests/attacks/test_own_triggers.py", "tests/training/test_state_check.py"),
     "models and weights": (
         "tests/experiment/test_hostile_models.py", "tests/model/test_any_weights.py", "tests/model/test_weight_files.py",
         "tests/model/test_start_weights.py", "tests/model/test_configs.py", "tests/model/test_odd_weights.py",
