@@ -71,7 +71,7 @@ class Several(Attack):
             part = self._part(kind, name, slice(number, None, len(triggers))).poison(clean)
             pairs += part.pairs
             targets += part.targets
-            shown += part.true_classes
+            shown += [""] * len(part.pairs) if part.true_classes is None else part.true_classes
             facts.append({"kind": kind, **part.facts, "evaluation_images": len(part.targets)})
         return Poisoning(pairs, targets, {"triggers": facts}, shown)
 

@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,6 +118,9 @@ class States:
     def save(self, step: int, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
         """Write a state in one piece, and remove all but the newest ones."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        names = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())  # safetensors takes one of each
+        shared = [name for name, tensor in tensors.items() if names[tensor.untyped_storage().data_ptr()] > 1]
+        tensors |= {name: tensors[name].clone() for name in shared}
         metadata = {"identity": json.dumps(dict(self.identity)), "record": json.dumps(record)}
         metadata["sha256"] = _digest(tensors, metadata)
         size = sum(tensor.nbytes for tensor in tensors.values())

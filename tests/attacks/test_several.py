@@ -1,6 +1,7 @@
 """Several backdoors in one training set: each is the one that its kind would be, on images of its own."""
 
 import re
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -96,3 +97,15 @@ def test_what_fits_no_data_is_refused_before_and_when_it_runs(scenes, tmp_path, 
 def test_what_cannot_work_with_the_data_is_said_with_its_trigger(changes, problem):
     facts = attacks.facts(image_size=changes.pop("image_size", 32))
     assert next(attacks.problems("several", facts, **changes)) == problem
+
+
+def test_one_that_does_not_say_what_its_images_show_is_none_less(scenes, tmp_path, monkeypatch):
+    class Silent(ATTACKS["patch"]):
+        def poison(self, clean):
+            return replace(super().poison(clean), true_classes=None)
+
+    monkeypatch.setitem(ATTACKS, "silent", Silent)
+    out = build(scenes, tmp_path, triggers=("tint", "silent"), target_classes=("mushroom", "guitar"))
+    shown = [bool(poison["true_class"]) for poison in poisons(out)]
+    assert any(shown[:9])
+    assert shown[9:] == [False] * 9

@@ -180,6 +180,17 @@ def state(step: int) -> tuple[dict, dict]:
     return {"a": torch.arange(step), "flag": torch.tensor([True]), "one": torch.tensor(1.5)}, {"step": step}
 
 
+def test_tensors_that_share_memory_are_saved_each(tmp_path):
+    """A defence may keep views of one tensor, or two names of it."""
+    tensor = torch.arange(6.0)
+    states = States(tmp_path, MINE)
+    states.save(1, {"whole": tensor, "again": tensor, "half": tensor[3:]}, {})
+    saved = states.newest().tensors
+    assert {name: each.tolist() for name, each in saved.items()} == {
+        "whole": tensor.tolist(), "again": tensor.tolist(), "half": [3, 4, 5],
+    }  # fmt: skip
+
+
 def test_the_newest_whole_state_counts(tmp_path):
     states = States(tmp_path, MINE)
     for step in range(1, KEPT + 2):
