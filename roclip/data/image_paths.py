@@ -67,12 +67,12 @@ class RealPaths:
         return real + path[len(member[1]) :] if member else real
 
 
-def identity(real: str, home: str = "") -> str:
-    """What one image goes by: its real path, as seen from `home`; in a tar its bytes, for that may hold it once a caption."""
-    if MEMBER.fullmatch(real):
+def identity(real: str, home: str) -> str:
+    """What an image goes by: its real path, as seen from `home`; in a tar its bytes, for that may hold it once a caption."""
+    if MEMBER.fullmatch(real) and real.startswith(os.path.join(home, "")):  # noqa: PTH118 (as above); no tar elsewhere is opened
         with suppress(BadImage, OSError):  # what cannot be read is left out later
             return hashlib.sha256(content_of(real)).hexdigest()
-    return os.path.relpath(real, home) if home else real
+    return os.path.relpath(real, home)
 
 
 class Roots:
@@ -89,3 +89,11 @@ class Roots:
             raise BadImage("a null character in its path")
         if not self.real(path).startswith(self.folders):
             raise BadImage(f"outside the data roots ({self.names})")
+
+    def content_name(self, path: str) -> str:
+        """What the copies of an image go by: a hash of their bytes, or the path of one that cannot be read."""
+        try:
+            self.check(path)
+            return hashlib.sha256(content_of(path)).hexdigest()
+        except (BadImage, OSError):  # it is left out later
+            return path

@@ -20,7 +20,6 @@ from roclip.core.columns import LABELLED, PAIRS, QUERIES
 from roclip.core.errors import UserError
 from roclip.core.files import read_columns, read_lines, read_table
 from roclip.core.options import Stage, option, same_option
-from roclip.data.image_paths import RealPaths, identity
 from roclip.data.images import Intake
 from roclip.data.settings import DataSettings
 from roclip.evaluation.class_numbers import labels_of
@@ -107,12 +106,12 @@ class Encoder:
         return arrays
 
     def encode_pairs(self, table: Path) -> dict[str, np.ndarray]:
-        """The features of a table's images, each once, and of its captions; the label is the first row of the image.
+        """The features of a table's images, copies once, and of its captions; the label is the first row of the image.
 
         Captions of images that are left out are left out too. Raises UserError as `encode_table`.
         """
-        pairs, firsts, real = read_columns(table, tuple(PAIRS)), {}, RealPaths()
-        images = [identity(real(path)) for path in pairs["path"]]
+        pairs, firsts = read_columns(table, tuple(PAIRS)), {}
+        images = [self.intake.roots.content_name(path) for path in pairs["path"]]
         for row, image in enumerate(images):
             firsts.setdefault(image, row)
         rows = np.array(list(firsts.values()), np.int64)
