@@ -85,9 +85,10 @@ class Roots:
 
     def check(self, path: str) -> None:
         """Raises BadImage for a file, or a member of a tar, that lies outside them, and for a path that no file can have."""
-        if "\0" in path:
+        real = self.real(path)
+        if real.startswith("\0"):
             raise BadImage("a null character in its path")
-        if not self.real(path).startswith(self.folders):
+        if not real.startswith(self.folders):
             raise BadImage(f"outside the data roots ({self.names})")
 
     def content_name(self, path: str) -> str:
