@@ -26,7 +26,7 @@ report: .venv/installed
 	snakemake --cores $(CORES) report
 
 test: .venv/installed lint
-	pytest -n 3 --dist loadfile --no-loadscope-reorder
+	pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 # the long form of the tests that kill, fill disks and make files fail; 30 minutes at most
 torture: .venv/installed

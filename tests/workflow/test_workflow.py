@@ -21,7 +21,7 @@ from tests.fixtures.downstream_sets import dtd
 pytestmark = pytest.mark.slow
 RESULTS = Path("results/test")
 ZERO_SHOT = "measures/targeted/clip/seed10/own/zero_shot.json"
-FIGURES = ("equal_accuracy", "contact_sheet", "attack_success", "utility", "cosines", "telemetry", "saw_tooth")
+FIGURES = ("equal_accuracy", "matrix", "contact_sheet", "attack_success", "utility", "cosines", "telemetry", "saw_tooth")
 
 
 def dry_run(project: Path, *words: str, **changes) -> str:
