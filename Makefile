@@ -35,7 +35,8 @@ torture: .venv/installed
 	python -m benchmarks.hostile
 	python -m benchmarks.page
 
-# puts small faults into a copy of the code, one at a time, and sees whether the tests find them (tests/mutants/); 15 minutes at most
+# puts small faults into a copy of the code, one at a time, and sees whether the tests find them (tests/mutants/): hours, for there
+# are hundreds; `python -m tests.mutants.run WORDS` tries those of which file or description has one of the words
 mutants: .venv/installed
 	python -m tests.mutants.run
 

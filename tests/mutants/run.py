@@ -42,16 +42,16 @@ def run_tests(project: Path, tests: tuple[str, ...], output: Path) -> None:
     sys.exit(int(pytest.main([*fixed, f"--basetemp={project.parent / 'tests'}", *tests])))
 
 
-def status(project: Path, tests: tuple[str, ...]) -> tuple[int, str]:
-    """Pytest's exit status, and the end of what it printed."""
+def status(project: Path, tests: tuple[str, ...], seconds: float = SECONDS) -> tuple[int, str]:
+    """Pytest's exit status, and the end of what it printed; FOUND after so many seconds."""
     output = project.parent / "output.txt"
     process = get_context("fork").Process(target=run_tests, args=(project, tests, output))
     process.start()
-    process.join(SECONDS)
+    process.join(seconds)
     if process.is_alive():
         process.kill()
         process.join()
-        return FOUND, f"stopped after {SECONDS} s"
+        return FOUND, f"stopped after {seconds} s"
     return process.exitcode, output.read_text(errors="replace")[-2000:]
 
 
@@ -74,7 +74,7 @@ def main(words: list[str]) -> int:
         project = copy_of_the_project(Path(folder) / "project")
         shutil.copytree(ROOT / "results/leaderboard", project / "results/leaderboard")  # which a test reads
         tests = tuple(dict.fromkeys(name for mutant in chosen for name in mutant.tests))
-        code, output = status(project, tests)
+        code, output = status(project, tests, SECONDS * len(tests))
         if code != SURVIVED:
             print(f"{output}\nthe tests must pass before a fault is put in; pytest's exit status was {code}")
             return 1
