@@ -1,13 +1,14 @@
-"""Stage: encode the images of one evaluation set, and the prompts of its classes, with every checkpoint of a model.
+"""Stage: encode the images of evaluation sets, and the prompts of their classes, with every checkpoint of a model.
 
-Writes `features.npz`, all that the measures read: `test/labels` (n,) class numbers, and where the set has probe images
+Writes `SET.npz` for each set, all that its measures read: `test/labels` (n,) class numbers, and where the set has probe images
 `probe/labels`; and for each checkpoint `CHECKPOINT/class_features` (c, d), `CHECKPOINT/test` (n, d) and `CHECKPOINT/probe`,
 un-normalised. Of captions that are looked up among the images, `captions/labels` (m,), equal to those of the images that they
 should find, `CHECKPOINT/captions` (m, d) and, of an attack's, `CHECKPOINT/plain` without the trigger, normalised; where the
-captions are of pairs, labels are numbers of images. Images that are left out are listed in a CSV (table, row, path, reason).
+captions are of pairs, labels are numbers of images. `quarantine.csv` lists the images that are left out of any set.
 """
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,23 +33,28 @@ from roclip.model.choices import DEVICES, MOST_THREADS, PRECISIONS
 
 log = logging.getLogger(__name__)
 
+NAME = re.compile(r"[a-z0-9_][a-z0-9_.~-]*")  # of a set, and of the file that is written of it
 HELD = 10_000  # images that are held at a time, 1.5 GB at 224 pixels; a multiple of the batches in which they are encoded
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeOptions:
     weights: Path = option("folder with the checkpoints of a model")
-    test: Path = option("table of the test images (path, label), or of an attack's evaluation set")
-    probe: Path | None = option("images that a linear probe is trained on (path, label), where the set has some", None)
-    captions: Path | None = option(
-        "captions that are looked up among the test images: an attack's (caption, plain, label), or the table of pairs (path, "
-        "caption) that `test` names too",
-        None,
+    test: tuple[str, ...] = option(
+        "SET=FILE for each evaluation set: its test images (path, label), or an attack's evaluation set", fewest=1, role="files"
     )
-    classes: Path = option("file with one class name a line")
+    probe: tuple[str, ...] = option(
+        "SET=FILE for sets that have some: images that a linear probe is trained on (path, label)", (), role="files"
+    )
+    captions: tuple[str, ...] = option(
+        "SET=FILE for sets that have some: captions that are looked up among the test images, an attack's (caption, plain, "
+        "label), or the table of pairs (path, caption) that `test` names too",
+        (),
+        role="files",
+    )
+    classes: Path = option("file with one class name a line, of all these sets")
     templates: Path = option("file with one prompt template a line")
-    out: Path = option("the .npz file to write", role="output")
-    quarantine: Path = option("the CSV of the images that were left out, to write", role="setting")
+    out: Path = option("folder to write, with a file for each set", role="output")
     roots: tuple[str, ...] = same_option(DataSettings, "roots")
     max_bad_fraction: float = same_option(DataSettings, "max_bad_fraction")
     precision: str = option("arithmetic of the towers", choices=PRECISIONS)
@@ -69,6 +75,18 @@ class Encoder:
             model.to(self.runtime.device)
         self.classes = len(read_lines(options.classes))
         self.intake = Intake(options.roots, options.max_bad_fraction)
+        self.encoded: dict[tuple[Path, str], dict[str, np.ndarray]] = {}  # tables of images, by the part that they are
+
+    def encode_set(self, test: Path, probe: Path | None, captions: Path | None) -> dict[str, np.ndarray]:
+        """All that is written of an evaluation set but for its classes. Raises UserError as the methods below."""
+        if captions == test:
+            return self.encode_pairs(test)
+        arrays = self.encode_table(test, "test")
+        if captions:
+            arrays |= self.encode_queries(captions)
+        if probe:
+            arrays |= self.encode_table(probe, "probe")
+        return arrays
 
     def encode_classes(self) -> dict[str, np.ndarray]:
         """The features of the classes by every checkpoint, by their keys in the .npz file."""
@@ -88,10 +106,15 @@ class Encoder:
         }
 
     def encode_table(self, table: Path, part: str) -> dict[str, np.ndarray]:
-        """The features and labels of a table's images, by their keys in the .npz file.
+        """The features and labels of a table's images, by their keys in the .npz file; of a table that two sets share, once.
 
         Raises UserError for a label that is no class, for too many bad images, and where no image is left.
         """
+        if (table, part) not in self.encoded:
+            self.encoded[table, part] = self._encode_table(table, part)
+        return dict(self.encoded[table, part])
+
+    def _encode_table(self, table: Path, part: str) -> dict[str, np.ndarray]:
         rows = read_table(table, tuple(LABELLED))
         return self._encode_images(table, [row["path"] for row in rows], labels_of(table, rows, self.options.classes), part)
 
@@ -143,27 +166,33 @@ class Encoder:
             yield first, *self.intake.load(table, part, size, self.options.threads, rows[first : first + HELD])
 
 
+def _by_set(words: Sequence[str], flag: str) -> dict[str, Path]:
+    """The files of `SET=FILE` words. Raises UserError for other words, for a set twice, and for a name that is no file's."""
+    files = {name: Path(file) for name, _, file in (word.partition("=") for word in words)}
+    if len(files) < len(words) or not all("=" in word for word in words) or not all(map(NAME.fullmatch, files)):
+        raise UserError(f"--{flag}: expected SET=FILE, each set once, its name of a-z, 0-9, _, ., ~ and -")
+    return files
+
+
 def run(options: EncodeOptions) -> None:
     """Raises UserError as `Encoder` and its methods, and for weights whose features are NaN, infinite or the like."""
+    tests, probes, captions = (_by_set(getattr(options, flag), flag) for flag in ("test", "probe", "captions"))
+    if unknown := {*probes, *captions}.difference(tests):
+        raise UserError(f"--test names no file of the set {min(unknown)}")
     encoder = Encoder(options)
-    arrays = encoder.encode_classes()
-    if options.captions == options.test:
-        arrays |= encoder.encode_pairs(options.test)
-    else:
-        arrays |= encoder.encode_table(options.test, "test")
-        arrays |= encoder.encode_queries(options.captions) if options.captions else {}
-    if options.probe:
-        arrays |= encoder.encode_table(options.probe, "probe")
-    for key, array in arrays.items():
-        try:
-            if not key.endswith("/labels"):
-                check_features(array)
-        except ValueError as error:
-            raise UserError(f"{options.weights}: {key}: features {error}; train the model again") from None
-    with atomic(options.out) as temporary:
-        np.savez(temporary, **arrays)
-    encoder.intake.write(options.quarantine)
-    log.info("encoded %d images of %s with %s", len(arrays["test/labels"]), options.test, " and ".join(encoder.models))
+    classes = encoder.encode_classes()
+    for name, table in tests.items():
+        arrays = classes | encoder.encode_set(table, probes.get(name), captions.get(name))
+        for key, array in arrays.items():
+            try:
+                if not key.endswith("/labels"):
+                    check_features(array)
+            except ValueError as error:
+                raise UserError(f"{options.weights}: {key}: features {error}; train the model again") from None
+        with atomic(options.out / f"{name}.npz") as temporary:
+            np.savez(temporary, **arrays)
+        log.info("encoded %d images of %s with %s", len(arrays["test/labels"]), table, " and ".join(encoder.models))
+    encoder.intake.write(options.out / "quarantine.csv")
 
 
 STAGE = Stage(EncodeOptions, run)

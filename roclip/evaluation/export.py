@@ -53,7 +53,7 @@ def benchmark_rows(options: ExportOptions, checkpoint: str, model: str) -> list[
             if path.parent.name not in options.sets:
                 continue  # of a set that left the config
             measured = [row for row in read_measured(path) if row["checkpoint"] == checkpoint]
-            features = Features(path.with_name("features.npz"))
+            features = Features(path.parent / f"features/{path.parent.name}.npz")
             if not measured or checkpoint not in features.checkpoints:
                 raise UserError(f"{path.parent}: nothing was measured of {checkpoint}; run the workflow, which measures again")
             dataset = path.parent.name

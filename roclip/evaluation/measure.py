@@ -18,7 +18,7 @@ from roclip.evaluation.features import Features
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureOptions:
-    features: Path = option("features.npz of a model and the evaluation set, written by the stage encode")
+    features: Path = option("features of a model and the evaluation set, a file that the stage encode wrote")
     evaluation_set: str = option("what the rows call the evaluation set: own, pairs, a downstream set, or attack-NAME")
     out: Path = option("the JSON file to write", role="output")
 

@@ -18,7 +18,7 @@ from roclip.data.url_list import SPLITS, by_split, paths, words
 from roclip.evaluation import OWN, PAIRS, attack_set
 from roclip.experiment.config import pair_count
 from roclip.experiment.outputs import Outputs
-from roclip.experiment.plan import Step, nothing_to_detect
+from roclip.experiment.plan import Step, evaluation_sets, nothing_to_detect
 from roclip.experiment.schema import STEPS
 from roclip.model.configs import own_file
 from roclip.training.settings import TrainSettings
@@ -87,22 +87,39 @@ class Targets(Outputs):
             return []
         return self.at([f"models/{step.start_attack or wildcards.attack}/{step.start_from}/seed{wildcards.seed}/weights"])
 
-    def evaluation_set(self, wildcards: Any) -> dict[str, str]:
+    def encoded_sets(self, wildcards: Any) -> dict[str, dict[str, str]]:
+        """The evaluation sets of a model that a job encodes, with their files.
+
+        A downstream set has a job to itself; the experiment's own images, its pairs and the sets of attacks share one.
+        """
+        judged = evaluation_sets(self.plan, wildcards.attack, wildcards.defence, int(wildcards.seed))
+        sets = [name for name in judged if name not in self.plan.sets] if wildcards.set == OWN else [wildcards.set]
+        return {name: self.evaluation_set(name, wildcards.seed) for name in sets}
+
+    def encode_inputs(self, wildcards: Any) -> list[str]:
+        return sorted({file for files in self.encoded_sets(wildcards).values() for file in files.values()})
+
+    def features(self, wildcards: Any) -> str:
+        """The folder with the features of an evaluation set."""
+        job = wildcards.set if wildcards.set in self.plan.sets else OWN
+        return f"{self.results}/measures/{wildcards.attack}/{wildcards.defence}/seed{wildcards.seed}/{job}/features"
+
+    def evaluation_set(self, name: str, seed: str) -> dict[str, str]:
         """The tables and lists of an evaluation set, by their flags, and the record of its images where there is one."""
         lists = {key: self.config["data"][key] for key in ("classes", "templates")}
         data, record = f"{self.results}/data", f"{self.results}/data/download{SUFFIX}"
-        adversary = wildcards.set.removeprefix(attack_set(""))
-        if adversary != wildcards.set:
-            folder = f"{self.results}/attacks/{adversary}/seed{wildcards.seed}"
+        adversary = name.removeprefix(attack_set(""))
+        if adversary != name:
+            folder = f"{self.results}/attacks/{adversary}/seed{seed}"
             own = {"record": f"{folder}/attack{SUFFIX}", **lists}
             if adversary in self.plan.of_captions:
                 return {"test": f"{data}/test.csv", "captions": f"{folder}/targets.csv", **own, "images": record}
             return {"test": f"{folder}/targets.csv", **own}
-        if wildcards.set == PAIRS:
+        if name == PAIRS:
             return {**dict.fromkeys(("test", "captions"), f"{data}/validation.csv"), **lists, "record": record}
-        folder = data if wildcards.set == OWN else f"{data}/downstream/{wildcards.set}"
+        folder = data if name == OWN else f"{data}/downstream/{name}"
         tables = {"test": f"{folder}/test.csv", "probe": f"{folder}/probe.csv"}
-        if wildcards.set == OWN:
+        if name == OWN:
             return {**tables, **lists, "record": record}
         return {**tables, **{key: f"{folder}/{key}.txt" for key in lists}}
 
@@ -200,8 +217,13 @@ class Targets(Outputs):
         return f"{ranks} {self.plan.models[wildcards.step].stage} {neutral}"
 
     def encode_flags(self, wildcards: Any) -> str:
-        tables = self.evaluation_set(wildcards)
-        return flags({**{name: tables.get(name) for name in ("probe", "captions")}, **self.towers, **self.intake})
+        sets = self.encoded_sets(wildcards)
+        told: dict[str, Any] = {
+            flag: [f"{name}={files[flag]}" for name, files in sets.items() if flag in files] or None
+            for flag in ("test", "probe", "captions")
+        }
+        lists = next(iter(sets.values()))  # of all of them
+        return flags({**told, **{key: lists[key] for key in ("classes", "templates")}, **self.towers, **self.intake})
 
     def detect_flags(self, wildcards: Any) -> str:
         """Each detector is a word that holds its own flags."""

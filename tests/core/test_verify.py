@@ -27,7 +27,7 @@ KINDS = {  # a file, and the stage that wrote it
     "manifest": ("attacks/patch/seed10/manifest.json", "attack"),
     "weights": (f"models/{MODEL}/weights/last_clip.safetensors", "train"),
     "history": (f"models/{MODEL}/history.csv", "train"),
-    "features": (f"measures/{MODEL}/own/features.npz", "encode"),
+    "features": (f"measures/{MODEL}/own/features/own.npz", "encode"),
     "measure": (f"measures/{MODEL}/own/zero_shot.json", "measure"),
     "table": ("tables/results.csv", "gather"),
     "paper's table": ("tables/attacks.tex", "paper_tables"),
@@ -139,14 +139,17 @@ def test_of_a_training_that_has_not_ended_one_line_says_so(results, capsys):
 
 def test_the_files_of_a_record_that_is_gone_are_named_and_what_read_them(results, capsys, restored):
     folder = f"measures/{MODEL}/own"
-    record = results / f"{folder}/features{SUFFIX}"
+    record = results / f"{folder}/features/encode{SUFFIX}"
     restored(record)
     record.unlink()
     status, lines, _ = verify(results, capsys)
     assert status == 1
-    assert lines[:2] == [f"{folder}/{name}: no record knows it" for name in ("features.npz", "quarantine.csv")]
-    read = f"measure read other files than are there now: {folder}/features{SUFFIX} (missing)"
-    assert lines[2:] == [f"{folder}/{name}{SUFFIX}: {read}" for name in ("linear_probe", "zero_shot")]
+    names = [*(f"{name}.npz" for name in ("attack-patch", "attack-targeted", "own")), "quarantine.csv"]
+    assert lines[: len(names)] == [f"{folder}/features/{name}: no record knows it" for name in names]
+    read = f"measure read other files than are there now: {folder}/features/encode{SUFFIX} (missing)"
+    own = [f"{folder}/{name}" for name in ("linear_probe", "zero_shot")]
+    of_attacks = [f"measures/{MODEL}/attack-{name}/attack_success" for name in ("patch", "targeted")]
+    assert lines[len(names) :] == [f"{place}{SUFFIX}: {read}" for place in (*of_attacks, *own)]
 
 
 def test_a_parent_that_was_made_again_otherwise_is_named_by_its_children(results, capsys, restored):
@@ -176,8 +179,8 @@ def test_a_stage_refuses_what_was_changed_after_it_was_written(results, restored
     flip(weights, 0.7)
     folder = f"results/test/models/{MODEL}/weights"
     scenes = "--classes config/scenes/classes.txt --templates config/scenes/templates.txt"
-    encode = f"encode --test results/test/data/test.csv {scenes} --roots results --max_bad_fraction 0 --precision auto"
-    encode += " --out x.npz --quarantine x.csv"
+    encode = f"encode --test own=results/test/data/test.csv {scenes} --roots results --max_bad_fraction 0 --precision auto"
+    encode += " --out x"
     export = f"export --measures results/test/measures/{MODEL} --name {MODEL} --experiment test --sets own --out x"
     for arguments in (encode, export):
         command = [sys.executable, "-m", "roclip_command", *arguments.split(), "--weights", folder]

@@ -59,12 +59,12 @@ def measure(folder, checkpoints=("last_clip", "last_matching")) -> dict[str, dic
     """Measures of our own images, of two downstream sets and of an attack's evaluation set; the features by set."""
     made = {}
     for seed, name in enumerate(("own", "cifar10", "aircraft", "attack-patch")):
-        (folder / name).mkdir(parents=True)
+        (folder / name / "features").mkdir(parents=True)
         made[name] = features(np.random.default_rng(seed), 8)
         arrays = {
             key.replace("c/", f"{c}/", 1) if key[:2] == "c/" else key: v for key, v in made[name].items() for c in checkpoints
         }
-        np.savez(folder / name / "features.npz", **arrays)
+        np.savez(folder / name / f"features/{name}.npz", **arrays)
         for kind in measures_of(name):
             rows = [
                 {"checkpoint": c, "evaluation_set": name, "measure": kind, "hits": 30 + n, "n": 60}

@@ -1,6 +1,7 @@
 """What an attack that is judged on captions, pairs, and the check of an attack ask of the workflow."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,11 +30,15 @@ def wanted():
     return made(CHANGES)
 
 
-def encoded(wanted, name):
-    """The tables of an evaluation set, and the options with which it is encoded."""
-    wildcards = SimpleNamespace(set=name, attack="patch", defence="clip", seed="10")
-    needed = "--weights w --test t --classes c --templates t --out o --quarantine q"
-    return wanted.evaluation_set(wildcards), parse(EncodeOptions, shlex.split(f"{needed} {wanted.encode_flags(wildcards)}"))
+def job(attack="patch", name="own"):
+    return SimpleNamespace(set=name, attack=attack, defence="clip", seed="10")
+
+
+def encoded(wanted, **which):
+    """The options of a job that encodes, its words as files by their sets."""
+    options = parse(EncodeOptions, shlex.split(f"--weights w --out o {wanted.encode_flags(job(**which))}"))
+    words = {flag: getattr(options, flag) for flag in ("test", "probe", "captions")}
+    return {flag: dict(word.split("=") for word in its) for flag, its in words.items()}, options
 
 
 def test_each_set_has_the_measures_that_are_for_it(wanted):
@@ -44,20 +49,41 @@ def test_each_set_has_the_measures_that_are_for_it(wanted):
 
 
 def test_captions_are_looked_up_among_the_test_images(wanted):
-    tables, options = encoded(wanted, "attack-text_trigger")
-    assert tables["test"] == "results/x/data/test.csv"
-    assert tables["captions"] == str(options.captions) == "results/x/attacks/text_trigger/seed10/targets.csv"
-    assert {Path(tables[name]).name for name in ("record", "images")} == {"attack.record.json", "download.record.json"}
+    files, _ = encoded(wanted, attack="text_trigger")
+    name, data = "attack-text_trigger", "results/x/data"
+    assert files["test"] == {"own": f"{data}/test.csv", name: f"{data}/test.csv", "pairs": f"{data}/validation.csv"}
+    assert files["captions"][name] == "results/x/attacks/text_trigger/seed10/targets.csv"
+    records = {Path(path).name for path in wanted.evaluation_set(name, "10").values() if path.endswith(".json")}
+    assert records == {"attack.record.json", "download.record.json"}
 
 
 def test_pairs_are_looked_up_among_themselves(wanted):
-    tables, options = encoded(wanted, "pairs")
-    assert tables["test"] == tables["captions"] == str(options.captions) == "results/x/data/validation.csv"
+    files, _ = encoded(wanted)
+    assert files["captions"] == {"pairs": files["test"]["pairs"]} == {"pairs": "results/x/data/validation.csv"}
 
 
-def test_other_sets_have_no_captions(wanted):
-    assert encoded(wanted, "attack-patch")[1].captions is None
-    assert encoded(wanted, "own")[1].captions is None
+def test_only_our_own_images_have_probe_images_beside_downstream_sets(wanted):
+    files, _ = encoded(wanted)
+    assert files["probe"] == {"own": "results/x/data/probe.csv"}
+    assert files["test"]["attack-patch"] == "results/x/attacks/patch/seed10/targets.csv"
+
+
+def test_a_job_encodes_a_downstream_set_or_all_the_others_and_waits_for_what_it_reads(tmp_path):
+    for folder in ("train", "test"):
+        (tmp_path / "cifar-10-batches-py" / folder).mkdir(parents=True)
+    wanted = made({**CHANGES, "downstream": {"root": str(tmp_path)}})
+    wanted = Targets(wanted.config, replace(wanted.plan, sets=["cifar10"]), "results/x", Path(), [], {})
+    jobs = {}
+    for name in ("own", "cifar10"):
+        files, options = encoded(wanted, name=name)
+        jobs[name] = set(files["test"])
+        read = {path for its in files.values() for path in its.values()} | {str(options.classes), str(options.templates)}
+        inputs = wanted.encode_inputs(job(name=name))
+        assert {path for path in inputs if not path.endswith(".record.json")} == read
+        assert all(wanted.features(job(name=each)) == wanted.features(job(name=name)) for each in files["test"])
+    assert jobs == {"own": {"own", "pairs", "attack-patch"}, "cifar10": {"cifar10"}}
+    assert wanted.features(job(name="own")) != wanted.features(job(name="cifar10"))
+    assert set().union(*jobs.values()) == set(evaluation_sets(wanted.plan, "patch", "clip", 10))
 
 
 def test_pairs_are_asked_for_and_not_of_variants(wanted):

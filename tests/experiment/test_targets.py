@@ -142,15 +142,14 @@ def test_an_attack_is_told_its_settings_and_the_side_of_the_models_images(wanted
 
 
 def test_each_evaluation_set_has_its_tables(wanted):
-    own = wanted.evaluation_set(job(defence="clip", set="own"))
+    own = wanted.evaluation_set("own", "3")
     assert own["record"] == "results/x/data/download.record.json"
     assert {own["test"], own["probe"]} <= set(wanted.data)
-    attack = wanted.evaluation_set(job(attack="clean", defence="clip", set="attack-patch~poisons~30"))
+    attack = wanted.evaluation_set("attack-patch~poisons~30", "3")
     folder = "results/x/attacks/patch~poisons~30/seed3"
     assert (attack["test"], attack["record"]) == (f"{folder}/targets.csv", f"{folder}/attack.record.json")
     assert "probe" not in attack
-    assert "probe" not in given(wanted.encode_flags(job(attack="clean", defence="clip", set="attack-patch")))
-    downstream = wanted.evaluation_set(job(defence="clip", set="pets"))
+    downstream = wanted.evaluation_set("pets", "3")
     assert set(downstream) == {"test", "probe", "classes", "templates"}
     assert {str(Path(path).parent) for path in downstream.values()} == {"results/x/data/downstream/pets"}
 

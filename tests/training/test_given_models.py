@@ -60,12 +60,11 @@ def encoded(weights, scenes, out) -> Features:
     (templates := out / "templates.txt").write_text("a picture of a {}\n")
     encode.run(
         EncodeOptions(
-            weights=weights, test=scenes / "test.csv", classes=SCENES / "classes.txt", templates=templates,
-            out=out / "features.npz", quarantine=out / "quarantine.csv", roots=("/",), max_bad_fraction=0.0,
-            precision="float32", device="cpu",
+            weights=weights, test=(f"own={scenes}/test.csv",), classes=SCENES / "classes.txt", templates=templates,
+            out=out / "features", roots=("/",), max_bad_fraction=0.0, precision="float32", device="cpu",
         )
     )  # fmt: skip
-    return Features(out / "features.npz")
+    return Features(out / "features/own.npz")
 
 
 def theirs_see(folder, scenes) -> torch.Tensor:

@@ -1,22 +1,22 @@
-"""Encodes every evaluation set once with each model that is judged on it, measures, detects, and exports models.
+"""Encodes the evaluation sets that a model is judged on, measures, detects, and exports models.
 
 Reads   models/ATTACK/DEFENCE/seedN/weights/; data/ (sets `own` and `pairs`), data/downstream/SET/, attacks/NAME/seedN/ (set
         attack-NAME; its pairs and their truth for detectors), filters/NAME/STEP/seedN/kept.csv
-Writes  measures/ATTACK/DEFENCE/seedN/SET/: features.npz, quarantine.csv, MEASURE.json (checkpoint, evaluation_set, measure, hits,
-        n; of attack success at top 1 also outcomes, a 1 or 0 for each image)
+Writes  measures/ATTACK/DEFENCE/seedN/SET/: MEASURE.json (checkpoint, evaluation_set, measure, hits, n; of attack success at top 1
+        also outcomes, a 1 or 0 for each image); of `own` and downstream sets features/, SET.npz and quarantine.csv, in that of
+        `own` also the sets `pairs` and attack-NAME
         detection/ATTACK/DEFENCE/seedN/: detection.csv, quarantine.csv
         exports/ATTACK/DEFENCE/seedN/: a folder for each checkpoint in open_clip's form, results.csv
 """
 
 
 rule encode:
-    """Encode an evaluation set with all checkpoints of a model."""
+    """Encode a downstream set, or all other evaluation sets of a model, with all its checkpoints."""
     input:
-        unpack(TARGETS.evaluation_set),
+        TARGETS.encode_inputs,
         weights=f"{RESULTS}/models/{{attack}}/{{defence}}/seed{{seed}}/weights",
     output:
-        features=f"{RESULTS}/measures/{{attack}}/{{defence}}/seed{{seed}}/{{set}}/features.npz",
-        quarantine=f"{RESULTS}/measures/{{attack}}/{{defence}}/seed{{seed}}/{{set}}/quarantine.csv",
+        features=directory(f"{RESULTS}/measures/{{attack}}/{{defence}}/seed{{seed}}/{{set}}/features"),
     log:
         f"{RESULTS}/logs/encode/{{attack}}/{{defence}}/seed{{seed}}/{{set}}.log",
     benchmark:
@@ -31,16 +31,14 @@ rule encode:
     shell:
         """
         roclip logged {log:q} roclip gpus {resources.gpu} roclip encode --threads {threads} \
-            --weights {input.weights:q} --test {input.test:q} \
-            --classes {input.classes:q} --templates {input.templates:q} \
-            --out {output.features:q} --quarantine {output.quarantine:q} {params.flags}
+            --weights {input.weights:q} --out {output.features:q} {params.flags}
         """
 
 
 rule measure:
     """Count what a model gets right on an evaluation set, or wrong as an attack wants it."""
     input:
-        features=rules.encode.output.features,
+        features=TARGETS.features,
     output:
         measure=f"{RESULTS}/measures/{{attack}}/{{defence}}/seed{{seed}}/{{set}}/{{measure}}.json",
     log:
@@ -52,7 +50,7 @@ rule measure:
     shell:
         """
         roclip logged {log:q} roclip measure --kind {wildcards.measure:q} --evaluation_set {wildcards.set:q} \
-            --features {input.features:q} --out {output.measure:q}
+            --features {input.features:q}/{wildcards.set:q}.npz --out {output.measure:q}
         """
 
 
