@@ -158,15 +158,15 @@ def fault(error: Exception) -> str:
     return text if isinstance(error, BadImage) else f"{type(error).__name__}: {text}"
 
 
-def decode_squeezed(path: Path | str, size: int) -> np.ndarray:
-    """The whole of one image as uint8 (size, size, 3), whatever its aspect ratio; a JPEG in a part of its resolution.
+def decode_squeezed(path: Path | str, size: int) -> tuple[np.ndarray, int]:
+    """The whole of one image as uint8 (size, size, 3), whatever its aspect ratio; and the pixels of its shorter side.
 
-    Raises as `decode`.
+    Of a large JPEG a part of the resolution is decoded. Raises as `decode`.
     """
     with _opened(content_of(path)) as image:
-        orientation = _orientation(image)
+        orientation, side = _orientation(image), min(image.size)
         image.draft("RGB", (2 * size, 2 * size))
-        return np.asarray(_upright(image, orientation).resize((size, size), Image.Resampling.BICUBIC))
+        return np.asarray(_upright(image, orientation).resize((size, size), Image.Resampling.BICUBIC)), side
 
 
 def decode_crop(path: Path | str, size: int, draws: Sequence[float], min_area: float) -> np.ndarray:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from roclip.data.near_duplicates import copies, hashed
+from roclip.data.near_duplicates import Hashed, copies, hashed
 from tests.fixtures.pictures import copies_of, landscape, stored
 
 KINDS = tuple(copies_of(landscape(0)))
+ARRAYS = ("hashes", "mirrored", "sides")
 
 
 def written(folder, contents: Mapping[str, bytes]) -> list[str]:
@@ -31,6 +32,37 @@ def test_copies_are_found_of_the_right_image(training, kind):
     folder, train = training
     paths = written(folder / kind, {f"{n}.x": copies_of(landscape(n))[kind] for n in range(0, 60, 4)})
     assert copies(hashed(paths, [str(folder)], 2), train) == {row: 4 * row for row in range(15)}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Pictures of 32 pixels, those of half the side, and others of half the side; all hashed."""
+    folder = tmp_path_factory.mktemp("small")
+
+    def made(name, numbers, side):
+        pictures = {f"{n}.jpg": landscape(n).resize((32, 32)).resize((side, side)) for n in numbers}
+        paths = written(folder / name, {file: stored(picture, quality=95) for file, picture in pictures.items()})
+        return hashed(paths, [str(folder)], 2)
+
+    return made("whole", range(60), 32), made("half", range(60), 16), made("others", range(1000, 1060), 16)
+
+
+def test_copies_of_16_pixels_are_found_and_other_pictures_as_small_are_none(small):
+    whole, half, others = small
+    assert whole.sides.tolist() == [32] * 60
+    assert half.sides.tolist() == [16] * 60
+    found = copies(half, whole)
+    assert len(found) >= 57  # 95%
+    assert all(row == place for row, place in found.items())
+    assert copies(whole, half) == found
+    assert copies(others, whole) == copies(whole, others) == copies(others, half) == {}
+
+
+def test_of_a_small_copy_and_one_that_is_the_same_the_same_is_named(small):
+    whole, half, _ = small
+    both = Hashed(*(np.concatenate([getattr(part, name) for part in (half, whole)]) for name in ARRAYS), [""] * 120)
+    assert copies(whole, both) == {row: 60 + row for row in range(60)}
+    assert copies(half, both) == {row: row for row in range(60)}
 
 
 def test_other_pictures_and_blank_ones_are_no_copies(training):
