@@ -229,6 +229,14 @@ def test_a_history_that_was_edited_is_one_line(experiment, name, cell, said):
     assert not experiment.out.exists()
 
 
+def test_a_history_that_has_an_epoch_twice_is_one_line(experiment):
+    path = experiment.models / "targeted/clip/seed7/history.csv"
+    (row,) = read_table(path, tuple(HISTORY))
+    write_table(path, tuple(row), [row, row | {"attack_success": "0.1"}])
+    with pytest.raises(UserError, match=r"history\.csv, row 2: a second row of \d+, \w+, as row 1; remove the file"):
+        gather.run(experiment)
+
+
 def test_the_record_holds_what_was_read(experiment):
     completed.clear()  # of what the fixture wrote
     with recorded("gather", experiment):

@@ -52,7 +52,11 @@ class Experiment:
                 raise UserError(f"{folder}: no {name}; run its workflow first")
         self.folder, self.plan, self.config = folder, read_plan(folder / "plan.json"), read_config(folder)
         self.history = read_gathered(
-            folder / "tables/history.csv", (*MODEL, *HISTORY), ("attack_success", "zero_shot"), ("epoch",)
+            folder / "tables/history.csv",
+            (*MODEL, *HISTORY),
+            ("attack_success", "zero_shot"),
+            ("epoch",),
+            (*MODEL, "epoch", "kind"),
         )
         self.kinds = main_kinds(self.history)
         self.costs = Costs(self.plan, folder)
