@@ -212,6 +212,14 @@ def test_what_is_no_measure_is_one_line(experiment, said):
     assert not experiment.out.exists()
 
 
+def test_what_was_measured_twice_is_not_counted_twice(experiment):
+    path = experiment.measures / "targeted/clip/seed7/own/zero_shot.json"
+    write_json(path, read_json(path) * 2)
+    with pytest.raises(UserError, match=r"own/zero_shot\.json: zero_shot_top\d of last_clip twice; remove it and run"):
+        gather.run(experiment)
+    assert not experiment.out.exists()
+
+
 @pytest.mark.parametrize(
     ("name", "cell", "said"),
     [
