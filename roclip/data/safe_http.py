@@ -131,6 +131,11 @@ class _Response(http.client.HTTPResponse):
         self.fp.close()
         self.fp = io.BufferedReader(_Stream(sock, deadline))
 
+    def _read_status(self) -> tuple[str, int, str]:
+        """Of the answer itself: what a server says before it, as 103 with early hints, is passed over like 100."""
+        version, status, reason = super()._read_status()
+        return version, http.client.CONTINUE if 101 < status < 200 else status, reason
+
     def _read_next_chunk_size(self) -> int:
         size = super()._read_next_chunk_size()
         if size < 0:  # http.client would read on to the end, or fail in a way of its own

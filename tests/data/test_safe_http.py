@@ -61,7 +61,7 @@ def test_all_others_are_not_and_loopback_only_when_it_is_allowed(address):
 
 def test_an_image_arrives_as_it_is(server):
     assert get(f"{server.url}/jpg/3") == picture(3, "jpeg")
-    assert get(f"{server.url}/hops/5") == picture(1, "jpeg")
+    assert get(f"{server.url}/hops/5") == get(f"{server.url}/hinted/1") == picture(1, "jpeg")
     assert get(f"{server.url}/packed/whole") == get(f"{server.url}/packed/plain") == picture(1, "jpeg")
     assert get(server.url.replace("127.0.0.1", "localhost") + "/jpg/3") == picture(3, "jpeg")
 
