@@ -39,7 +39,7 @@ KINDS = {
     ),
     "features, records, results": (
         "tests/evaluation/test_features.py", "tests/core/test_records.py", "tests/core/test_provenance.py",
-        "tests/core/test_verify.py", "tests/reporting/test_run_files.py",
+        "tests/core/test_verify.py", "tests/reporting/test_run_files.py", "tests/reporting/test_hostile_claims.py",
     ),
     "leaderboard entries": ("tests/reporting/test_leaderboard_entries.py",),
     "code in data": ("tests/workflow/test_no_code_from_data.py",),

@@ -179,14 +179,19 @@ def read_inputs(options: Any) -> dict[Path, str]:
     for path in [file for name in named for file in files(name)]:
         found[path] = sha256(path)
         if place := record_of(path):
-            record = read_record(place)
-            if found[path] != record["outputs"][str(path.relative_to(place.parent))]:
-                raise UserError(
-                    f"{path}: changed after {record['stage']} wrote it, says {place}; remove it and make it again, or remove "
-                    "that record to use it as it is"
-                )
+            refuse_changed(path, place, found[path])
             found[place] = found.get(place) or sha256(place)
     return found
+
+
+def refuse_changed(path: Path, place: Path, digest: str) -> None:
+    """Raises UserError for a file of another content than the record at `place` says that a stage gave it."""
+    record = read_record(place)
+    if digest != record["outputs"][str(path.relative_to(place.parent))]:
+        raise UserError(
+            f"{path}: changed after {record['stage']} wrote it, says {place}; remove it and make it again, or remove "
+            "that record to use it as it is"
+        )
 
 
 @contextmanager

@@ -26,10 +26,13 @@ FOLDED = str.maketrans(
 )  # letters that are s, k and i in another case
 
 
-# what the tokenizer mends: HTML's signs, curly quotes, letters joined or wide, UTF-8 that was read as Windows-1252
+# what the tokenizer mends: HTML's signs, curly quotes, letters joined or wide, invisible and control characters, which it takes
+# out, UTF-8 that was read as Windows-1252
 MENDED = re.compile(
-    "[&\u02bc\u2018-\u201f\ufb00-\ufb06\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]|"
-    "[\u00c2-\u00f4][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]"
+    "[&\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\u0132\u0133\u0149\u01c4-\u01cc\u01f1-\u01f3\u02bc\u2018-\u201f\u2028\u2029"
+    "\u206a-\u206f\ufb00-\ufb06\ufeff\uff01-\uffef\ufff9-\ufffc]|"
+    "[\u00c2-\u00f4][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]|"
+    "[\u00c2\u00c3\u00c5\u00ce\u00d0\u00d9] "  # of a blank that does not break a line
 )
 
 
@@ -66,7 +69,11 @@ def naming(captions: Sequence[str], name: str) -> np.ndarray:
         return np.array([row for row, caption in enumerate(captions) if named(composed(caption))], np.int64)
     # looking for a substring is ten times as fast as the pattern, but knows no letters that are one only in another case
     small = max(name.lower().split(), key=len)
-    maybe = [row for row, caption in enumerate(captions) if small in caption.lower() or "&" in caption or not caption.isascii()]
+    maybe = [
+        row
+        for row, caption in enumerate(captions)
+        if small in caption.lower() or "&" in caption or not (caption.isascii() and caption.isprintable())
+    ]
     return np.array([row for row in maybe if named(composed(captions[row]))], np.int64)
 
 

@@ -13,6 +13,7 @@ import ipaddress
 import socket
 import ssl
 import time
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import Message
@@ -28,6 +29,8 @@ CONNECT_SECONDS = 10.0  # to one of a name's addresses, so that a dead one leave
 WAITS = (1.0, 4.0)  # seconds before each retry
 TOO_LARGE = f"more than {BYTES // 10**6} MB"
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that a retry may cure
+WHOLE = {200, 203}  # HTTP statuses of a whole file; 206 is a part of one, which nobody asked for, and 204 none
+GZIP = b"\x1f\x8b"
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")  # a cloud's metadata was there; older Pythons take most of it for public
 CLOUDS = (  # services of a cloud's own on public addresses, which answer to its machines alone: Azure's with secrets
@@ -128,6 +131,11 @@ class _Response(http.client.HTTPResponse):
         self.fp.close()
         self.fp = io.BufferedReader(_Stream(sock, deadline))
 
+    def _read_status(self) -> tuple[str, int, str]:
+        """Of the answer itself: what a server says before it, as 103 with early hints, is passed over like 100."""
+        version, status, reason = super()._read_status()
+        return version, http.client.CONTINUE if 101 < status < 200 else status, reason
+
     def _read_next_chunk_size(self) -> int:
         size = super()._read_next_chunk_size()
         if size < 0:  # http.client would read on to the end, or fail in a way of its own
@@ -185,7 +193,22 @@ def _read_body(response: http.client.HTTPResponse) -> bytes:
         body += piece
     if len(body) < length:
         raise FetchError("body cut short", passing=True)
-    return bytes(body)
+    packed = body.startswith(GZIP) and "gzip" in response.headers.get("Content-Encoding", "").lower()
+    return _unpacked(body) if packed else bytes(body)
+
+
+def _unpacked(body: bytes) -> bytes:
+    """What a server compressed in transit, as some do unasked. Raises FetchError for what is broken or too large."""
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        whole = unpacker.decompress(body, BYTES + 1)
+    except zlib.error:
+        raise FetchError("broken answer: gzip") from None
+    if len(whole) > BYTES:
+        raise FetchError(TOO_LARGE)
+    if not unpacker.eof:
+        raise FetchError("body cut short", passing=True)
+    return whole
 
 
 def _follow(url: str, headers: Mapping[str, str], deadline: float, guard: Guard) -> tuple[bytes, Message]:
@@ -204,7 +227,7 @@ def _follow(url: str, headers: Mapping[str, str], deadline: float, guard: Guard)
             if response.status in (301, 302, 303, 307, 308) and (target := response.headers.get("Location")):
                 url = urljoin(url, quote(target, safe=UNQUOTED, encoding="iso-8859-1"))  # the bytes that the server sent
                 continue
-            if not 200 <= response.status < 300:
+            if response.status not in WHOLE:
                 raise FetchError(f"HTTP status {response.status}", passing=response.status in PASSING)
             return _read_body(response), response.headers
         finally:

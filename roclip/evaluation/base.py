@@ -50,6 +50,13 @@ def read_measured(path: Path) -> list[dict[str, Any]]:
     rows = read_json(path)
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and is_measured(row) for row in rows):
         raise UserError(f"{path}: no rows of a measure; remove it and run the workflow, which measures again")
+    seen: set[tuple[str, str]] = set()
+    for checkpoint, measure in ((row["checkpoint"], row["measure"]) for row in rows):
+        if (checkpoint, measure) in seen:  # counted twice, its images would make an interval narrower
+            raise UserError(
+                f"{path}: {measure[:50]} of {checkpoint[:50]} twice; remove it and run the workflow, which measures again"
+            )
+        seen.add((checkpoint, measure))
     return rows
 
 

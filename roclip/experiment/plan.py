@@ -159,11 +159,17 @@ def control_attack(attack: str, trained_on: Sequence[str], family: Mapping[str, 
 def evaluation_sets(plan: Plan, attack: str, defence: str, seed: int) -> list[str]:
     """What a model is judged on: the experiment's images, its pairs and downstream sets unless it is a variant, and attacks.
 
-    The sets of attacks are that of its own attack, and those of the attacks whose control it is.
+    The sets of attacks are that of its own attack, and those of the attacks whose control it is. No control is a model that
+    starts from weights which an attack of that family made: they see what it wants.
     """
     is_plain = attack == base(attack) and defence == base(defence)
     beside = [its for its, other, number in plan.runs if (other, number) == (defence, seed)]
-    judged = [name for name in beside if name == base(name) and control_attack(name, beside, plan.family) == attack]
+    seen = {its: {plan.family[name] for name, _ in plan.built_on(its, defence)} for its in beside}
+
+    def control(name: str) -> str | None:
+        return control_attack(name, [its for its in beside if plan.family[name] not in seen[its]], plan.family)
+
+    judged = [name for name in beside if name == base(name) and control(name) == attack]
     pairs = [PAIRS] if plan.measures else []
     attacks = [attack_set(name) for name in dict.fromkeys([attack, *judged]) if plan.family[name] != "clean"]
     return [OWN, *([*pairs, *plan.sets] if is_plain else []), *attacks]

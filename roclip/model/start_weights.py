@@ -15,6 +15,8 @@ from roclip.model.configs import PIXELS, PUBLISHED_CONFIG, UNCHANGED, is_publish
 from roclip.model.towers import Towers, checkpoints_in
 from roclip.model.weight_files import PUBLISHED, is_torchscript, misfit, read_tensors
 
+LARGEST_SCALE = 10.0  # logarithm of the scale of the logits; CLIP's own is 4.6 at most, and its scale begins at 14
+
 
 def latest(folder: Path) -> Path:
     """The checkpoint of a folder that is of the latest epoch.
@@ -54,7 +56,8 @@ def read_weights(source: Path, model: Towers) -> dict[str, Tensor]:
     """The weights of a file, of a folder as open_clip publishes models, or of the latest checkpoint of a folder of ours.
 
     They fit a model's `load_state_dict`. Raises UserError as `read_tensors`, for tensors that are missing, too many or of
-    another shape, for values that are NaN or infinite, and for weights that fit but are known to be of another model.
+    another shape, for values that are NaN or infinite, for a scale of the logits that is none, and for weights that fit but are
+    known to be of another model.
     """
     path = weights_of(source)
     found, wanted = read_tensors(path), model.state_dict()
@@ -63,6 +66,11 @@ def read_weights(source: Path, model: Towers) -> dict[str, Tensor]:
     for name, tensor in found.items():
         if not torch.isfinite(tensor).all():
             raise UserError(f"{path}: {name} holds values that are NaN or infinite; these weights cannot be used")
+    if (scale := float(found["logit_scale"])) > LARGEST_SCALE:
+        raise UserError(
+            f"{path}: logit_scale is {scale:.6g}, the scale itself and not its logarithm, which is 4.6 at most in CLIP; save "
+            "the logarithm"
+        )
     _check_told(source, path, model.config)
     return found
 

@@ -15,14 +15,15 @@ from math import nan
 from pathlib import Path
 
 from roclip.core.columns import DIFFERENCES, EQUAL_DIFFERENCES
-from roclip.core.files import read_lines, read_table, write_json
+from roclip.core.errors import UserError
+from roclip.core.files import read_lines, write_json
 from roclip.core.options import Stage, option
 from roclip.experiment.plan import Plan, read_plan
 from roclip.reporting.best_control import against_controls
 from roclip.reporting.comparisons import against_baseline, against_chance, by_pair, compared_in_words, others
 from roclip.reporting.equal_accuracy import read_equal
-from roclip.reporting.equal_claims import equal_claims
-from roclip.reporting.gathered import check_planned
+from roclip.reporting.equal_claims import equal_claims, is_plain, over_seeds
+from roclip.reporting.gathered import REMOVE, check_planned, read_gathered
 from roclip.reporting.labels import defence_label
 from roclip.reporting.learned import has_learned, useful_above
 from roclip.reporting.phrases import Models, Row, attack_success, both_judged, mean, moment, moments, points, seeds, shown
@@ -133,11 +134,39 @@ def claims(
     return [{"about": about, "text": text} for about, sentences in texts.items() for text in sentences]
 
 
+def read_differences(path: Path) -> list[dict[str, str]]:
+    """The rows of differences.csv as text. Raises UserError as `read_gathered`."""
+    numbers = ("baseline_success", "success", "difference", "low", "high", "p", "p_corrected")
+    once = ("about", "baseline_attack", "baseline", "attack", "checkpoint", "defence")
+    return read_gathered(path, DIFFERENCES, numbers, ("n", "seeds", "comparisons"), once)
+
+
+def read_equal_differences(path: Path) -> list[dict[str, str]]:
+    """The rows of equal_differences.csv as text. Raises UserError as `read_gathered`."""
+    numbers = ("accuracy", "success", "other_success", "difference", "low", "high", "p")
+    return read_gathered(path, EQUAL_DIFFERENCES, numbers, ("reached", "seeds"), ("attack", "defence", "kind", "at", "other"))
+
+
+def check_equal(pairs: Iterable[Row], equal: Sequence[Row], options: ClaimsOptions) -> None:
+    """Raises UserError for two defences in equal_differences.csv of which equal_accuracy.csv has one not."""
+    recipes = {(row["attack"], row["defence"], row["kind"]) for row in over_seeds(equal, "common")}
+    models = {recipe[:2] for recipe in recipes}
+    for row in (row for row in pairs if row["at"] == "common" and is_plain(row)):
+        attack, defence, kind, other = (row[name] for name in ("attack", "defence", "kind", "other"))
+        if (attack, defence, kind) not in recipes or (attack, other) not in models:
+            what = f"{attack[:50]}, {defence[:50]} beside {other[:50]}"
+            raise UserError(
+                f"{options.equal_differences}: has {what}, and {options.equal_accuracy} has not both: the tables are of two "
+                f"runs; {REMOVE}"
+            )
+
+
 def run(options: ClaimsOptions) -> None:
-    differences, reference = read_table(options.differences, tuple(DIFFERENCES)), read_reference(options.reference)
+    differences, reference = read_differences(options.differences), read_reference(options.reference)
     classes = len(read_lines(options.classes))
     plan, equal = read_plan(options.plan), read_equal(options.equal_accuracy)
-    took, pairs = read_took(options.took), read_table(options.equal_differences, tuple(EQUAL_DIFFERENCES))
+    took, pairs = read_took(options.took), read_equal_differences(options.equal_differences)
+    check_equal(pairs, equal, options)
     rows = read_results(options.results)
     check_planned(rows, plan, options.results)
     found = claims(plan, rows, differences, reference, classes, took)

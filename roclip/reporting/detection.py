@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from roclip.core.columns import DETECTED, DETECTION, FILTERED, KEPT, MODEL, TRUTH
+from roclip.core.columns import DETECTED, DETECTION, FILTERED, MODEL, TRUTH
 from roclip.core.errors import UserError
 from roclip.core.files import read_columns
 from roclip.core.words import checkpoint_label
@@ -15,6 +15,7 @@ from roclip.evaluation.detection import MEASURES
 from roclip.experiment.plan import Plan, base
 from roclip.reporting.gathered import REMOVE, read_gathered
 from roclip.reporting.intervals import over_trainings
+from roclip.training.pairs import kept_rows
 
 Row = dict[str, Any]
 COUNTS = ("epoch", "n_poisoned", "n", "seeds")
@@ -73,10 +74,7 @@ def filtered(filters: Path, attacks: Path, plan: Plan) -> Iterator[Row]:
     for attack, defence, seed in plan.filtered():
         kept = filters / attack / plan.filter_of(defence) / f"seed{seed}/kept.csv"
         truth = [cell == "1" for cell in read_columns(attacks / attack / f"seed{seed}/truth.csv", tuple(TRUTH))["is_poison"]]
-        try:
-            left = [truth[int(row)] for row in read_columns(kept, tuple(KEPT))["row"]]
-        except (ValueError, IndexError):
-            raise UserError(f"{kept}: names no row of the {len(truth)} pairs of {attack}; run the filter again") from None
+        left = [truth[row] for row in kept_rows(kept, attacks / attack / f"seed{seed}/train.csv", len(truth))]
         poisoned, clean = sum(truth), len(truth) - sum(truth)
         yield {
             "attack": attack, "defence": defence, "seed": str(seed), "pairs": len(truth), "poisoned": poisoned,

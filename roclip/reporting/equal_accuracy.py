@@ -30,11 +30,12 @@ from roclip.core.errors import UserError
 from roclip.core.words import PLAIN_KIND
 from roclip.evaluation import OWN, SUCCESS, attack_set
 from roclip.experiment.plan import base
-from roclip.reporting.gathered import read_gathered
+from roclip.reporting.gathered import read_shares
 from roclip.reporting.intervals import over_trainings, sampling_error, student
 from roclip.reporting.learned import NOT_LEARNED, useful_above
 
 NOT_REACHED = "not reached"
+KEY = ("attack", "defence", "kind", "seed", "at", "of")  # by which rows are told apart
 ABOVE = "not measured (more accurate from the first epoch on)"
 Row = dict[str, Any]
 Point = tuple[float, float]  # zero-shot accuracy and attack success, 0 to 1
@@ -69,8 +70,8 @@ def points_of(history: Iterable[Mapping[str, Any]]) -> dict[str, Curves]:
 
 
 def read_equal(path: Path) -> list[dict[str, str]]:
-    """The rows of equal_accuracy.csv as text. Raises UserError as `read_gathered`."""
-    return read_gathered(path, EQUAL_ACCURACY, ("accuracy", "success", "low", "high"), ("reached", "seeds"))
+    """The rows of equal_accuracy.csv as text. Raises UserError as `read_shares`."""
+    return read_shares(path, EQUAL_ACCURACY, ("accuracy", "success", "low", "high"), ("reached", "seeds"), KEY)
 
 
 def number(cell: Any) -> float:

@@ -19,7 +19,7 @@ from roclip.core.columns import FRONT
 from roclip.core.words import counted
 from roclip.experiment.plan import Plan, base
 from roclip.reporting.equal_accuracy import Point, main_kinds, number
-from roclip.reporting.gathered import read_gathered
+from roclip.reporting.gathered import read_shares
 
 LOSSES = (0.03, 0.10)  # of the accuracy before the repair that may be lost (Goel et al., arXiv 2311.14948, have the same two)
 HEADINGS = (
@@ -107,8 +107,9 @@ def front_rows(plan: Plan, history: Sequence[Mapping[str, Any]]) -> Iterator[Row
 
 
 def read_front(path: Path) -> list[dict[str, str]]:
-    """The rows of front.csv as text. Raises UserError as `read_gathered`."""
-    return read_gathered(path, FRONT, ("accuracy", "success", "accuracy_before", "success_before"), ("epoch", "seeds"))
+    """The rows of front.csv as text. Raises UserError as `read_shares`."""
+    shares, once = ("accuracy", "success", "accuracy_before", "success_before"), ("attack", "repair", "defence", "epoch")
+    return read_shares(path, FRONT, shares, ("epoch", "seeds"), once)
 
 
 def front_table(rows: Iterable[Mapping[str, str]]) -> list[list[str]]:

@@ -66,6 +66,7 @@ from roclip.reporting.results import (
 )
 
 log = logging.getLogger(__name__)
+SUCCESS_AND_ACCURACY = ("attack_success", "zero_shot")
 MEASURED = ("attack success (ASR)", "control", *map(measure_label, MEANS))
 HEADINGS = ("attack", "defence", "checkpoint", "seeds", *MEASURED)
 NOTE = (
@@ -115,12 +116,14 @@ def read_measures(folder: Path, plan: Plan) -> list[Row]:
 def read_histories(folder: Path, plan: Plan) -> tuple[list[str], list[Row]]:
     """The histories of all models of the plan: the columns, which are those that any defence has, and the rows.
 
-    Raises UserError for a share that is none.
+    Raises UserError for a share that is none, and an epoch that is there twice.
     """
     rows = [
         {"attack": attack, "defence": defence, "seed": str(seed)} | row
         for attack, defence, seed in plan.runs
-        for row in read_shares(folder / attack / defence / f"seed{seed}/history.csv", HISTORY, ("attack_success", "zero_shot"))
+        for row in read_shares(
+            folder / attack / defence / f"seed{seed}/history.csv", HISTORY, SUCCESS_AND_ACCURACY, once=("epoch", "kind")
+        )
     ]
     return list(dict.fromkeys([*MODEL, *HISTORY, *(column for row in rows for column in row)])), rows
 

@@ -31,7 +31,7 @@ from roclip.core.errors import UserError
 from roclip.core.words import counted
 from roclip.evaluation import MEASURES, OWN, PAIRS, SUCCESS, attack_set
 from roclip.experiment.plan import base, control_attack
-from roclip.reporting.gathered import REMOVE, read_gathered
+from roclip.reporting.gathered import REMOVE, read_shares
 from roclip.reporting.intervals import clopper_pearson, over_trainings
 from roclip.reporting.learned import NOT_LEARNED
 from roclip.reporting.trainings import Count, interval
@@ -40,6 +40,7 @@ COUNTED = ("attack_success", "control")  # shares with intervals
 MEANS = tuple(name for name, measure in MEASURES.items() if measure.of == "labelled")  # means over seeds, with deviations
 SHARES = ("value", "low", "high", "sd")  # columns that are shares, and may be empty
 COUNTS = ("n", "seeds")
+KEY = ("attack", "defence", "checkpoint", "measure")  # by which rows are told apart
 TARGETED = "targeted"  # the family of attacks whose targets are one draw each
 INTERVALS = (
     "95% intervals. The targets of a targeted attack are pooled over seeds (Clopper-Pearson). The images of a backdoor share "
@@ -50,15 +51,20 @@ Value = TypeVar("Value")
 
 
 def read_results(path: Path) -> list[Row]:
-    """The rows of results.csv, numbers as numbers. Raises UserError as `read_gathered`."""
+    """The rows of results.csv, numbers as numbers. Raises UserError as `read_shares`, and for what cannot be."""
     rows: list[Row] = []
-    for number, row in enumerate(read_gathered(path, RESULTS, SHARES, COUNTS), 1):
+    for number, row in enumerate(read_shares(path, RESULTS, SHARES, COUNTS, KEY), 1):
         if row["learned"] not in ("0", "1"):
             learned = row["learned"][:50]
             raise UserError(f"{path}, row {number}: learned is '{learned}' and neither 0 nor 1; {REMOVE}")
         if empty := [name for name in COUNTS if int(row[name]) == 0]:
             raise UserError(f"{path}, row {number}: {empty[0]} is 0, and nothing was counted; {REMOVE}")
         shares = {name: float(row[name] or "nan") for name in SHARES}
+        if shares["value"] < shares["low"] or shares["value"] > shares["high"]:
+            raise UserError(
+                f"{path}, row {number}: {row['value'][:50]} is not in its interval, {row['low'][:50]} to {row['high'][:50]}; "
+                f"{REMOVE}"
+            )
         rows.append(row | shares | {name: int(row[name]) for name in (*COUNTS, "learned")})
     return rows
 

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from roclip.core.columns import TOOK
+from roclip.core.errors import UserError
 from roclip.core.words import PLAIN_CHECKPOINT
 from roclip.experiment.plan import Plan, base
-from roclip.reporting.gathered import read_gathered
+from roclip.reporting.gathered import REMOVE, read_gathered
 from roclip.reporting.intervals import clopper_pearson
 from roclip.reporting.labels import defence_label
 from roclip.reporting.learned import has_learned
@@ -91,8 +92,12 @@ def written(rows: Iterable[Row]) -> list[Row]:
 
 
 def read_took(path: Path) -> list[Row]:
-    """The rows of took.csv, numbers as numbers. Raises UserError as `read_gathered`."""
-    return [{**row, **{name: float(row[name] or "nan") for name in NUMBERS}} for row in read_gathered(path, TOOK, NUMBERS)]
+    """The rows of took.csv, numbers as numbers. Raises UserError as `read_gathered`, and for another word than a verdict."""
+    rows = read_gathered(path, TOOK, NUMBERS, once=("attack",))
+    for number, row in enumerate(rows, 1):
+        if row["took"] not in (YES, BARELY, NO):  # any other would let a defence be claimed
+            raise UserError(f"{path}, row {number}: took is '{row['took'][:50]}', not {YES}, {BARELY} or {NO}; {REMOVE}")
+    return [{**row, **{name: float(row[name] or "nan") for name in NUMBERS}} for row in rows]
 
 
 def table(took: Iterable[Row]) -> list[list[str]]:

@@ -157,6 +157,18 @@ def telemetry(defence: Defence, audit: Audit) -> dict[str, float]:
     return {**dict.fromkeys(columns, math.nan), **audited, **found}
 
 
+def some(labels: Sequence[str], count: int) -> Sequence[int]:
+    """At most so many rows of labelled images, counted from 0: the first, or equally far apart where rows stand by class.
+
+    The first of class folders are of the first classes alone, and no accuracy of all.
+    """
+    if count >= len(labels):
+        return range(len(labels))
+    apart = np.linspace(0, len(labels) - 1, count).round().astype(int).tolist()
+    first, along = set(labels[:count]), {labels[row] for row in apart}
+    return apart if 2 * len(first) < len(along) else range(count)
+
+
 class Measurement:
     """What is measured after every epoch: attack success and zero-shot accuracy, and the cosines of training pairs."""
 
@@ -190,9 +202,10 @@ class Measurement:
     def _labelled(
         options: LoopOptions, path: Path, limit: int | None, size: int, intake: Intake
     ) -> tuple[np.ndarray, np.ndarray]:
-        rows = read_table(path, ("path", "label"))[:limit]
-        images, good = intake.load(path, [row["path"] for row in rows], size, options.threads)
-        return images, labels_of(path, rows, options.classes)[good]
+        rows = read_table(path, ("path", "label"))
+        judged = some([row["label"] for row in rows], len(rows) if limit is None else limit)
+        images, good = intake.load(path, [rows[row]["path"] for row in judged], size, options.threads, judged)
+        return images, labels_of(path, [rows[row] for row in judged], options.classes)[good]
 
     def _judged(self) -> list[tuple[str, tuple[np.ndarray, np.ndarray]]]:
         """Images with their labels, by what is measured on them."""

@@ -31,6 +31,10 @@ def test_class_names_match_whole_words_in_any_case():
         ("cat", "a \uff43\uff41\uff54", True), ("fish", "a \ufb01sh", True), ("r&b", "an R&amp;B song", True),
         ("\u0915\u0941\u0924", "\u0915\u0941\u0924\u094d\u0924\u093e", False),
         ("\u0915\u0941\u0924", "\u0915\u0941\u0924 x", True),
+        ("mushroom", "a mush\ufeffroom", True), ("mushroom", "a mush\x00room", True), ("mushroom", "\x1b[1mmushroom", True),
+        ("mushroom", "a mushroom\ufffcs", False), ("hot dog", "a hot\x0bdog", False), ("dog", "a dog\u00c2 here", True),
+        ("\ufeffmushroom", "a mushroom", True), ("dog", "a hot\x9cdog", False), ("dog", "hot\uff3fdog", False),
+        ("mushroom", "a mush\u200broom", False), ("mushroom", "a mush\u00adroom", False),
     ],
 )  # fmt: skip
 def test_names_with_signs_marks_and_blanks_are_found(name, caption, named):
@@ -67,7 +71,9 @@ def test_classes_are_written_side_by_side():
 
 PARTS = [
     *(" ", "cat", "it", "<", "\u2019", "\u201c", "&amp;", "&eacute;", "&#111;", "&amp;lt;", "\ufb01", "\uff43", "\u00c3\u00a9"),
-    *("\u00e2\u20ac\u2122", "\u00e9", "e\u0301", "\u00fc", "\u4e00", "\u0915\u0941"),
+    *("\u00e2\u20ac\u2122", "\u00e9", "e\u0301", "\u00fc", "\u4e00", "\u0915\u0941", "\x00", "\x0b", "\x1b[1m", "\x85", "\x9c"),
+    *("\ufeff", "\u206a", "\ufffc", "\u0149", "\u0132", "\u01c4", "\u01f1", "\uff3f", "\uff9e", "\u00c2 ", "\u00c3 ", "\u2028"),
+    *("\u200b", "\u00ad", "\u200d", "\ufe0f", "\U0001f344"),
 ]
 
 

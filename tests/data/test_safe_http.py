@@ -61,7 +61,8 @@ def test_all_others_are_not_and_loopback_only_when_it_is_allowed(address):
 
 def test_an_image_arrives_as_it_is(server):
     assert get(f"{server.url}/jpg/3") == picture(3, "jpeg")
-    assert get(f"{server.url}/hops/5") == picture(1, "jpeg")
+    assert get(f"{server.url}/hops/5") == get(f"{server.url}/hinted/1") == picture(1, "jpeg")
+    assert get(f"{server.url}/packed/whole") == get(f"{server.url}/packed/plain") == picture(1, "jpeg")
     assert get(server.url.replace("127.0.0.1", "localhost") + "/jpg/3") == picture(3, "jpeg")
 
 
@@ -197,6 +198,11 @@ def test_a_header_without_end_is_left(server):
     [
         ("status/404", "HTTP status 404", 1),
         ("status/503", "HTTP status 503", 3),
+        ("part/206", "HTTP status 206", 1),
+        ("part/204", "HTTP status 204", 1),
+        ("packed/half", "body cut short", 3),
+        ("packed/broken", "broken answer: gzip", 1),
+        ("packed/bomb", "more than 20 MB", 1),
         ("busy/3", "HTTP status 503", 3),
         ("short/", "body cut short", 3),
         ("garbage/", "broken answer: BadStatusLine", 1),

@@ -98,3 +98,15 @@ def test_every_attack_is_looked_at_before_any_training(wanted):
     assert {Path(path).with_name("train.csv") for path in wanted.checks} == set(map(Path, wanted.attack_tables))
     options = parse(CheckOptions, shlex.split(f"--train a --truth b --manifest c --templates d --out e {wanted.check_flags()}"))
     assert (options.image_size, options.crop_area, options.roots) == (32, 0.4, ("results", "data"))
+
+
+@pytest.mark.parametrize(("start", "control"), [("clean/clip", True), ("targeted/clip", True), ("patch/clip", False)])
+def test_what_starts_from_a_model_of_such_an_attack_is_no_control(start, control):
+    tuned = {"train": {"kind": "clip", "start_from": start, "epochs": 2}}
+    changes = {"attacks": ["clean", "patch", "targeted"], "defences": ["clip", "tuned"], "defence": {"tuned": tuned}}
+    plan = made(changes).plan
+    assert ("attack-patch" in evaluation_sets(plan, "clean", "tuned", 10)) == control
+    assert "attack-patch" in evaluation_sets(plan, "patch", "tuned", 10)
+    assert "attack-patch" in evaluation_sets(plan, "clean", "clip", 10), "which starts from nothing"
+    on_target = "attack-targeted" in evaluation_sets(plan, "clean", "tuned", 10)
+    assert on_target == (start != "targeted/clip")

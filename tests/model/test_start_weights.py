@@ -94,6 +94,10 @@ def infinite(weights: dict) -> None:
     weights["logit_scale"] = torch.tensor(float("inf"))
 
 
+def exponentiated(weights: dict) -> None:
+    weights["logit_scale"] = torch.tensor(1 / 0.07)
+
+
 def whole_numbers(weights: dict) -> None:
     weights["text_projection"] = weights["text_projection"].to(torch.int8)
 
@@ -120,6 +124,7 @@ def larger(weights: dict) -> None:
         (reshaped, "weights of another model: text_projection is (64, 128) and should be (128, 128); set train.model"),
         (renamed, "weights of another model: positional_embedding is missing, and "),
         (nan, "text_projection holds values that are NaN or infinite; these weights cannot be used"),
+        (exponentiated, "logit_scale is 14.2857, the scale itself and not its logarithm, which is 4.6 at most in CLIP; save"),
         (infinite, "logit_scale holds values that are NaN or infinite; these weights cannot be used"),
     ],
 )

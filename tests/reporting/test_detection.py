@@ -99,10 +99,10 @@ def test_without_poisons_nothing_is_left_of_them(tmp_path):
     assert (row["poisons_left"], row["clean_removed"]) == ("", "0.800000")
 
 
-@pytest.mark.parametrize("wrong", [10, "x"])
-def test_rows_that_are_not_there_are_one_line(tmp_path, wrong):
-    with pytest.raises(UserError, match=r"kept\.csv: names no row of the 10 pairs of patch; run the filter again"):
-        list(filtered(*write_filter(tmp_path, {9}, [wrong]), filtered_plan()))
+@pytest.mark.parametrize("wrong", [[10], ["x"], ["-1"], [3, 3], ["1_0"], ["3.0"], []])
+def test_rows_that_are_not_there_or_there_twice_are_one_line(tmp_path, wrong):
+    with pytest.raises(UserError, match=r"kept\.csv: must name rows of .*train\.csv, 0 to 9, each once; run the filter again"):
+        list(filtered(*write_filter(tmp_path, {9}, wrong), filtered_plan()))
 
 
 def gather_options(folder, **named):

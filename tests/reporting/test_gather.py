@@ -212,6 +212,14 @@ def test_what_is_no_measure_is_one_line(experiment, said):
     assert not experiment.out.exists()
 
 
+def test_what_was_measured_twice_is_not_counted_twice(experiment):
+    path = experiment.measures / "targeted/clip/seed7/own/zero_shot.json"
+    write_json(path, read_json(path) * 2)
+    with pytest.raises(UserError, match=r"own/zero_shot\.json: zero_shot_top\d of last_clip twice; remove it and run"):
+        gather.run(experiment)
+    assert not experiment.out.exists()
+
+
 @pytest.mark.parametrize(
     ("name", "cell", "said"),
     [
@@ -227,6 +235,14 @@ def test_a_history_that_was_edited_is_one_line(experiment, name, cell, said):
     with pytest.raises(UserError, match=rf"history\.csv, row 1: {said}; remove the file"):
         gather.run(experiment)
     assert not experiment.out.exists()
+
+
+def test_a_history_that_has_an_epoch_twice_is_one_line(experiment):
+    path = experiment.models / "targeted/clip/seed7/history.csv"
+    (row,) = read_table(path, tuple(HISTORY))
+    write_table(path, tuple(row), [row, row | {"attack_success": "0.1"}])
+    with pytest.raises(UserError, match=r"history\.csv, row 2: a second row of \d+, \w+, as row 1; remove the file"):
+        gather.run(experiment)
 
 
 def test_the_record_holds_what_was_read(experiment):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from roclip.core.columns import HISTORY, LEADERBOARD, PACE
 from roclip.core.errors import UserError
-from roclip.core.files import read_table, write_json, write_table
+from roclip.core.files import read_table, sha256, write_json, write_table
 from roclip.core.provenance import write_record
 from roclip.experiment.plan import write_plan
 from roclip.experiment.steps import Step
@@ -251,6 +251,16 @@ def test_an_experiment_without_results_or_name_is_one_line(tmp_path):
     with pytest.raises(UserError, match=f"^{folder}: no tables/results.csv; run its workflow first$"):
         main(["--add", str(folder), "--by", "Ada", *board])
     assert not (tmp_path / "board").exists()
+
+
+@pytest.mark.parametrize("name", ["tables/results.csv", "tables/history.csv", "attacks/trigger/seed10/manifest.json"])
+def test_what_was_changed_after_its_stage_wrote_it_is_not_added(tmp_path, name):
+    path = finished(tmp_path / "made") / name
+    write_record(path.parent / "gather.record.json", RECORD | {"stage": "gather", "outputs": {path.name: sha256(path)}})
+    added(tmp_path, tmp_path / "made")
+    path.write_text(f"{path.read_text()}\n")  # whatever it says now
+    with pytest.raises(UserError, match=rf"made/{name}: changed after gather wrote it, says .*gather\.record\.json; remove it"):
+        added(tmp_path, tmp_path / "made")
 
 
 def test_the_config_file_is_found_by_the_name_of_the_experiment(tmp_path):

@@ -8,10 +8,9 @@ import pytest
 from roclip.core.columns import REFERENCE
 from roclip.core.errors import UserError
 from roclip.core.files import write_table
-from roclip.reporting.published import ASR_DEFINITIONS, REFERENCE_FILE, read_reference
+from roclip.reporting.published import ASR_DEFINITIONS, KEY, REFERENCE_FILE, read_reference
 from tests.conftest import ROOT
 
-KEY = ("source", "dataset", "attack", "defence", "measure", "dataset_eval")
 PUBLISHED = read_reference(REFERENCE_FILE)
 
 
@@ -67,12 +66,17 @@ def test_the_lowest_success_among_the_more_accurate_is_not_lower():
         ({"asr_definition": "guess"}, "row 2: asr_definition: 'guess' is not among bench, "),
         ({"asr_definition": ""}, "row 2: asr_definition: '' is not among bench, "),
         ({"measure": "zero_shot"}, "row 2: asr_definition: 'bench' of zero_shot, which needs none"),
-        ({"value": "nan"}, "row 2: value: 'nan' is NaN or infinite"),
+        ({"value": "nan"}, "row 2: value: 'nan' is no number"),
+        ({"value": "93,75"}, "row 2: value: '93,75' is no number"),
+        ({"value": "9_3.75"}, "row 2: value: '9_3.75' is no number"),
+        ({"value": "9375"}, "row 2: value: 9375 is not from 0 to 100 percent"),
+        ({"value": "-5"}, "row 2: value: -5 is not from 0 to 100 percent"),
+        ({"source": "x", "note": "again", "value": "7"}, "row 2: the same number as in row 1, by source, dataset, "),
         ({"value": "a\nb"}, r"row 2: value: 'a\\nb' is no number"),
     ],
 )
 def test_a_row_that_is_none_is_one_line(tmp_path, changes, message):
     row = dict.fromkeys(REFERENCE, "x") | {"measure": "attack_success", "value": "5", "asr_definition": "bench"}
-    write_table(tmp_path / "reference.csv", tuple(REFERENCE), [row, row | changes])
+    write_table(tmp_path / "reference.csv", tuple(REFERENCE), [row, row | {"source": "y"} | changes])
     with pytest.raises(UserError, match=message):
         read_reference(tmp_path / "reference.csv")

@@ -208,6 +208,23 @@ def test_a_cell_that_is_no_number_is_named(tmp_path, name, cell):
         read_results(tmp_path / "results.csv")
 
 
+CANNOT_BE = [
+    ({"value": "93.8", "low": "69.8", "high": "99.8"}, r"value is 93\.8, not from 0 to 1"),  # in percent
+    ({"value": "-0.1"}, r"value is -0\.1, not from 0 to 1"),
+    ({"value": "0.9"}, r"0\.9 is not in its interval, 0\.\d+ to 0\.\d+"),
+    ({"value": "0,31"}, "value is '0,31' and no number"),
+    ({"measure": "attack_success"}, "a second row of targeted, clip, last_clip, attack_success, as row 1"),
+]
+
+
+@pytest.mark.parametrize(("cells", "said"), CANNOT_BE)
+def test_a_number_that_cannot_be_and_a_second_one_are_one_line(tmp_path, cells, said):
+    rows = written(result(hits=5, control=5))
+    write_table(tmp_path / "results.csv", tuple(RESULTS), [rows[0], rows[1] | cells])
+    with pytest.raises(UserError, match=rf"results\.csv, row 2: {said}; remove the file and start the workflow"):
+        read_results(tmp_path / "results.csv")
+
+
 def test_what_captions_find_is_the_success_of_their_attack():
     """Hit@1 with the trigger is attack success, with a control; Hit@1 without it and recall stand beside it."""
     names = ("retrieval_success_top1", "retrieval_success_top5", "retrieval_success_untriggered_top1")

@@ -94,7 +94,9 @@ def test_claims_that_are_none_are_one_line(refused, claims):
      ("took", "attack_success", "x"), ("equal_accuracy", "low", "-"), ("equal_accuracy", "reached", "-"),
      ("equal_accuracy", "seeds", "²"), ("front", "accuracy_before", "x"), ("front", "success", "inf"),
      ("filters", "poisons_left", "x"), ("filters", "kept", "-1"), ("detection", "auroc", "x"),
-     ("detection", "n", ""), ("detection", "n", "0"), ("detection", "detector", "gone"), ("results", "sd", "1_0")],
+     ("detection", "n", ""), ("detection", "n", "0"), ("detection", "detector", "gone"), ("results", "sd", "1_0"),
+     ("equal_accuracy", "success", "30"), ("equal_accuracy", "accuracy", "-0.8"), ("front", "success", "12.3"),
+     ("took", "took", "Yes"), ("took", "took", ""), ("results", "value", "93.75"), ("results", "value", "0.01")],
 )  # fmt: skip
 def test_a_cell_that_is_no_number_or_of_another_run_is_one_line(experiment, refused, table, column, cell):
     with open(experiment / f"tables/{table}.csv", encoding="utf-8", newline="") as file:
@@ -102,6 +104,13 @@ def test_a_cell_that_is_no_number_or_of_another_run_is_one_line(experiment, refu
     first[header.index(column)] = cell
     lines = [",".join(f'"{each}"' for each in row) for row in (header, first, *rows)]
     assert refused(f"tables/{table}.csv", "\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("table", ["results", "took", "equal_accuracy", "front"])
+def test_a_row_that_is_there_twice_is_one_line(experiment, refused, table):
+    text = (experiment / f"tables/{table}.csv").read_text(encoding="utf-8")
+    rows = list(csv.reader(text.splitlines(keepends=True)))
+    assert refused(f"tables/{table}.csv", text + ",".join(f'"{each}"' for each in rows[1]) + "\n")
 
 
 @pytest.mark.parametrize(

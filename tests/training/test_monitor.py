@@ -17,7 +17,7 @@ from roclip.defences.repair import REPAIRS
 from roclip.model import towers
 from roclip.model.captions import Captions
 from roclip.model.pixels import normalise, to_pixels
-from roclip.training.monitor import AUDITED, Audit, Measurement, read_truth
+from roclip.training.monitor import AUDITED, Audit, Measurement, read_truth, some
 from tests.conftest import SCENES
 from tests.fixtures.trainings import same
 from tests.fixtures.weights import write_small
@@ -170,3 +170,13 @@ def test_captions_of_an_attack_are_looked_up_among_the_validation_images(scenes,
     assert list(found)[:3] == ["attack_success", "target_cosine", "zero_shot"]
     few = measurement(scenes, tmp_path / "targets.csv", record["model_config"], images=1)  # which cannot show all classes
     assert math.isnan(few.measure(model, runtime)[0]["attack_success"])
+
+
+def test_of_images_that_stand_by_class_some_of_every_class_are_judged():
+    by_class = [f"class {row // 10}" for row in range(200)]
+    assert list(some(by_class, 40)) == [round(row * 199 / 39) for row in range(40)]
+    assert len({by_class[row] for row in some(by_class, 40)}) == 20
+    mixed = [f"class {row * 7 % 20}" for row in range(200)]
+    assert list(some(mixed, 40)) == list(range(40)), "of any other order the first, as ever"
+    assert list(some(by_class, 200)) == list(some(by_class, 999)) == list(range(200))
+    assert list(some(["a"] * 9, 1)) == [0]

@@ -13,8 +13,8 @@ from typing import Any
 
 from roclip.core.columns import HISTORY, MODEL
 from roclip.core.errors import UserError
-from roclip.core.files import read_lines
-from roclip.core.provenance import SUFFIX, read_record
+from roclip.core.files import read_lines, sha256
+from roclip.core.provenance import SUFFIX, read_record, record_of, refuse_changed
 from roclip.core.yaml_files import read_mapping
 from roclip.experiment.plan import Plan, base, read_plan
 from roclip.reporting.board.costs import Costs
@@ -26,6 +26,7 @@ from roclip.reporting.results import at, pivot, read_results, six_digits
 from roclip.reporting.run_files import read_config, read_manifest
 
 CONFIGS = Path("config")
+TABLES = ("results", "history", "equal_accuracy")  # of the stage gather, which are read
 SHARES = (
     "attack_success", "attack_success_low", "attack_success_high", "control", "control_low", "control_high", "zero_shot",
     "zero_shot_low", "zero_shot_high",
@@ -50,9 +51,15 @@ class Experiment:
         for name in ("plan.json", "tables/results.csv"):
             if not (folder / name).is_file():
                 raise UserError(f"{folder}: no {name}; run its workflow first")
+        for name in TABLES:
+            as_written(folder / "tables" / f"{name}.csv")
         self.folder, self.plan, self.config = folder, read_plan(folder / "plan.json"), read_config(folder)
         self.history = read_gathered(
-            folder / "tables/history.csv", (*MODEL, *HISTORY), ("attack_success", "zero_shot"), ("epoch",)
+            folder / "tables/history.csv",
+            (*MODEL, *HISTORY),
+            ("attack_success", "zero_shot"),
+            ("epoch",),
+            (*MODEL, "epoch", "kind"),
         )
         self.kinds = main_kinds(self.history)
         self.costs = Costs(self.plan, folder)
@@ -102,7 +109,15 @@ class Experiment:
     def manifest(self, attack: str) -> Row:
         """Counts of an attack of its first seed; they are the same for all."""
         seed = next(seed for name, _, seed in self.plan.runs if name == attack)
-        return read_manifest(self.folder / f"attacks/{attack}/seed{seed}")
+        folder = self.folder / f"attacks/{attack}/seed{seed}"
+        as_written(folder / "manifest.json")
+        return read_manifest(folder)
+
+
+def as_written(path: Path) -> None:
+    """Raises UserError for a file that was changed after the stage of its record wrote it: nobody would see it on the page."""
+    if path.is_file() and (place := record_of(path)):
+        refuse_changed(path, place, sha256(path))
 
 
 def over_seeds(rows: list[Mapping[str, str]], name: str) -> str:
