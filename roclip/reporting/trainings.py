@@ -6,7 +6,7 @@ of the rates is maximised out for each mean. The critical value is that with whi
 unknown variance is Student's t interval, so it is right for few trainings: k log(1 + t² / (k - 1)) for k of them.
 
 Interval and test were chosen by simulation: benchmarks/coverage.py, and docs/statistics.md for the numbers. Where most
-trainings end at 1 and few near 0 (mean .9, standard deviation .2), the interval covers less than it says.
+trainings end at 1 and few near 0 (mean .9, standard deviation .2), the interval of few trainings covers less than it says.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,9 +21,12 @@ from roclip.core.deferred import Deferred
 optimize = Deferred("scipy.optimize")
 special = Deferred("scipy.special")
 
-# The spread between trainings as the correlation of two images of one training, from none to that of a uniform distribution: a
-# beta distribution that is wider at mean .5 has two peaks.
+# The spread between trainings as the correlation of two images of one training, from none to that of a uniform distribution. A
+# beta distribution that is wider at mean .5 has two peaks. It counts only where it fits the trainings better, as where an
+# attack took in some and not in others: of trainings that are all alike it would say that the next may be their opposite.
 CORRELATIONS = np.geomspace(1e-5, 1 / 3, 60)
+TWO_PEAKS = np.append(CORRELATIONS, np.geomspace(1 / 3, 0.99, 20)[1:])
+BETTER = 0.01  # in log likelihood; where all trainings end at 0 or 1, every correlation fits
 FARTHEST = 16.0  # logit of the highest mean that is tried: 1 - 1e-7
 STEPS = np.linspace(-FARTHEST, FARTHEST, 33)
 
@@ -54,8 +57,13 @@ def interval(trainings: Sequence[Count], confidence: float = 0.95) -> tuple[floa
 
 def _profile(trainings: Sequence[Count]) -> Callable[[float], float]:
     """The log likelihood of the logit of a mean, with the spread that fits it best."""
+    one, two = (_likelihood(trainings, correlations) for correlations in (CORRELATIONS, TWO_PEAKS))
+    return two if two(_peak(two)) > one(_peak(one)) + BETTER else one
+
+
+def _likelihood(trainings: Sequence[Count], correlations: np.ndarray) -> Callable[[float], float]:
     hits, n = (np.array(column, float)[:, None] for column in zip(*trainings, strict=True))
-    both = 1 / CORRELATIONS - 1  # a + b of the beta distribution
+    both = 1 / correlations - 1  # a + b of the beta distribution
 
     def likelihood(x: float) -> float:
         a, b = special.expit(x) * both, special.expit(-x) * both

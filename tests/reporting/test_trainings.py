@@ -36,10 +36,22 @@ def test_in_the_middle_it_is_students_t_interval(hits):
     assert found == pytest.approx((shares.mean() - arm, shares.mean() + arm), abs=0.006)
 
 
-@pytest.mark.parametrize("hits", [(1000, 1000, 600), (0, 3, 9), (980, 990, 960, 985, 940), (700, 20, 450, 300)])
-def test_its_ends_are_those_of_a_likelihood_computed_another_way(hits):
+ONE_PEAK, TWO_PEAKS = 2, 1 / 0.99 - 1  # the least a + b of a beta distribution
+
+
+@pytest.mark.parametrize(
+    ("hits", "least"),
+    [
+        ((1000, 1000, 900), ONE_PEAK),
+        ((0, 3, 9), ONE_PEAK),
+        ((980, 990, 960, 985, 940), ONE_PEAK),
+        ((700, 20, 450, 300), ONE_PEAK),
+    ]
+    + [((1000, 1000, 0), TWO_PEAKS), ((990, 980, 995, 0, 3), TWO_PEAKS), ((934, 4, 3), TWO_PEAKS)],
+)
+def test_its_ends_are_those_of_a_likelihood_computed_another_way(hits, least):
     def profile(mean):
-        both = np.geomspace(2, 1e6, 300)  # a + b of the beta distribution
+        both = np.geomspace(least, 1e6, 300)  # a + b of the beta distribution
         return max(sum(betabinom.logpmf(h, 1000, mean * both, (1 - mean) * both) for h in hits))
 
     k, around = len(hits), np.mean(hits) / 1000
@@ -47,6 +59,15 @@ def test_its_ends_are_those_of_a_likelihood_computed_another_way(hits):
     best = -minimize_scalar(lambda mean: -profile(mean), bounds=(around / 3, (2 + around) / 3), method="bounded").fun
     for end in interval(counts(*hits)):
         assert 2 * (best - profile(end)) == pytest.approx(critical, abs=0.05)
+
+
+def test_it_holds_the_rate_of_trainings_some_of_which_an_attack_took_in():
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        rates = rng.beta(*10 ** rng.uniform(-2, 0.5, 2), size=number % 9 + 2)
+        sample = counts(*map(int, rng.binomial(1000, rates)))
+        low, high = interval(sample)
+        assert low - 1e-9 <= rate(sample) <= high + 1e-9, sample
 
 
 def test_trainings_that_all_end_alike_at_an_end_leave_room_for_others():
