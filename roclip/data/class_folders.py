@@ -4,6 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from roclip.core.errors import UserError, one_line
@@ -157,8 +158,11 @@ def class_captions(
 ) -> Iterator[tuple[str, str]]:
     """Image and a caption that names its class: each image of a class has the next prompt template.
 
-    Folders that are no class are said in the log. Raises UserError as `class_labels`, where the classes lie one deeper, where
-    none is called after a class, as the folder of images beside a list of captions, and without templates.
+    The classes take turns: the first pairs, which `clean_pairs` takes, are of all classes, and so are the last, which are held
+    out, where classes are of one size. Folders that are no class are said in the log.
+
+    Raises UserError as `class_labels`, where the classes lie one deeper, where none is called after a class, as the folder of
+    images beside a list of captions, and without templates.
     """
     if not templates:
         raise UserError(f"{source}: captions of class folders are made of prompt templates; name a file of them (--templates)")
@@ -173,8 +177,13 @@ def class_captions(
     if classes and strange:
         said = counted(len(strange), "folder")
         log.warning("%s: %s called after no class of data.classes, such as %s", source, said, strange[0])
-    for number, (path, label) in enumerate(_labelled(source, classes, left_out)):
-        yield path, templates[number % len(templates)].replace("{}", label)
+    by_class: dict[str, list[str]] = {}
+    for path, label in _labelled(source, classes, left_out):
+        by_class.setdefault(label, []).append(path)
+    for turn, paths in enumerate(zip_longest(*by_class.values())):
+        for place, (label, path) in enumerate(zip(by_class, paths, strict=True)):
+            if path:
+                yield path, templates[(turn + place) % len(templates)].replace("{}", label)
 
 
 def count_images(source: Path) -> int:
