@@ -6,7 +6,7 @@ of the rates is maximised out for each mean. The critical value is that with whi
 unknown variance is Student's t interval, so it is right for few trainings: k log(1 + t² / (k - 1)) for k of them.
 
 Interval and test were chosen by simulation: benchmarks/coverage.py, and docs/statistics.md for the numbers. Where most
-trainings end at 1 and few near 0 (mean .9, standard deviation .2), the interval of few trainings covers less than it says.
+trainings end at 1 and few near 0 (mean .9, standard deviation .2), the interval covers less than it says.
 """
 
 from collections.abc import Callable, Sequence
