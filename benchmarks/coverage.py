@@ -73,7 +73,7 @@ def of_logits(sample: Sample) -> tuple[float, float]:
 
 @cache
 def likelihoods() -> np.ndarray:
-    """Of 0 to 1000 hits, by mean and correlation: as in `trainings.interval`, on a grid."""
+    """Of 0 to 1000 hits, by mean and correlation: as in `trainings.interval` where rates have one peak, on a grid."""
     both, hits = 1 / CORRELATIONS - 1, np.arange(IMAGES + 1)[:, None, None]
     a, b = expit(MEANS) * both, expit(-MEANS) * both
     return betaln(hits + a, IMAGES - hits + b) - betaln(a, b)
